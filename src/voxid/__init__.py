@@ -1,0 +1,32 @@
+"""voxid tells who is speaking: train a speaker encoder from scratch, measure it honestly, put it to work.
+
+Importing voxid is cheap: no torch, no numpy, nothing read from disk. Names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from voxid import metrics as metrics
+    from voxid.recognizer import compare as compare
+    from voxid.runtime import load as load
+
+__all__ = ["__version__", "compare", "load", "metrics"]
+
+_LAZY = {"load": "voxid.runtime", "compare": "voxid.recognizer", "metrics": "voxid.metrics"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'voxid' has no attribute {name!r}")
+    module = import_module(_LAZY[name])
+    return module if name == "metrics" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,55 @@
+"""The command line: one file a command, each a thin skin over one public call.
+
+The command modules import typer and nothing heavier at the top, so that `voxid --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import typer
+
+from voxid.cli._common import run_app
+
+# name of the command -> module that holds a function of that name (dashes become underscores)
+COMMANDS = {
+    "prepare": "voxid.cli.prepare",
+    "download": "voxid.cli.download",
+    "train": "voxid.cli.train",
+    "evaluate": "voxid.cli.evaluate",
+    "calibrate": "voxid.cli.calibrate",
+    "import-seed": "voxid.cli.import_seed",
+    "embed": "voxid.cli.embed",
+    "compare": "voxid.cli.compare",
+    "recipes": "voxid.cli.recipes",
+    "demo": "voxid.cli.demo",
+}
+
+
+def build_app() -> typer.Typer:
+    """Return the typer application with every command."""
+    app = typer.Typer(
+        name="voxid",
+        help="Speaker recognition from scratch: train an encoder, measure it honestly, put it to work.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, module in COMMANDS.items():
+        app.command(name)(getattr(import_module(module), name.replace("-", "_")))
+
+    @app.callback(invoke_without_command=True)
+    def root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+        if version:
+            from voxid import __version__
+
+            typer.echo(f"voxid {__version__}")
+            raise typer.Exit
+
+    return app
+
+
+def main() -> None:
+    """Run the command line; the one place where an error becomes an exit code."""
+    run_app(build_app())

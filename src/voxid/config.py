@@ -1,0 +1,44 @@
+"""The base of every config: frozen, and an unknown key is an error with a suggestion."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from voxid.errors import BadConfig, did_you_mean
+
+
+class Config(BaseModel):
+    """A frozen set of options that refuses keys it does not know.
+
+    Subclass it beside the class it configures:
+
+    >>> class MeanConfig(Config):
+    ...     width: int = 3
+    >>> MeanConfig.parse({"width": 5}, where="pooling").width
+    5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], where: str) -> Self:
+        """Return the config made of `values`; raise BadConfig that names the key as `where.key`."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise BadConfig(_explain(cls, error, where)) from None
+
+
+def _explain(cls: type[Config], error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join([where, *map(str, problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            known = sorted(cls.model_fields)
+            hint = did_you_mean(str(problem["loc"][-1]), known)
+            lines.append(f"{key}: no such option. Known: {', '.join(known)}.{hint}")
+        else:
+            lines.append(f"{key}: {problem['msg'].lower()}, got {problem['input']!r}.")
+    return " ".join(lines)

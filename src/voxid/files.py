@@ -1,0 +1,47 @@
+"""Write files so that they are whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from voxid.errors import DiskFull, NotWritable, OutputError
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
+    """Yield a file that replaces `path` when the block ends well, and leaves `path` untouched when it does not.
+
+    The bytes are on the disk before the name changes, so neither a crash nor a full disk costs the old file.
+    Raise DiskFull, NotWritable or OutputError.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:  # noqa: PTH123
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise output_error(error, target) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
+    """Return the OutputError that says what `error` means for a user who wanted `path` written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(
+            f"no room to write {path} ({error.strerror}). What was there before is untouched. "
+            "Free some space, or choose another folder, and run the same command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        return NotWritable(f"cannot write {path} ({error.strerror}). Choose a folder you may write to.")
+    return OutputError(f"cannot write {path}: {error.strerror or error}.")

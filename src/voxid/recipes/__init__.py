@@ -1,0 +1,1 @@
+"""What to train: one TOML file a recipe."""

@@ -1,0 +1,47 @@
+"""Fixtures every test file shares: where the real speech is, and small synthetic recordings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def find_real_data() -> Path | None:
+    """Return the folder of real speech: VOXID_DATA, else ../shared/data beside the checkout, else None."""
+    if named := os.environ.get("VOXID_DATA"):
+        return Path(named)
+    beside = REPOSITORY.parent / "shared" / "data"
+    return beside if beside.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real speech; the test is skipped, saying so, where there is none."""
+    folder = find_real_data()
+    if folder is None:
+        pytest.skip("no real speech: set VOXID_DATA, or put it in ../shared/data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seed_dir(real_data: Path) -> Path:
+    """The folder of the original system's published checkpoints, beside the real speech."""
+    folder = real_data.parent / "seed"
+    if not folder.is_dir():
+        pytest.skip("no published checkpoints: expected a folder 'seed' beside the real speech")
+    return folder
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    """One second of a 220 Hz buzz with some noise, float32 at 16 kHz: loud enough not to be silence."""
+    rng = np.random.default_rng(0)
+    t = np.arange(16_000) / 16_000
+    return (0.3 * np.sign(np.sin(2 * np.pi * 220 * t)) + 0.01 * rng.standard_normal(t.size)).astype(
+        np.float32
+    )

@@ -1,0 +1,104 @@
+"""Imports point down only. This test reads the source, so an arrow that points up fails before it runs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "voxid"
+
+# Rooms from the roof down, as in docs/decisions.md. A room may import from itself and from rows below it.
+# A row names rooms that stand side by side and must not import from each other.
+ROWS: list[set[str]] = [
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"recognizer"},
+    {"training"},
+    {"evaluation"},
+    {"runtime"},
+    {"seed"},
+    {"model"},
+    {"data"},
+    {"augment", "losses", "encoders", "features"},
+    {"plots"},
+    # ---- torch above, none below ----
+    {"scoring", "corpora"},
+    {"audio", "metrics", "recipes"},
+    {"registry", "config", "files"},
+    {"types", "errors"},
+]
+NO_TORCH_FROM = next(i for i, row in enumerate(ROWS) if "scoring" in row)
+
+
+def room_of(module: str) -> str:
+    """Return the first part below `voxid` of a dotted name: "voxid.data.pack" -> "data"."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return every absolute module name `path` imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the whole name"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files() -> list[Path]:
+    return sorted(p for p in SOURCE.rglob("*.py") if p != SOURCE / "__init__.py")
+
+
+def height(room: str) -> int:
+    for index, row in enumerate(ROWS):
+        if room in row:
+            return index
+    raise AssertionError(f"room {room!r} is not on the map: add it to ROWS and to docs/decisions.md")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for name in imports_of(path):
+        if not name.startswith("voxid."):
+            continue
+        there = room_of(name)
+        if there in ("__version__", here):
+            continue
+        assert height(there) > height(here), f"{path.name} in {here} imports {name}: an arrow that points up"
+
+
+def test_below_the_line_nothing_imports_torch() -> None:
+    below = set().union(*ROWS[NO_TORCH_FROM:]) | {"cli", "recognizer"}
+    for path in files():
+        if path.relative_to(SOURCE).parts[0].removesuffix(".py") in below:
+            roots = {name.split(".")[0] for name in imports_of(path)}
+            assert "torch" not in roots, f"{path.name} imports torch below the line"
+
+
+def test_no_circle_between_files() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in files():
+        name = ".".join(["voxid", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+        graph[name] = imports_of(path)
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: list[str]) -> None:
+        if state.get(name) == 2 or name not in graph:
+            return
+        assert state.get(name) != 1, f"import circle: {' -> '.join([*trail, name])}"
+        state[name] = 1
+        for target in graph[name]:
+            if target != name:
+                visit(target, [*trail, name])
+        state[name] = 2
+
+    for name in graph:
+        visit(name, [])
