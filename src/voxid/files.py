@@ -14,7 +14,7 @@ from voxid.errors import DiskFull, NotWritable, OutputError
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
-    """Yield a file that replaces `path` when the block ends well, and leaves `path` untouched when it does not.
+    """Yield a file that replaces `path` when the block ends well; otherwise `path` stays as it was.
 
     The bytes are on the disk before the name changes, so neither a crash nor a full disk costs the old file.
     Raise DiskFull, NotWritable or OutputError.

@@ -1,6 +1,7 @@
 """What every command shares: errors to exit codes, JSON or text, progress bars.
 
-Exit codes: 0 done, 2 wrong usage, 3-11 the kind of error (`exit_code` in voxid/errors.py), 130 Ctrl-C, 1 a bug.
+Exit codes: 0 done, 2 wrong usage, 3-11 the kind of error
+(`exit_code` in voxid/errors.py), 130 Ctrl-C, 1 a bug.
 """
 
 from __future__ import annotations
@@ -60,8 +61,14 @@ def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
