@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -42,6 +42,14 @@ class InferenceConfig(Config):
     mode: Literal["sliding", "full"] = "sliding"
     window: int = Field(default=100, ge=1)  # frames
     step: int = Field(default=50, ge=1)  # frames
+
+    @model_validator(mode="after")
+    def _windows_meet(self) -> InferenceConfig:
+        if self.step > self.window:
+            raise ValueError(
+                f"step cannot exceed window, or frames would be skipped: {self.step} > {self.window}"
+            )
+        return self
 
 
 class _ModelFile(Config):
