@@ -1,0 +1,17 @@
+"""Networks that turn features into one embedding: `Encoder(config, input_dim)`, one network a file.
+
+Every encoder is an `nn.Module` with `.dim` and `forward(feat_BTF, frames_B=None) -> emb_BD`, where row b
+has `frames_B[b]` valid frames (None: all of them) and comes out as if it had been alone.
+"""
+
+from __future__ import annotations
+
+from voxid.registry import Registry
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "lstm": "voxid.encoders.lstm:LstmEncoder",
+        "transformer": "voxid.encoders.transformer:TransformerEncoder",
+    },
+)

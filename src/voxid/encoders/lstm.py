@@ -1,0 +1,56 @@
+"""LSTM over the frames, pooled to one embedding: the encoder of four of the original's five systems.
+
+Shapes: B batch, T frames, F features per frame, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from voxid.config import Config
+from voxid.encoders import pooling
+
+
+class LstmConfig(Config):
+    """The options of `LstmEncoder`; the defaults are the original's published systems."""
+
+    layers: int = Field(3, ge=1)
+    hidden: int = Field(64, ge=1)  # per direction
+    bidirectional: bool = True
+    aggregation: Literal["mean", "last"] = "mean"
+
+
+class LstmEncoder(nn.Module):
+    """A stack of LSTM layers; the embedding is the mean, or the last frame, of the top layer's outputs.
+
+    The parameters are `nn.LSTM`'s under the name `lstm`, so that the original's checkpoints load by name.
+
+    >>> import torch
+    >>> encoder = LstmEncoder(LstmConfig(), input_dim=40)
+    >>> encoder.dim, tuple(encoder(torch.zeros(2, 100, 40)).shape)
+    (128, (2, 128))
+    """
+
+    Config = LstmConfig
+
+    def __init__(self, config: LstmConfig, input_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.dim = config.hidden * (2 if config.bidirectional else 1)
+        self.lstm = nn.LSTM(
+            input_dim, config.hidden, config.layers, batch_first=True, bidirectional=config.bidirectional
+        )
+
+    def forward(self, feat_BTF: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Return emb_BD; rows are valid for `frames_B` frames, at least one (None: all)."""
+        pool = pooling.mean if self.config.aggregation == "mean" else pooling.last
+        if frames_B is None:
+            return pool(self.lstm(feat_BTF)[0])
+        # Packed, so that the backward direction of a padded row starts at its last valid frame.
+        packed = pack_padded_sequence(feat_BTF, frames_B.cpu(), batch_first=True, enforce_sorted=False)
+        out_BTD, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return pool(out_BTD, frames_B.to(out_BTD.device))
