@@ -1,0 +1,145 @@
+"""Features of every utterance, computed once and read back as random windows.
+
+Without augmentation of the waveform the features of an utterance never change, so training reads windows
+of frames from a file instead of computing them 24 times a step. The original did the same in memory; a
+mapped file costs no memory, whatever the hours.
+"""
+
+# N utterances, B rows, S samples, T frames, F features per frame
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxid.data.pack import Packed, release
+from voxid.errors import BadPreparedData
+from voxid.files import atomic_write
+from voxid.types import SAMPLE_RATE
+
+FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
+BATCH_SAMPLES = 30 * SAMPLE_RATE  # padded samples that go through the features module at once
+RELEASE_EVERY = 64  # gathers: mapped pages count as resident memory until they are let go
+
+
+class FeatureStore:
+    """Features of whole utterances in one file of float32: `.frames_N` of each, `.dim` wide."""
+
+    def __init__(self, path: Path, frames_N: np.ndarray, dim: int) -> None:
+        self.path = path
+        self.frames_N = frames_N
+        self.dim = dim
+        self.offsets = np.concatenate([[0], np.cumsum(frames_N, dtype=np.int64)])
+        expected = int(self.offsets[-1]) * dim * 4
+        if path.stat().st_size != expected:
+            raise BadPreparedData(
+                f"{path} has {path.stat().st_size} bytes, its utterances need {expected}. Delete it; "
+                "the next training writes it again."
+            )
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._frames = np.frombuffer(self._map, "<f4").reshape(-1, dim)
+        self._gathers = 0
+
+    def utterance(self, i: int) -> np.ndarray:
+        """Return all frames of utterance `i`, float32 (T, F), a view of the file."""
+        return self._frames[self.offsets[i] : self.offsets[i + 1]]
+
+    def gather(self, rows_B: np.ndarray, starts_B: np.ndarray, window: int) -> np.ndarray:
+        """Return feat_BTF, `window` frames from `starts_B` of utterances `rows_B`, a copy.
+
+        A window that runs over the end goes on at the utterance's first frame.
+        """
+        place_BT = (starts_B[:, None] + np.arange(window)) % self.frames_N[rows_B][:, None]
+        feat_BTF = self._frames[self.offsets[rows_B][:, None] + place_BT]
+        self._gathers += 1
+        if self._gathers % RELEASE_EVERY == 0:
+            release(self._map)
+        return feat_BTF
+
+
+def cached_features(
+    packed: Packed, features: Any, progress: Callable[[int, int], None] | None = None
+) -> FeatureStore:
+    """Return the features of all utterances of `packed`, computing them the first time.
+
+    `features` is a module such as `Mfcc`. The file lies in the prepared folder, or in voxid's cache where
+    that folder is read-only; its name holds a hash of the features' config and the samples. `progress` gets
+    (utterances done, all of them). Raise DiskFull, NotWritable or OutputError.
+    """
+    config = {"class": type(features).__name__, **features.config.model_dump(mode="json"), "format": FORMAT}
+    key = json.dumps([config, packed.fingerprint], sort_keys=True)
+    name = f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}.f32"
+    frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
+    path = packed.folder / name
+    if not path.is_file() and not os.access(packed.folder, os.W_OK):
+        path = _cache_folder() / "features" / name
+    if not path.is_file():
+        with atomic_write(path) as file, torch.inference_mode():
+            _compute(packed, features, file, progress)
+    return FeatureStore(path, frames_N, features.dim)
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("VOXID_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "voxid"
+
+
+def _compute(
+    packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None = None
+) -> None:
+    for first, last in _runs(packed.lengths_N):
+        if last - first == 1:
+            for feat_TF in _features_of_one(packed.wave(first), features):
+                file.write(feat_TF.numpy().astype("<f4", copy=False).tobytes())
+        else:
+            samples_B = torch.from_numpy(packed.lengths_N[first:last])
+            wave_BS = torch.zeros(last - first, int(samples_B.max()))
+            for row in range(last - first):
+                wave_BS[row, : samples_B[row]] = to_float(packed.wave(first + row))
+            feat_BTF = features(wave_BS, samples_B)
+            for feat_TF, frames in zip(feat_BTF, features.frames(samples_B), strict=True):
+                file.write(feat_TF[:frames].numpy().astype("<f4", copy=False).tobytes())
+        packed.release()
+        if progress:
+            progress(last, packed.n)
+
+
+def _runs(lengths_N: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield (first, last + 1) of neighbours that fit into one padded batch; at least one utterance each."""
+    first, longest = 0, 0
+    for i, length in enumerate(lengths_N.tolist()):
+        longest = max(longest, length)
+        if i > first and longest * (i + 1 - first) > BATCH_SAMPLES:
+            yield first, i
+            first, longest = i, length
+    yield first, len(lengths_N)
+
+
+def _features_of_one(wave_S: np.ndarray, features: Any) -> Iterator[Tensor]:
+    """Yield feat_TF pieces of one utterance; a long one is walked twice, in blocks, in constant memory."""
+    if len(wave_S) <= BATCH_SAMPLES:
+        yield features(to_float(wave_S)[None])[0]
+        return
+
+    def pieces() -> Iterator[Tensor]:
+        for start in range(0, len(wave_S), BATCH_SAMPLES):
+            yield to_float(wave_S[start : start + BATCH_SAMPLES])
+
+    peak = max(float(logmel_TM.max()) for logmel_TM in features.log_mel_blocks(pieces()))
+    for logmel_TM in features.log_mel_blocks(pieces()):
+        yield features.from_log_mel(logmel_TM[None], peak)[0]
+
+
+def to_float(pcm_S: np.ndarray) -> Tensor:
+    """Return int16 samples as a float32 tensor in -1..1, the scale of all waves in voxid."""
+    return torch.from_numpy(pcm_S.astype(np.float32) / 32768)
