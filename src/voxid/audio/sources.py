@@ -1,0 +1,254 @@
+"""Open whatever a user calls audio (path, bytes, open file, samples) as a source of float32 frames."""
+
+# S samples, C channels
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+from voxid.audio.containers import breaks_off, foreign_format, states_length
+from voxid.errors import (
+    AudioEmpty,
+    AudioNotFound,
+    AudioNotReadable,
+    AudioTruncated,
+    AudioUndecodable,
+    BadAudioInput,
+)
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
+
+AUDIO_SUFFIXES = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+    }
+    | {
+        ".rf64",
+        ".sph",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".webm",
+        ".wma",
+    }  # the last five are refused by name, not missed
+)
+RATES = (
+    1_000,
+    768_000,
+)  # Hz; a header that says anything else is broken, and upsampling it could fill the memory
+MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
+_LENGTH_UNKNOWN = 1 << 60  # frames; what libsndfile answers for a stream without a length is beyond
+
+
+class Opened(Protocol):
+    """A source of frames. `frames` is what the header says; `exact` whether that is a promise or a guess."""
+
+    name: str
+    rate: int
+    frames: int
+    channels: int
+    format: str
+    exact: bool
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read."""
+        ...
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,) or (S, C); none at the end."""
+        ...
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[Opened]:
+    """Yield the opened source; raise the AudioError that says why it cannot be opened."""
+    if isinstance(source, tuple):
+        yield ArraySource(source)
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        with _open_path(path) as file, _decoder(file, path, str(path)) as decoder:
+            yield decoder
+    elif isinstance(source, bytes | bytearray | memoryview):
+        file = io.BytesIO(source)
+        with _decoder(file, file, f"audio of {len(source)} bytes") as decoder:
+            yield decoder
+    elif hasattr(source, "read"):
+        file = _seekable(source)
+        with _decoder(file, file, str(getattr(source, "name", "open file"))) as decoder:
+            yield decoder
+    else:
+        raise BadAudioInput(
+            f"cannot read audio from a value of type {type(source).__name__}. Give a path, the bytes of a file, "
+            "an open binary file, or a tuple (samples, rate)."
+        )
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        if not path.is_file():
+            if not path.exists():
+                raise AudioNotFound(f"{path}: no such file. Check the path.")
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise AudioNotReadable(f"{path}: {what}. Give the path of one audio file.")
+        return path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise AudioNotReadable(f"{path}: cannot be opened ({reason}). Check its permissions.") from error
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """Return an open file that can be read from its beginning; a pipe is read into memory."""
+    if isinstance(file, io.TextIOBase):
+        raise BadAudioInput("the file is open in text mode. Open it with open(path, 'rb').")
+    seekable = getattr(file, "seekable", None)
+    if seekable is not None and seekable():
+        return file
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise BadAudioInput(
+            f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
+        )
+    return io.BytesIO(content)
+
+
+@contextmanager
+def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Decoder]:
+    """Yield a decoder of `target`, after a look at the container through `file`, which holds the same bytes."""
+    if file.seek(0, io.SEEK_END) == 0:
+        raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
+    if flaw := breaks_off(file):
+        raise AudioTruncated(f"{name}: breaks off, {flaw}. Copy or download it again.")
+    foreign, exact = foreign_format(file), states_length(file)
+    file.seek(0)
+    try:
+        sound = soundfile.SoundFile(target)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: *.raw has no header to read
+        what = (
+            f"it is {foreign}" if foreign else getattr(error, "error_string", "it has no header").rstrip(".")
+        )
+        raise AudioUndecodable(
+            f"{name}: not audio voxid can decode ({what}). WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF are read; "
+            "convert others first, for example: ffmpeg -i INPUT OUTPUT.flac"
+        ) from error
+    with sound:
+        yield Decoder(sound, name, exact)
+
+
+class Decoder:
+    """Frames of a file, decoded by libsndfile."""
+
+    def __init__(self, sound: soundfile.SoundFile, name: str, exact: bool) -> None:
+        self._sound = sound
+        self._position = 0
+        self.name = name
+        self.rate: int = sound.samplerate
+        self.frames: int = sound.frames
+        self.channels: int = sound.channels
+        self.format = f"{sound.format} {sound.subtype}"
+        self.exact = exact and self.frames < _LENGTH_UNKNOWN
+        if not RATES[0] <= self.rate <= RATES[1]:
+            raise AudioUndecodable(f"{name}: its header says {self.rate} Hz; {_rates()}. Convert it again.")
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read; raise AudioTruncated where the file has no such place."""
+        try:
+            self._sound.seek(frame)
+        except soundfile.LibsndfileError as error:
+            raise self._broken(frame) from error
+        self._position = frame
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,) or (S, C); raise AudioTruncated on damaged bytes."""
+        try:
+            samples = self._sound.read(frames, dtype="float32")
+        except soundfile.LibsndfileError as error:
+            raise self._broken(self._position) from error
+        self._position += len(samples)
+        return samples
+
+    def _broken(self, frame: int) -> AudioTruncated:
+        return AudioTruncated(
+            f"{self.name}: breaks off or is damaged after {frame / self.rate:.2f} s of "
+            f"{self.frames / self.rate:.2f} s. Copy or download it again."
+        )
+
+
+class ArraySource:
+    """Frames of an array in memory: floats as they are, integers scaled by the full range of their type."""
+
+    format = "array"
+    exact = True
+
+    def __init__(self, pair: tuple[Any, Any]) -> None:
+        if len(pair) != 2:
+            raise BadAudioInput(f"a tuple must be (samples, rate), got {len(pair)} values.")
+        samples, rate = pair
+        self._samples = _checked_samples(samples)
+        self.rate = _checked_rate(rate)
+        self.name = f"array {self._samples.shape}"
+        self.frames = len(self._samples)
+        self.channels = self._samples.shape[1] if self._samples.ndim == 2 else 1
+        self._position = 0
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read."""
+        self._position = frame
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,) or (S, C)."""
+        piece = self._samples[self._position : self._position + frames]
+        self._position += len(piece)
+        if piece.dtype.kind == "f":
+            return piece.astype(np.float32)
+        full = float(1 << (8 * piece.dtype.itemsize - 1))
+        middle = full if piece.dtype.kind == "u" else 0.0
+        return ((piece - middle) / full).astype(np.float32)
+
+
+def _checked_samples(samples: Any) -> np.ndarray:
+    array = np.asarray(samples)
+    if array.dtype.kind not in "fiu" or array.dtype in (np.int64, np.uint64):
+        raise BadAudioInput(
+            f"samples of type {array.dtype} have no known full scale. Give floats in -1..1, or int16 "
+            "(samples.astype(np.int16) where 64-bit numbers hold 16-bit audio)."
+        )
+    if array.ndim not in (1, 2):
+        raise BadAudioInput(f"samples must be (S,) or (S, C), got shape {array.shape}.")
+    if array.ndim == 2 and not 1 <= array.shape[1] <= MAX_CHANNELS:
+        raise BadAudioInput(
+            f"samples must be (S, C) with 1 to {MAX_CHANNELS} channels, got shape {array.shape}. "
+            "Where channels come first, give samples.T."
+        )
+    return array
+
+
+def _checked_rate(rate: Any) -> int:
+    whole = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    if not whole or not math.isfinite(rate) or rate != int(rate) or not RATES[0] <= rate <= RATES[1]:
+        raise BadAudioInput(f"the rate must be a whole number of Hz, {_rates()}; got {rate!r}.")
+    return int(rate)
+
+
+def _rates() -> str:
+    return f"{RATES[0]:,} to {RATES[1]:,} Hz are read"
