@@ -27,36 +27,12 @@ from voxid.errors import (
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
 
-AUDIO_SUFFIXES = frozenset(
-    {
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-    }
-    | {
-        ".rf64",
-        ".sph",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".webm",
-        ".wma",
-    }  # the last five are refused by name, not missed
-)
-RATES = (
-    1_000,
-    768_000,
-)  # Hz; a header that says anything else is broken, and upsampling it could fill the memory
+# The last five are refused by name when they are opened, so that no corpus scan passes over them in silence.
+_READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph"
+AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma".split())
+
+# Hz; a header that says anything else is broken, and upsampling 1 Hz would fill the memory.
+RATES = (1_000, 768_000)
 MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
 _LENGTH_UNKNOWN = 1 << 60  # frames; what libsndfile answers for a stream without a length is beyond
 
@@ -99,8 +75,8 @@ def open_source(source: Source) -> Iterator[Opened]:
             yield decoder
     else:
         raise BadAudioInput(
-            f"cannot read audio from a value of type {type(source).__name__}. Give a path, the bytes of a file, "
-            "an open binary file, or a tuple (samples, rate)."
+            f"cannot read audio from a value of type {type(source).__name__}. Give a path, the bytes of a "
+            "file, an open binary file, or a tuple (samples, rate)."
         )
 
 
@@ -134,7 +110,7 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 
 @contextmanager
 def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Decoder]:
-    """Yield a decoder of `target`, after a look at the container through `file`, which holds the same bytes."""
+    """Yield a decoder of `target`, after a look at its container through `file` (the same bytes)."""
     if file.seek(0, io.SEEK_END) == 0:
         raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
     if flaw := breaks_off(file):
@@ -148,8 +124,8 @@ def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Dec
             f"it is {foreign}" if foreign else getattr(error, "error_string", "it has no header").rstrip(".")
         )
         raise AudioUndecodable(
-            f"{name}: not audio voxid can decode ({what}). WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF are read; "
-            "convert others first, for example: ffmpeg -i INPUT OUTPUT.flac"
+            f"{name}: not audio voxid can decode ({what}). WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF are "
+            "read; convert others first, for example: ffmpeg -i INPUT OUTPUT.flac"
         ) from error
     with sound:
         yield Decoder(sound, name, exact)
