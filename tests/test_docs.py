@@ -1,0 +1,80 @@
+"""The docs are run: every command and every snippet of README.md and docs/, in a small world of synthetic voices."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from docs_runner import blocks, run_document
+
+from voxid.corpora.synthetic import make_corpus, speak, voice
+from voxid.demo import run_demo
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def write_librispeech(root: Path, subset: str, speakers: int, start: int) -> None:
+    """Write a subset in LibriSpeech's layout with synthetic voices."""
+    for number in range(start, start + speakers):
+        folder = root / subset / str(100 + number) / "1"
+        folder.mkdir(parents=True)
+        for utterance in range(3):
+            wave_S = speak(voice(number), 3.5, np.random.default_rng([number, utterance]))
+            sf.write(folder / f"{100 + number}-1-{utterance:04}.flac", wave_S, 16_000)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything the documents mention exists, made of synthetic voices."""
+    root = tmp_path_factory.mktemp("world")
+    for subset, start in (("train-clean-100", 0), ("test-clean", 6), ("dev-clean", 10)):
+        write_librispeech(root / "LibriSpeech", subset, speakers=6 if start == 0 else 4, start=start)
+    rows = [f"{100 + i} | {'FM'[i % 2]} | train-clean-100 | 25.0 | Reader {i}" for i in range(14)]
+    (root / "LibriSpeech" / "SPEAKERS.TXT").write_text("; comment\n" + "\n".join(rows) + "\n")
+    make_corpus(root / "people", speakers=4, utterances=3, seconds=(2.0, 3.0))
+    for name, speaker, seed in (("alice1", 0, 1), ("alice2", 0, 2), ("bob", 1, 3)):
+        sf.write(root / f"{name}.wav", speak(voice(speaker), 4.0, np.random.default_rng(seed)), 16_000)
+    lstm = torch.nn.LSTM(40, 64, 3, batch_first=True, bidirectional=True)
+    weights = {f"lstm.{name}": value for name, value in lstm.state_dict().items()}
+    torch.save(
+        {"encoder_state_dict": weights, "losses": [0.1], "training_time": 1.0},
+        root / "saved_model.bilstm.mean.clean100.gpu100000.pt",
+    )
+    run_demo(root / "demo-out", data=root, overrides=["training.steps=20"], say=lambda text: None)
+    return root
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_document_runs(document: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(world, here)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
+    expected = sum(not block.skip_reason for block in blocks(document))
+    assert run_document(document, cut_training=True) == expected
+
+
+def test_runner_sees_blocks_and_reasons(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("```python\nx = 1\n```\n<!-- not run: no network -->\n```console\n$ voxid download\n```\n")
+    assert [(b.kind, b.skip_reason) for b in blocks(document)] == [("python", ""), ("console", "no network")]
+
+
+def test_a_wrong_snippet_fails(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("```python\nassert 1 == 2\n```\n")
+    with pytest.raises(AssertionError):
+        run_document(document)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (document.parent / target).exists(), f"{document.name} points at {target}, which is not there"
