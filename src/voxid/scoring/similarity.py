@@ -1,0 +1,89 @@
+"""Cosine scores: of every row with every row, or of chosen pairs.
+
+A score is the plain cosine, -1 to 1, and is never rescaled.
+
+# N, M rows, D embedding, K pairs
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from voxid.errors import BadScores
+
+BLOCK_VALUES = 1 << 22  # float32 values held at a time: 16 MiB
+
+
+def unit_rows(emb_ND: ArrayLike) -> np.ndarray:
+    """Return the rows scaled to length 1, (N, D) float32.
+
+    Raise BadScores for a row of zeros or with NaN or infinity: it has no direction, and no score of it means
+    anything.
+
+    >>> unit_rows([[3.0, 4.0]]).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    rows = np.asarray(emb_ND, dtype=np.float64)
+    if rows.ndim != 2:
+        raise BadScores(f"embeddings are the rows of a matrix (N, D), got an array of shape {rows.shape}.")
+    peak = np.abs(rows).max(axis=1, initial=0.0)
+    bad = np.flatnonzero(~((peak > 0) & (peak < np.inf)))
+    if bad.size:
+        raise BadScores(
+            f"{bad.size} of {len(rows)} embeddings cannot be compared (the first is row {bad[0]}): all zeros, NaN "
+            "or infinite. Look at the recording and at the model that made them."
+        )
+    rows = rows / peak[:, None]  # so that squares neither overflow nor vanish
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def cosine(a_ND: ArrayLike, b_MD: ArrayLike) -> np.ndarray:
+    """Return the cosine of every row of `a` with every row of `b`, (N, M) float32 within [-1, 1].
+
+    Raise BadScores when the dimensions differ, or as `unit_rows` does.
+
+    >>> cosine([[1.0, 0.0]], [[2.0, 0.0], [0.0, 5.0]]).tolist()
+    [[1.0, 0.0]]
+    """
+    a, b = unit_rows(a_ND), unit_rows(b_MD)
+    if a.shape[1] != b.shape[1]:
+        raise BadScores(
+            f"embeddings of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared: "
+            "they come from different models."
+        )
+    return np.clip(a @ b.T, -1, 1)
+
+
+def cosine_of_pairs(emb_ND: ArrayLike, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+    """Return the cosine of row left_K[k] with row right_K[k], (K,) float32 within [-1, 1].
+
+    Many pairs of few rows (all pairs of a test set) go through one matrix product a block of rows at a time;
+    memory stays that of the block. Raise BadScores as `unit_rows` does.
+
+    >>> cosine_of_pairs([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]], np.array([0, 0]), np.array([1, 2])).tolist()
+    [0.0, 1.0]
+    """
+    rows = unit_rows(emb_ND)
+    dense = left_K.size * 8 > len(rows) ** 2 and bool(np.all(left_K[1:] >= left_K[:-1]))
+    scores = _pairs_by_product(rows, left_K, right_K) if dense else _pairs_by_row(rows, left_K, right_K)
+    return np.clip(scores, -1, 1, out=scores)
+
+
+def _pairs_by_product(unit_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+    scores = np.empty(left_K.size, dtype=np.float32)
+    block = max(1, BLOCK_VALUES // len(unit_ND))
+    for first in range(0, len(unit_ND), block):
+        begin, end = np.searchsorted(left_K, (first, first + block))
+        table = unit_ND[first : first + block] @ unit_ND.T
+        scores[begin:end] = table[left_K[begin:end] - first, right_K[begin:end]]
+    return scores
+
+
+def _pairs_by_row(unit_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+    scores = np.empty(left_K.size, dtype=np.float32)
+    block = max(1, BLOCK_VALUES // unit_ND.shape[1])
+    for begin in range(0, left_K.size, block):
+        end = begin + block
+        scores[begin:end] = np.einsum("kd,kd->k", unit_ND[left_K[begin:end]], unit_ND[right_K[begin:end]])
+    return scores
