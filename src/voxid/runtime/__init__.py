@@ -36,7 +36,7 @@ class EmbedInfo:
 class Embedded(NamedTuple):
     """One result of `embed_each`; unpacks as (index, embedding, info)."""
 
-    index: int  # position of the utterance in what was given
+    position: int  # of the utterance in what was given
     embedding: np.ndarray  # float32 (D,)
     info: EmbedInfo
 

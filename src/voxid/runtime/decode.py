@@ -5,9 +5,11 @@ Shapes: S samples.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,25 +39,23 @@ class Recording:
             return cls(item.path, item.start_s, item.duration_s)
         if isinstance(item, str | os.PathLike):
             return cls(os.path.expanduser(item))  # noqa: PTH111 -- Path() would change the name in messages
-        if hasattr(item, "read"):
-            return cls(item.read())  # an open file may not go back to its start; its bytes do
+        if _is_pipe(item):
+            return cls(item.read())  # can be read once, and a long recording is read twice
         return cls(item)
 
-    def seconds(self) -> float:
-        """Return how long it is, from the header alone."""
-        if self.duration_s is not None:
-            return self.duration_s
-        return audio.info(self.source).duration_s - self.start_s
+    def blocks(self, block_s: float) -> Generator[np.ndarray]:
+        """Yield float32 samples (S,) in pieces of `block_s` seconds; raise an AudioError."""
+        yield from audio.blocks(
+            self.source, start_s=self.start_s, duration_s=self.duration_s, block_s=block_s
+        )
 
-    def load(self) -> np.ndarray:
-        """Return wave_S float32; raise an AudioError where there is no usable audio."""
-        wave_S = audio.load(self.source, start_s=self.start_s, duration_s=self.duration_s)
-        audio.check(wave_S)
-        return wave_S
 
-    def blocks(self, block_s: float) -> Iterator[np.ndarray]:
-        """Yield the same samples in pieces of `block_s` seconds."""
-        return audio.blocks(self.source, start_s=self.start_s, duration_s=self.duration_s, block_s=block_s)
+def _is_pipe(item: Any) -> bool:
+    """Return whether `item` is an open binary file that cannot go back to its beginning."""
+    if not hasattr(item, "read") or isinstance(item, io.TextIOBase):
+        return False
+    seekable = getattr(item, "seekable", None)
+    return seekable is None or not seekable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,12 @@ def decode(index: int, item: Any, long_s: float = LONG_S) -> Decoded:
     """Return `item` decoded and checked; an AudioError is kept, not raised."""
     try:
         recording = Recording.of(item)
-        if recording.seconds() > long_s:
-            return Decoded(index, recording)
-        return Decoded(index, recording, recording.load())
+        with closing(recording.blocks(long_s)) as blocks:
+            wave_S = next(blocks)
+            if next(blocks, None) is not None:
+                return Decoded(index, recording)
+        audio.check(wave_S)
+        return Decoded(index, recording, wave_S)
     except AudioError as error:
         return Decoded(index, error=error)
 

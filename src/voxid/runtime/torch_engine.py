@@ -228,21 +228,16 @@ class TorchRuntime:
 
     def _first_walk(self, recording: Recording) -> tuple[int, float]:
         """Return the number of samples and the peak of the log mel bands; raise AudioError if unusable."""
-        samples, loudest = 0, np.zeros(0, np.float32)
+        checker = audio_room.Checker()
 
-        def counted() -> Iterator[np.ndarray]:
-            nonlocal samples, loudest
+        def checked() -> Iterator[np.ndarray]:
             for wave_S in recording.blocks(BLOCK_S):
-                samples += wave_S.size
-                if not np.isfinite(wave_S).all():
-                    audio_room.check(wave_S)
-                if not loudest.size or np.abs(wave_S).max(initial=0) > np.abs(loudest).max():
-                    loudest = wave_S
+                checker.add(wave_S)
                 yield wave_S
 
-        peak = max((float(logmel_TM.max()) for logmel_TM in self._log_mel(counted())), default=0.0)
-        audio_room.check(loudest)  # silent only if its loudest block is
-        return samples, peak
+        peak = max(float(logmel_TM.max()) for logmel_TM in self._log_mel(checked()))
+        checker.finish()
+        return checker.samples, peak
 
     def _log_mel(self, blocks: Iterable[np.ndarray]) -> Iterator[Tensor]:
         return self._model.features.log_mel_blocks(
