@@ -65,8 +65,8 @@ def fit(
 
     Logistic regression in which the target trials weigh `prior` together and the non-target trials the rest
     (Brümmer & du Preez 2006), so the share of target trials in the set does not matter. Newton's method with
-    a very small ridge on the slope, which also makes separable trials come out finite. The threshold is the LLR
-    at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of one half.
+    a very small ridge on the slope, which also makes separable trials come out finite. The threshold is the
+    LLR at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of one half.
 
     Raise BadScores when one class is missing, the scores are not finite or all equal, `prior` is not between
     0 and 1, or higher scores do not mean the same speaker.

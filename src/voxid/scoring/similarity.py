@@ -31,8 +31,8 @@ def unit_rows(emb_ND: ArrayLike) -> np.ndarray:
     bad = np.flatnonzero(~((peak > 0) & (peak < np.inf)))
     if bad.size:
         raise BadScores(
-            f"{bad.size} of {len(rows)} embeddings cannot be compared (the first is row {bad[0]}): all zeros, NaN "
-            "or infinite. Look at the recording and at the model that made them."
+            f"{bad.size} of {len(rows)} embeddings cannot be compared (the first is row {bad[0]}): "
+            "all zeros, NaN or infinite. Look at the recording and at the model that made them."
         )
     rows = rows / peak[:, None]  # so that squares neither overflow nor vanish
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
