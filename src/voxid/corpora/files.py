@@ -1,0 +1,104 @@
+"""What every layout needs: sorted walks, lists with line numbers, errors that name file and line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from voxid.audio import AUDIO_SUFFIXES
+from voxid.errors import BadCorpusFile
+
+
+def is_audio(name: str) -> bool:
+    """Return whether a file name ends like audio.
+
+    >>> is_audio("a.FLAC"), is_audio("a.txt")
+    (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - called for every file
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the visible folders inside `folder`, sorted by name."""
+    with os.scandir(folder) as entries:
+        return [
+            folder / name
+            for name in sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+        ]
+
+
+def audio_files(folder: Path, trail: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Yield every visible audio file below `folder`, sorted by folder; links are followed, circles are not."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in trail:
+        return
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name[0] != ".")
+    for name, is_folder in found:
+        if is_folder:
+            yield from audio_files(folder / name, (*trail, here))
+        elif is_audio(name):
+            yield folder / name
+
+
+def has_audio(folder: Path) -> bool:
+    """Return whether there is any audio file below `folder`."""
+    return next(audio_files(folder), None) is not None
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text without its line end) of a UTF-8 list, a byte order mark removed.
+
+    Blank lines are passed over. Raise BadCorpusFile when the file cannot be read or is not UTF-8.
+    """
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline=None) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise bad_line(path, number + 1, "not UTF-8 text", "Save the list as UTF-8.") from error
+    except OSError as error:
+        raise BadCorpusFile(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from error
+
+
+def table(path: Path) -> dict[str, str]:
+    """Return a Kaldi table `key rest-of-line` as a dict; raise BadCorpusFile on a lone key or a key twice."""
+    entries: dict[str, str] = {}
+    for number, line in lines(path):
+        key, _, value = line.strip().partition(" ")
+        if "\t" in key:
+            key, _, value = line.strip().partition("\t")
+        if not value.strip():
+            raise bad_line(
+                path, number, f"{line.strip()!r} has one column, two are needed", "Complete the line."
+            )
+        if key in entries:
+            raise bad_line(path, number, f"{key!r} is there twice", "Remove one of the two lines.")
+        entries[key] = value.strip()
+    return entries
+
+
+def bad_line(path: Path, number: int, what: str, remedy: str) -> BadCorpusFile:
+    """Return the error that names file and line, says what is wrong there and what to do."""
+    return BadCorpusFile(f"{path}, line {number}: {what}. {remedy}")
+
+
+def sex_of(word: str) -> str:
+    """Return "m", "f" or "" for the many ways lists write it.
+
+    >>> sex_of("Female"), sex_of("M"), sex_of("unknown")
+    ('f', 'm', '')
+    """
+    return {"m": "m", "male": "m", "f": "f", "female": "f"}.get(word.strip().lower(), "")
+
+
+def seconds(path: Path, number: int, word: str) -> float:
+    """Return a time of a list in seconds; raise BadCorpusFile when it is not a number."""
+    try:
+        return float(word)
+    except ValueError:
+        raise bad_line(path, number, f"{word!r} is not a number", "Times are seconds.") from None

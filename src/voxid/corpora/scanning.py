@@ -1,0 +1,144 @@
+"""Which layout is this, and what is in it: one or several corpora as one stream of utterances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from voxid.corpora.files import subfolders
+from voxid.errors import CorpusError, CorpusNotFound, EmptyCorpus, UnknownLayout, did_you_mean
+from voxid.registry import Registry
+from voxid.types import Utterance
+
+LAYOUTS = Registry(
+    "layout",
+    {
+        "csv": "voxid.corpora.csvlist:CsvList",
+        "folders": "voxid.corpora.folders:Folders",
+        "kaldi": "voxid.corpora.kaldi:Kaldi",
+        "librispeech": "voxid.corpora.librispeech:LibriSpeech",
+        "voxceleb": "voxid.corpora.voxceleb:VoxCeleb",
+    },
+)
+# What is most particular is asked first: nearly everything is a folder of folders.
+DETECTION_ORDER = ("kaldi", "voxceleb", "librispeech", "csv", "folders")
+
+StrPath = str | os.PathLike[str]
+
+
+class Scan(Iterator[Utterance]):
+    """An iterator of utterances that also knows its `sources`, and, once it has run out, its `warnings`."""
+
+    def __init__(self, corpora: list[tuple[Path, str]]) -> None:
+        self.sources = [str(path) for path, _ in corpora]
+        self.warnings: list[str] = []
+        self._corpora = corpora
+        self._stream = self._run()
+
+    def __next__(self) -> Utterance:
+        return next(self._stream)
+
+    def _run(self) -> Iterator[Utterance]:
+        home: dict[str, int] = {}  # speaker -> the corpus that named it first
+        for number, (path, layout) in enumerate(self._corpora):
+            utterance = None
+            shared: dict[str, int] = {}
+            for utterance in LAYOUTS.get(layout)().utterances(path):
+                first = home.setdefault(utterance.speaker, number)
+                if first != number:
+                    shared[utterance.speaker] = first
+                yield utterance
+            if utterance is None:
+                raise EmptyCorpus(f"{path}: no recordings in it as layout {layout!r}. {_describe()}")
+            self._warn_shared(shared, number)
+
+    def _warn_shared(self, shared: dict[str, int], number: int) -> None:
+        """Say which speakers two corpora name alike: the same person, unless the names are only numbers."""
+        for other in sorted(set(shared.values())):
+            names = sorted(speaker for speaker, first in shared.items() if first == other)
+            self.warnings.append(
+                f"{len(names)} speaker names occur in both {self.sources[other]} and {self.sources[number]} "
+                f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}) and count as the same people. "
+                "If they are not, rename them in one of the two."
+            )
+
+
+def scan(
+    paths: StrPath | Iterable[StrPath], layout: str = "auto", subsets: Iterable[str] | None = None
+) -> Scan:
+    """Return an iterator over the utterances of one or several corpora; paths in them are absolute.
+
+    `layout` is a name of LAYOUTS or "auto"; `subsets` are folders inside the paths, to take only those. Raise
+    CorpusNotFound, UnknownLayout, EmptyCorpus, BadCorpusFile or UnknownComponent.
+
+    >>> for utterance in scan("LibriSpeech", subsets=["dev-clean"]):  # doctest: +SKIP
+    ...     print(utterance.speaker, utterance.path)
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise CorpusNotFound(f"no corpus given. {_describe()}")
+    found = [Path(os.path.abspath(path)) for path in given]  # noqa: PTH100 - keeps links as the user wrote them
+    for path in found:
+        if not path.exists():
+            raise CorpusNotFound(f"{path}: no such file or folder. Check the path. {_describe()}")
+    if subsets is not None:
+        found = _pick(found, list(subsets))
+    corpora = [(path, _layout_of(path, layout)) for path in dict.fromkeys(found)]
+    return Scan(corpora)
+
+
+def detect(path: Path) -> str | None:
+    """Return the name of the layout `path` has, None when it has none that voxid knows."""
+    for name in DETECTION_ORDER:
+        if LAYOUTS.get(name)().detect(path):
+            return name
+    return None
+
+
+def _layout_of(path: Path, layout: str) -> str:
+    try:
+        if layout != "auto":
+            LAYOUTS.get(layout)
+            return layout
+        name = detect(path)
+        inside = _corpora_inside(path) if name in (None, "folders") and path.is_dir() else {}
+    except PermissionError as error:
+        raise CorpusError(f"{error.filename}: may not be opened. Check its permissions.") from error
+    if inside:
+        listed = ", ".join(f"{child.name} ({kind})" for child, kind in inside.items())
+        raise UnknownLayout(
+            f"{path} is not one corpus but holds {len(inside)}: {listed}. "
+            f"Give the ones you want, for example {next(iter(inside))}"
+        )
+    if name is None:
+        raise UnknownLayout(f"{path}: no known layout. {_describe()}")
+    return name
+
+
+def _corpora_inside(path: Path) -> dict[Path, str]:
+    """Return the folders in `path` that are corpora of a particular layout themselves."""
+    kinds = {child: detect(child) for child in subfolders(path)}
+    return {child: kind for child, kind in kinds.items() if kind not in (None, "folders")}
+
+
+def _pick(paths: list[Path], subsets: list[str]) -> list[Path]:
+    """Return the folders named by `subsets` inside `paths`."""
+    picked = []
+    for subset in subsets:
+        there = [path / subset for path in paths if (path / subset).exists()]
+        if not there:
+            known = [child.name for path in paths if path.is_dir() for child in subfolders(path)]
+            raise CorpusNotFound(
+                f"no subset {subset!r} in {', '.join(map(str, paths))}. There: {', '.join(known[:12]) or 'none'}."
+                f"{did_you_mean(subset, known)}"
+            )
+        picked += there
+    return picked
+
+
+def _describe() -> str:
+    return (
+        "voxid knows: librispeech (subset/speaker/chapter/*.flac), csv (speaker,path), kaldi (wav.scp and utt2spk), "
+        "voxceleb (id*/session/*), folders (speaker/*)."
+    )
