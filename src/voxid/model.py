@@ -89,7 +89,7 @@ class Model(nn.Module):
         self.calibration = calibration
         self.metadata = dict(metadata or {})
         # Every option is written out, so that a default changed later does not change an old model.
-        self._tables = {
+        self.tables = {
             "features": {"name": features["name"], **features_config.model_dump(mode="json")},
             "encoder": {"name": encoder["name"], **encoder_config.model_dump(mode="json")},
         }
@@ -127,7 +127,7 @@ class Model(nn.Module):
 
         Name, calibration and other metadata do not count: two models with one fingerprint embed alike.
         """
-        parts = {**self._tables, "inference": self.inference.model_dump(mode="json")}
+        parts = {**self.tables, "inference": self.inference.model_dump(mode="json")}
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -144,7 +144,7 @@ class Model(nn.Module):
         weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
         content = _ModelFile(
             format=FORMAT,
-            **self._tables,
+            **self.tables,
             inference=self.inference,
             calibration=self.calibration,
             metadata=self.metadata,

@@ -1,7 +1,7 @@
 """What every command shares: errors to exit codes, JSON or text, progress bars.
 
 Exit codes: 0 done, 2 wrong usage, 3-11 the kind of error
-(`exit_code` in voxid/errors.py), 130 Ctrl-C, 1 a bug.
+(`exit_code` in voxid/errors.py), 130 Ctrl-C, 1 a bug (`voxid compare`: not accepted).
 """
 
 from __future__ import annotations

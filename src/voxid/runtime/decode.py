@@ -11,14 +11,13 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from voxid import audio
 from voxid.errors import AudioError
 from voxid.types import SAMPLE_RATE, Utterance
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LONG_S = 300.0  # seconds; a longer recording is never held in memory as a whole
 AHEAD_S = 600.0  # seconds of decoded audio that may wait for the network: 38 MB
@@ -49,6 +48,14 @@ class Recording:
             self.source, start_s=self.start_s, duration_s=self.duration_s, block_s=block_s
         )
 
+    def judge(self, checker: audio.Checker) -> None:
+        """Raise an AudioError that names the file when what `checker` saw cannot hold a voice."""
+        try:
+            checker.finish()
+        except AudioError as error:
+            name = f"{self.source}: " if isinstance(self.source, str | os.PathLike) else ""
+            raise type(error)(f"{name}{error}") from None
+
 
 def _is_pipe(item: Any) -> bool:
     """Return whether `item` is an open binary file that cannot go back to its beginning."""
@@ -78,10 +85,12 @@ def decode(index: int, item: Any, long_s: float = LONG_S) -> Decoded:
     try:
         recording = Recording.of(item)
         with closing(recording.blocks(long_s)) as blocks:
-            wave_S = next(blocks)
+            wave_S = next(blocks, np.zeros(0, np.float32))
             if next(blocks, None) is not None:
                 return Decoded(index, recording)
-        audio.check(wave_S)
+        checker = audio.Checker()
+        checker.add(wave_S)
+        recording.judge(checker)
         return Decoded(index, recording, wave_S)
     except AudioError as error:
         return Decoded(index, error=error)

@@ -236,7 +236,7 @@ class TorchRuntime:
                 yield wave_S
 
         peak = max(float(logmel_TM.max()) for logmel_TM in self._log_mel(checked()))
-        checker.finish()
+        recording.judge(checker)
         return checker.samples, peak
 
     def _log_mel(self, blocks: Iterable[np.ndarray]) -> Iterator[Tensor]:

@@ -1,0 +1,52 @@
+"""`voxid embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit, progress_bar
+
+
+def embed(
+    model: Annotated[str, typer.Argument(help="A model folder.")],
+    data: Annotated[list[Path], typer.Argument(help="Corpora, prepared folders or audio files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    mode: Annotated[str | None, typer.Option(help="sliding or full, instead of the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    json: JsonFlag = False,
+) -> None:
+    """Embed every utterance and write arrays that `numpy.load` reads.
+
+    The file holds embeddings (N, D) float32, utterances, speakers, the model's fingerprint, and left_out
+    with left_out_reasons for recordings that could not be used.
+
+    Example: `voxid embed runs/bilstm LibriSpeech/test-clean -o embeddings.npz`
+    """
+    from voxid.runtime import load
+    from voxid.runtime.bulk import count_reasons, embed_data
+
+    runtime = load(model, device=device, mode=mode)
+    with progress_bar("embedding", quiet=json) as update:
+        result = embed_data(runtime, data, layout=layout, progress=update)
+    result.save(out)
+    reasons = count_reasons(result.left_out)
+    summary = {
+        "out": str(out),
+        "utterances": len(result.utterances),
+        "speakers": len(set(result.speakers) - {""}),
+        "dim": runtime.dim,
+        "fingerprint": result.fingerprint,
+        "left_out": reasons,
+    }
+
+    def text() -> None:
+        typer.echo(f"{out}: {len(result.utterances)} embeddings of {runtime.dim} numbers")
+        for reason, count in reasons.items():
+            example = next(dropped for dropped in result.left_out if dropped.reason == reason)
+            typer.echo(f"left out {count} {reason}; for example {example.detail}")
+
+    emit(summary, json, text)

@@ -1,0 +1,52 @@
+"""`voxid import-seed`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit
+
+
+class Aggregation(StrEnum):
+    """How an LSTM's frames become one embedding."""
+
+    mean = "mean"
+    last = "last"
+
+
+def import_seed(
+    file: Annotated[Path, typer.Argument(help="A .pt file that the original system published.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")],
+    aggregation: Annotated[
+        Aggregation, typer.Option(help="LSTM only: it leaves no trace in the file.")
+    ] = Aggregation.mean,
+    heads: Annotated[int, typer.Option(help="Transformer only: it leaves no trace in the file.")] = 8,
+    json: JsonFlag = False,
+) -> None:
+    """Turn a checkpoint of the original system into a model folder, without running anything in it.
+
+    Example: `voxid import-seed saved_model.bilstm.mean.clean100.gpu100000.pt -o models/seed`
+    """
+    from voxid.seed import import_seed as run
+
+    model = run(file, out, aggregation=aggregation.value, heads=heads)
+    result = {
+        "model": str(out),
+        "encoder": model.tables["encoder"],
+        "dim": model.dim,
+        "fingerprint": model.fingerprint,
+        "metadata": model.metadata,
+    }
+
+    def text() -> None:
+        options = ", ".join(f"{key} {value}" for key, value in model.tables["encoder"].items())
+        typer.echo(f"{out}: {options}; embeddings of {model.dim} numbers")
+        if model.metadata["training_steps"]:
+            typer.echo(f"trained for {model.metadata['training_steps']:,} steps by its authors")
+        typer.echo(f"next: voxid evaluate {out} --data D --trials all -o report")
+
+    emit(result, json, text)

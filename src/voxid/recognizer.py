@@ -1,0 +1,58 @@
+"""Two recordings in, one decision out: the runtime embeds, the model's calibration decides. No torch here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from voxid.errors import NotCalibrated, UnknownModel
+from voxid.runtime import Runtime, load
+from voxid.scoring import cosine
+from voxid.types import Decision
+
+if TYPE_CHECKING:
+    from voxid.audio import Source
+
+
+def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None = None) -> Decision:
+    """Return whether one speaker said both `a` and `b` (path, bytes, open file or (samples, rate)).
+
+    `model` is a model folder or a loaded runtime. The score is the cosine of the two embeddings; the
+    decision is its calibrated log-likelihood ratio against the threshold stored with the model. Raise an
+    AudioError for a recording that cannot be used; UnknownModel, BadModel, NotCalibrated for the model.
+
+    Example: `compare("a.wav", "b.wav", model="models/mine").accepted`.
+    """
+    runtime, name = _runtime(model)
+    calibration = runtime.model.calibration
+    if calibration is None:
+        raise NotCalibrated(
+            f"the model {name} has no calibration, so a score of it cannot become a decision. "
+            f"Run: voxid calibrate {name} --data D, with a corpus D of speakers it was not trained on."
+        )
+    left, right = runtime.embed_each([a, b])
+    score = float(cosine(left.embedding[None], right.embedding[None])[0, 0])
+    llr = float(calibration.llr(score))
+    accepted = llr >= calibration.threshold
+    return Decision(
+        accepted=accepted,
+        llr=llr,
+        probability=calibration.probability(llr),
+        cosine=score,
+        threshold=calibration.threshold,
+        speech_s=(left.info.speech_s, right.info.speech_s),
+        reason=f"LLR {llr:.2f} is {'at or above' if accepted else 'below'} "
+        f"the threshold {calibration.threshold:.2f}",
+    )
+
+
+def _runtime(model: Any) -> tuple[Runtime, str]:
+    """Return the runtime, and a name for it that a person can put into a command."""
+    if model is None:
+        raise UnknownModel(
+            "no model was given, and voxid ships none yet. Give model=FOLDER; "
+            "`voxid train` and `voxid import-seed` write one."
+        )
+    if isinstance(model, str | os.PathLike):
+        return load(model), os.fspath(model)
+    return model, str(model.model.metadata.get("name") or "MODEL")
