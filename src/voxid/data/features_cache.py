@@ -94,9 +94,7 @@ def _cache_folder() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "voxid"
 
 
-def _compute(
-    packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None = None
-) -> None:
+def _compute(packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None) -> None:
     for first, last in _runs(packed.lengths_N):
         if last - first == 1:
             for feat_TF in _features_of_one(packed.wave(first), features):

@@ -44,8 +44,8 @@ class TripletSampler:
         self._pairable = np.flatnonzero(self._counts >= 2)
         if len(self._counts) < 2 or not len(self._pairable):
             raise NotEnoughSpeakers(
-                f"got {len(numbers)} utterances of {len(self._counts)} speakers, {len(self._pairable)} of them "
-                "with two or more. Triplets need two speakers, and one of them with two utterances: add "
+                f"got {len(numbers)} utterances of {len(self._counts)} speakers, {len(self._pairable)} of "
+                "them with two or more. Triplets need two speakers, and one of them with two utterances: add "
                 "recordings, or check that the corpus' layout was read as you meant it."
             )
 

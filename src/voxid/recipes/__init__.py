@@ -1,1 +1,32 @@
 """What to train: one TOML file a recipe."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from voxid.errors import BadRecipe, UnknownRecipe, did_you_mean
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes that come with voxid, sorted."""
+    folder = resources.files("voxid.recipes")
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def recipe_text(name_or_path: str | Path) -> str:
+    """Return the TOML text of a shipped recipe or of a file; raise UnknownRecipe or BadRecipe."""
+    shipped = shipped_recipes()
+    if str(name_or_path) in shipped:
+        return (resources.files("voxid.recipes") / f"{name_or_path}.toml").read_text("utf-8")
+    try:
+        return Path(name_or_path).read_text("utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UnknownRecipe(
+            f"no recipe {str(name_or_path)!r}: neither shipped nor a file. Shipped: {', '.join(shipped)}."
+            f"{did_you_mean(str(name_or_path), shipped)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecipe(
+            f"recipe {name_or_path} cannot be read: {error}. It has to be a TOML file."
+        ) from error

@@ -1,0 +1,164 @@
+"""`voxid train`: from a recipe and a corpus to a model folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit, progress_bar
+
+if TYPE_CHECKING:
+    from voxid.training import Plan, TrainResult
+    from voxid.training.log import Row
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `voxid recipes`) or a TOML file.")],
+    train_data: Annotated[
+        list[Path],
+        typer.Option("--train", help="Corpus or prepared folder to learn from; may be repeated."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; it becomes the model folder.")],
+    test_data: Annotated[
+        Path | None, typer.Option("--test", help="Corpus or prepared folder to measure on at the end.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe, for example optimizer.lr=1e-3."),
+    ] = None,
+    trials: Annotated[
+        str, typer.Option(help="What to measure on --test: all, N-triplets, or a trial list.")
+    ] = "10000-triplets",
+    layout: Annotated[str, typer.Option(help="Layout of the corpora, if it is not recognised.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in -o.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a recipe on a corpus, then measure it on speakers it has not heard.
+
+    Example: `voxid train bilstm-clean100 --train LibriSpeech/train-clean-100 --test LibriSpeech/test-clean
+    -o runs/bilstm` · go on after a stop: the same command with `--resume` · shorter:
+    `--set training.steps=2000`
+    """
+    from voxid.data.pack import Packed
+    from voxid.data.prepare import ensure_prepared
+    from voxid.runtime.device import pick_device
+    from voxid.training import load_recipe, make_plan
+    from voxid.training import train as run_training
+
+    loaded = load_recipe(recipe, overrides)
+    pick_device(device)  # before minutes of decoding
+    with progress_bar("decoding the training speech", quiet=as_json) as progress:
+        prepared = ensure_prepared(train_data, layout=layout, cache=None, progress=progress)
+    prepared_test = None
+    if test_data is not None:
+        with progress_bar("decoding the test speech", quiet=as_json) as progress:
+            prepared_test = ensure_prepared([test_data], layout=layout, cache=None, progress=progress)
+    packed = Packed.open(prepared)
+    plan = make_plan(loaded, packed)
+    if not as_json:
+        _print_plan(plan)
+    with progress_bar("features", quiet=as_json) as features, _live(plan, quiet=as_json) as (steps, on_row):
+        result = run_training(
+            loaded,
+            packed,
+            out,
+            device=device,
+            resume=resume,
+            tensorboard=tensorboard,
+            progress=steps,
+            features_progress=features,
+            on_row=on_row,
+        )
+    report = None
+    if prepared_test is not None:
+        from voxid.evaluation import evaluate
+
+        with progress_bar("measuring", quiet=as_json) as progress:
+            report = evaluate([out], prepared_test, trials, out / "evaluation", progress=progress)
+    emit(_summary(plan, result, report), as_json, lambda: _print_result(result, report))
+
+
+def _print_plan(plan: Plan) -> None:
+    limit = f", at most {plan.max_seconds:g} s" if plan.max_seconds else ""
+    typer.echo(f"{plan.recipe}: {plan.speakers} speakers, {plan.utterances:,} utterances, {plan.hours:.2f} h")
+    if plan.single_speakers:
+        typer.echo(f"  {plan.single_speakers} speakers have one utterance: never a pair, but negatives")
+    if plan.short:
+        done = "repeated to fill it" if plan.short_policy == "repeat" else "left out"
+        typer.echo(f"  {plan.short:,} utterances are shorter than the window of {plan.window} frames: {done}")
+    typer.echo(f"  {plan.parameters:,} parameters; {plan.steps:,} steps of {plan.rows} windows{limit}")
+
+
+def _print_result(result: TrainResult, report: Any) -> None:
+    for warning in result.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(
+        f"{result.steps:,} steps in {result.seconds:.0f} s ({result.steps_per_s:.1f} steps/s); "
+        f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}; model in {result.folder}"
+    )
+    if report is not None:
+        for model in report.models:
+            typer.echo(
+                f"EER {100 * model.eer:.2f} % over {model.trials:,} trials; more in {result.folder}/evaluation"
+            )
+
+
+def _summary(plan: Plan, result: TrainResult, report: Any) -> dict[str, Any]:
+    summary = {"plan": asdict(plan), "result": {**asdict(result), "folder": str(result.folder)}}
+    if report is not None:
+        summary["evaluation"] = [{"eer": model.eer, "trials": model.trials} for model in report.models]
+    return summary
+
+
+@contextmanager
+def _live(
+    plan: Plan, quiet: bool
+) -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[Row], None] | None]]:
+    """Yield callbacks that draw steps, steps/s, loss and time left; without a terminal, some plain lines."""
+    if quiet:
+        yield None, None
+        return
+    if not sys.stderr.isatty():
+        yield None, _PlainLines(plan.steps)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=plan.steps, numbers="", visible=False)
+        yield (
+            lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+            lambda row: bar.update(task, numbers=f"{row.steps_per_s:.1f} steps/s, loss {row.loss:.4f}"),
+        )
+
+
+class _PlainLines:
+    """Prints a log row every ten seconds of training, for output that goes to a file."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.printed = 0.0
+
+    def __call__(self, row: Row) -> None:
+        if row.seconds - self.printed >= 10:
+            self.printed = row.seconds
+            typer.echo(
+                f"step {row.step:,}/{self.steps:,}  {row.steps_per_s:.1f} steps/s  loss {row.loss:.4f}",
+                err=True,
+            )

@@ -1,0 +1,60 @@
+"""The run folder: where a training keeps its recipe, checkpoints, log and model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from voxid.errors import RunExists
+from voxid.files import atomic_write, output_error
+from voxid.training.checkpoint import Checkpoint, check_matches, newest_checkpoint
+from voxid.training.recipe import Recipe
+
+CHECKPOINTS = "checkpoints"
+CURVE = "training.png"
+LOG = "log.jsonl"
+RECIPE = "recipe.toml"
+OURS = (RECIPE, LOG, CHECKPOINTS, CURVE, "config.json", "model.safetensors", "tensorboard", "evaluation")
+
+
+def open_run(
+    folder: Path, recipe: Recipe, data: str, resume: bool, overwrite: bool
+) -> tuple[Checkpoint | None, list[str]]:
+    """Make `folder` ready for training `recipe` on the data of that fingerprint.
+
+    Return the checkpoint to go on from, None to start at step 0, and warnings. With `overwrite` a run that
+    is there is deleted. Raise RunExists, CheckpointMismatch, BadCheckpoint, NotWritable or DiskFull.
+    """
+    checkpoint, warnings = None, []
+    used = [name for name in OURS if (folder / name).exists()]
+    try:
+        if used and overwrite and not resume:
+            _delete(folder, used)
+        elif used and not resume:
+            raise RunExists(
+                f"{folder} holds a run already ({', '.join(used)}). Go on with it: --resume. "
+                "Or choose another folder with -o, or delete this one."
+            )
+        elif used:
+            checkpoint, warnings = newest_checkpoint(folder / CHECKPOINTS)
+            if checkpoint is None:
+                warnings.append(f"{folder} has no checkpoint yet: starting at step 0.")
+            else:
+                check_matches(checkpoint, recipe, data)
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        for partial in [*folder.glob(".*.partial"), *(folder / CHECKPOINTS).glob(".*.partial")]:
+            partial.unlink(missing_ok=True)  # of a writer that was killed
+    except OSError as error:
+        raise output_error(error, folder) from error
+    with atomic_write(folder / RECIPE, "w") as file:
+        file.write(recipe.to_toml())
+    return checkpoint, warnings
+
+
+def _delete(folder: Path, names: list[str]) -> None:
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
