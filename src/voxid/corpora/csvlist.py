@@ -107,9 +107,7 @@ def _fitting(folder: Path) -> list[Path]:
 def _only(folder: Path) -> Path:
     found = _fitting(folder)
     if not found:
-        raise EmptyCorpus(
-            f"{folder}: no CSV of two columns, speaker and path, is in it. Name the file itself."
-        )
+        raise EmptyCorpus(f"{folder}: no CSV of speaker and path is in it. Name the file itself.")
     if len(found) > 1:
         names = ", ".join(listing.name for listing in found)
         raise UnknownLayout(f"{folder} holds several lists: {names}. Name the one you want: {found[0]}")

@@ -29,7 +29,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def audio_files(folder: Path, trail: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Yield every visible audio file below `folder`, sorted by folder; links are followed, circles are not."""
+    """Yield every visible audio file below `folder`, sorted; links are followed, circles are not."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in trail:
@@ -73,9 +73,7 @@ def table(path: Path) -> dict[str, str]:
         if "\t" in key:
             key, _, value = line.strip().partition("\t")
         if not value.strip():
-            raise bad_line(
-                path, number, f"{line.strip()!r} has one column, two are needed", "Complete the line."
-            )
+            raise bad_line(path, number, f"{line.strip()!r} has one column of two", "Complete the line.")
         if key in entries:
             raise bad_line(path, number, f"{key!r} is there twice", "Remove one of the two lines.")
         entries[key] = value.strip()

@@ -24,7 +24,7 @@ class Kaldi:
         return (path / "wav.scp").is_file() or (path.name == "wav.scp" and path.is_file())
 
     def utterances(self, path: Path) -> Iterator[Utterance]:
-        """Yield the utterances in the order of segments or wav.scp; raise BadCorpusFile naming file and line."""
+        """Yield the utterances in the order of segments or wav.scp; raise BadCorpusFile (file, line)."""
         folder = path if path.is_dir() else path.parent
         if not (folder / "utt2spk").is_file():
             raise BadCorpusFile(
@@ -117,9 +117,7 @@ def _segments(folder: Path, listing: Path) -> Iterator[Piece]:
         fields = line.split()
         if len(fields) != 4:
             what = f"{line.strip()!r} has {len(fields)} columns, expected: utterance recording start end"
-            raise bad_line(
-                listing, number, what, "Times are seconds; an end of -1 means the end of the file."
-            )
+            raise bad_line(listing, number, what, "Times are seconds; an end of -1 is the end of the file.")
         utterance, recording = fields[:2]
         start_s, end_s = (seconds(listing, number, word) for word in fields[2:])
         if recording not in files:

@@ -1,4 +1,4 @@
-"""LibriSpeech (Panayotov et al., ICASSP 2015): subset/speaker/chapter/speaker-chapter-number.flac, SPEAKERS.TXT."""
+"""LibriSpeech (Panayotov et al., ICASSP 2015): subset/speaker/chapter/*.flac, and SPEAKERS.TXT above."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Scan(Iterator[Utterance]):
             self._warn_shared(shared, number)
 
     def _warn_shared(self, shared: dict[str, int], number: int) -> None:
-        """Say which speakers two corpora name alike: the same person, unless the names are only numbers."""
+        """Say which speakers two corpora name alike: nobody else can know whether they are one person."""
         for other in sorted(set(shared.values())):
             names = sorted(speaker for speaker, first in shared.items() if first == other)
             self.warnings.append(
@@ -130,8 +130,8 @@ def _pick(paths: list[Path], subsets: list[str]) -> list[Path]:
         if not there:
             known = [child.name for path in paths if path.is_dir() for child in subfolders(path)]
             raise CorpusNotFound(
-                f"no subset {subset!r} in {', '.join(map(str, paths))}. There: {', '.join(known[:12]) or 'none'}."
-                f"{did_you_mean(subset, known)}"
+                f"no subset {subset!r} in {', '.join(map(str, paths))}. "
+                f"There: {', '.join(known[:12]) or 'none'}.{did_you_mean(subset, known)}"
             )
         picked += there
     return picked
@@ -139,6 +139,6 @@ def _pick(paths: list[Path], subsets: list[str]) -> list[Path]:
 
 def _describe() -> str:
     return (
-        "voxid knows: librispeech (subset/speaker/chapter/*.flac), csv (speaker,path), kaldi (wav.scp and utt2spk), "
-        "voxceleb (id*/session/*), folders (speaker/*)."
+        "voxid knows: librispeech (subset/speaker/chapter/*.flac), csv (speaker,path), kaldi (wav.scp and "
+        "utt2spk), voxceleb (id*/session/*), folders (speaker/*)."
     )
