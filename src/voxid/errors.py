@@ -233,6 +233,10 @@ class ChecksumMismatch(DownloadError):
     """The bytes that arrived are not the published ones."""
 
 
+class BadArchive(DownloadError):
+    """An archive is damaged, or does not hold what it should."""
+
+
 class UnsafeArchive(DownloadError):
     """An archive tried to write outside its folder."""
 

@@ -52,10 +52,14 @@ def emit(result: dict[str, Any], as_json: bool, text: Callable[[], None]) -> Non
 
 
 @contextmanager
-def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yield `update(done, total)`, drawn on standard error with speed and time left.
+def progress_bar(
+    label: str, quiet: bool = False, in_bytes: bool = False
+) -> Iterator[Callable[[int, int], None]]:
+    """Yield `update(done, total)`, drawn on standard error with the time left.
 
-    Nothing is drawn when `quiet` or when standard error is not a terminal.
+    Counts are bytes (drawn as MB, with the speed) when `in_bytes`. A count that falls starts a new stage: the
+    speed and the time left are reckoned afresh. Nothing is drawn when `quiet` or when standard error is not a
+    terminal.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
@@ -63,21 +67,29 @@ def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
+        TransferSpeedColumn,
     )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        *((DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def update(done: int, total: int) -> None:
+            if done < progress.tasks[0].completed:
+                progress.reset(task, total=total)
+            progress.update(task, completed=done, total=total)
+
+        yield update

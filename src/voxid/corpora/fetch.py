@@ -1,0 +1,199 @@
+"""Fetch one large file over HTTP so that a broken connection, or a Ctrl-C, costs nothing already received.
+
+Bytes gather in `NAME.partial`; beside it `NAME.partial.etag` keeps what the server calls this version of the
+file (RFC 9110: a strong ETag), so that halves of two versions are never joined.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from voxid import __version__
+from voxid.errors import DownloadError
+from voxid.files import output_error
+
+BLOCK = 1 << 18  # bytes read at a time: short enough for a lively progress bar
+TIMEOUT_S = 20.0  # of silence before a connection counts as dropped
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # pauses before trying again; any new byte starts the list afresh
+NOT_WORTH_REPEATING = {400, 401, 403, 404, 405, 410, 451}  # HTTP statuses another try does not change
+
+
+class _Dropped(Exception):
+    """The connection broke, or the server was busy: worth another try."""
+
+
+class _Unreachable(_Dropped):
+    """No connection came about: no network, no such host, nobody listening."""
+
+
+class _Refused(Exception):
+    """This address does not have the file, or has another one."""
+
+
+def fetch(
+    urls: tuple[str, ...],
+    path: Path,
+    size: int,
+    progress: Callable[[int, int], None] | None = None,
+    waits_s: tuple[float, ...] = WAITS_S,
+) -> None:
+    """Bring the `size` bytes at one of `urls` into `path`, going on from what is there already.
+
+    A dropped connection is tried again after each of `waits_s`; an address that does not have the file, or
+    cannot be reached, gives way to the next. What arrived stays in `path`, also on an error and on Ctrl-C.
+    The bytes are not verified here. `progress` gets the bytes there and `size`.
+
+    Raise DownloadError, NotWritable, DiskFull or OutputError.
+    """
+    report = progress or (lambda done, total: None)
+    complaints: list[str] = []
+    for url in urls:
+        try:
+            _fetch_from(url, path, size, report, waits_s)
+        except _Refused as refusal:
+            complaints.append(str(refusal))
+        else:
+            return
+    have = _length(path)
+    kept = f" The {have} bytes that arrived are kept in {path}." if have else ""
+    raise DownloadError(
+        f"could not download {path.name.removesuffix('.partial')}: {'; '.join(complaints)}.{kept} "
+        "Check the network, name another mirror (us, eu, cn, a URL, or a folder that holds the archives), "
+        "and run the same command again: it goes on from there."
+    )
+
+
+def forget(path: Path) -> None:
+    """Delete a partial file and what is known about it."""
+    for gone in (path, _etag_file(path)):
+        with suppress(FileNotFoundError):
+            gone.unlink()
+
+
+def _fetch_from(
+    url: str, path: Path, size: int, report: Callable[[int, int], None], waits_s: tuple[float, ...]
+) -> None:
+    """Fetch from one address until the file is whole; raise _Refused when that cannot be."""
+    failures, answered = 0, False
+    if _length(path) > size:
+        forget(path)
+    while (have := _length(path)) < size:
+        try:
+            _one_request(url, path, size, report)
+        except _Dropped as drop:
+            if isinstance(drop, _Unreachable) and not answered:  # without a network, say so at once
+                raise _Refused(f"{url}: {drop}") from drop
+            answered = True
+            failures = 1 if _length(path) > have else failures + 1
+            if failures > len(waits_s):
+                raise _Refused(f"{url}: {drop}, {failures} times in a row") from drop
+            time.sleep(waits_s[failures - 1])
+    report(size, size)
+
+
+def _one_request(url: str, path: Path, size: int, report: Callable[[int, int], None]) -> None:
+    """Ask for what is missing and append what comes; raise _Dropped or _Refused."""
+    have = _length(path)
+    headers = {"User-Agent": f"voxid/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if etag := _read_etag(path, url):
+            headers["If-Range"] = etag  # another version of the file comes whole instead, as a 200
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # the file ends before what we have: ours is not the start of it
+            forget(path)
+            raise _Dropped("the server has a shorter file than was begun") from error
+        kind = _Refused if error.code in NOT_WORTH_REPEATING else _Dropped
+        place = f"{url}: " if kind is _Refused else ""
+        raise kind(f"{place}the server answered {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Unreachable(f"no connection ({getattr(error, 'reason', error)})") from error
+    with response:
+        start = have if response.status == 206 else 0
+        _check_answer(response, url, start, size)
+        _append(response, url, path, start, size, report)
+
+
+def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size: int) -> None:
+    """Raise _Refused when the server speaks of a file that cannot be the published one."""
+    if response.status == 206:
+        given = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given)
+        if not match or int(match[1]) != start:
+            raise _Refused(f"{url}: asked for bytes from {start} on, got {given!r}")
+        total = size if match[2] == "*" else int(match[2])
+    else:
+        total = int(response.headers.get("Content-Length") or -1)  # a file has a length; a web page may not
+    if total != size:
+        got = f"{total} bytes" if total >= 0 else "a page of no stated length"
+        raise _Refused(
+            f"{url}: expected a file of {size} bytes, got {got} "
+            "(another version, or the log-in page of a network)"
+        )
+
+
+def _append(
+    response: http.client.HTTPResponse,
+    url: str,
+    path: Path,
+    start: int,
+    size: int,
+    report: Callable[[int, int], None],
+) -> None:
+    try:
+        with path.open("ab" if start else "wb") as file:
+            _write_etag(path, url, response.headers.get("ETag", ""))
+            done = start
+            report(done, size)
+            while block := _read(response):
+                file.write(block[: size - done])
+                done += len(block)
+                report(min(done, size), size)
+    except OSError as error:
+        raise output_error(error, path) from error
+    if done < size:
+        raise _Dropped(f"the connection ended after {done} of {size} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Dropped(f"the connection broke ({error})") from error
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
+def _etag_file(path: Path) -> Path:
+    return path.with_name(path.name + ".etag")
+
+
+def _write_etag(path: Path, url: str, etag: str) -> None:
+    strong = etag if etag.startswith('"') else ""  # a weak one (W/"...") may not guard a range
+    _etag_file(path).write_text(f"{url}\n{strong}\n", encoding="utf-8")
+
+
+def _read_etag(path: Path, url: str) -> str:
+    """Return the ETag under which `url` gave the partial file, or "": other mirrors have other ones."""
+    try:
+        of_url, etag = _etag_file(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return ""
+    return etag if of_url == url else ""

@@ -1,0 +1,541 @@
+"""Downloads against a real HTTP server that misbehaves on request, and archives that try to escape."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from voxid.corpora import download as module
+from voxid.corpora.download import CORPORA, Archive, Corpus, download
+from voxid.corpora.unpack import unpack
+from voxid.errors import (
+    BadArchive,
+    BadConfig,
+    ChecksumMismatch,
+    DiskFull,
+    DownloadError,
+    NotWritable,
+    UnknownComponent,
+    UnsafeArchive,
+)
+
+NO_WAIT = (0.0, 0.0, 0.0)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file. Each request takes the next word of `script`; when it is used up, all goes well."""
+
+    daemon_threads = True
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = content
+        self.etag = '"one"'
+        self.script: list[str] = []
+        self.asked: list[tuple[str, str | None, str | None]] = []  # path, Range, If-Range
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/resources/12"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        server, wanted = self.server, self.headers["Range"]
+        server.asked.append((self.path, wanted, self.headers["If-Range"]))
+        word = server.script.pop(0) if server.script else "well"
+        if word.isdigit():
+            self.send_error(int(word))
+            return
+        content, start = server.content, 0
+        changed = self.headers["If-Range"] not in (None, server.etag)
+        if wanted and word != "ignore-range" and not changed:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("ETag", server.etag)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        body = content[start:]
+        if word == "drop":
+            body = body[: len(body) // 2]
+        if word == "slow":
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            time.sleep(30)
+        self.wfile.write(body)
+        self.close_connection = True
+
+
+def make_tar(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            else:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                info.mode = 0o4777  # set-uid, writable by all: must not survive
+                tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+NOISE = bytes(hashlib.shake_256(b"speech").digest(1_500_000))  # does not compress: halves are real halves
+CONTENT = make_tar(
+    {
+        "LibriSpeech/SPEAKERS.TXT": b"; ID | SEX\n",
+        "LibriSpeech/dev-tiny/84/1/84-1-0000.flac": NOISE,
+        "LibriSpeech/dev-tiny/84/1/84-1.trans.txt": b"84-1-0000 HELLO\n",
+    }
+)
+
+
+def corpus_of(content: bytes, url: str = "http://unused.invalid") -> Corpus:
+    archive = Archive(
+        "dev-tiny",
+        "dev-tiny.tar.gz",
+        len(content),
+        hashlib.md5(content).hexdigest(),
+        "LibriSpeech/dev-tiny",
+    )
+    return Corpus("tiny", "for tests", "LibriSpeech", (archive,), {"us": (url,)})
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(CONTENT) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def fetch_all(server: Server, out: Path, **options) -> Path:
+    return download(corpus_of(CONTENT), ["dev-tiny"], out, server.url, waits_s=NO_WAIT, **options)
+
+
+def check_complete(out: Path) -> None:
+    """Everything of the archive is there, whole, and nothing else is."""
+    files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert files == {
+        "LibriSpeech/SPEAKERS.TXT",
+        "LibriSpeech/dev-tiny/84/1/84-1-0000.flac",
+        "LibriSpeech/dev-tiny/84/1/84-1.trans.txt",
+    }
+    assert (out / "LibriSpeech/dev-tiny/84/1/84-1-0000.flac").read_bytes() == NOISE
+    assert {p.name for p in out.iterdir()} == {"LibriSpeech"}
+
+
+# -- the table ----------------------------------------------------------------------------------------------
+
+
+def test_librispeech_is_what_openslr_publishes() -> None:
+    """Names, sizes (bytes) and MD5s as on openslr.org/12 and /31, entered here a second time by hand."""
+    lines = """
+    42e2234ba48799c1f50f24a7926300a1 337926286 dev-clean.tar.gz
+    c8d0bcc9cca99d4f8b62fcc847357931 314305928 dev-other.tar.gz
+    32fa31d27d2e1cad72775fee3f4849a9 346663984 test-clean.tar.gz
+    fb5a50374b501bb3bac4815ee91d3135 328757843 test-other.tar.gz
+    2a93770f6d5c6c964bc36631d331a522 6387309499 train-clean-100.tar.gz
+    c0e676e450a7ff2f54aeade5171606fa 23049477885 train-clean-360.tar.gz
+    d1a0fd59409feb2c614ce4d30c387708 30593501606 train-other-500.tar.gz
+    6d7ab67ac6a1d2c993d050e16d61080d 126046265 dev-clean-2.tar.gz
+    5df7d4e78065366204ca6845bb08f490 332954390 train-clean-5.tar.gz
+    """
+    published = {tuple(line.split()) for line in lines.strip().splitlines()}
+    ours = {(a.md5, str(a.bytes), a.file) for corpus in CORPORA.values() for a in corpus.archives}
+    assert ours == published
+    assert CORPORA["librispeech"].mirrors["eu"] == ("https://openslr.elda.org/resources/12",)
+    assert CORPORA["mini-librispeech"].mirrors["us"][0] == "https://us.openslr.org/resources/31"
+    assert CORPORA["librispeech"].mirrors["cn"] == ("https://openslr.magicdatatech.com/resources/12",)
+
+
+# -- fetching -----------------------------------------------------------------------------------------------
+
+
+def test_fetches_verifies_unpacks_and_cleans_up(server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    root = fetch_all(server, tmp_path / "new" / "out", progress=lambda d, t: seen.append((d, t)))
+    assert root == tmp_path / "new" / "out" / "LibriSpeech"
+    check_complete(tmp_path / "new" / "out")
+    assert [path for path, _, _ in server.asked] == ["/resources/12/dev-tiny.tar.gz"]
+    assert {total for _, total in seen} == {len(CONTENT)}
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_connection_dropped_half_way_goes_on_from_there(server: Server, tmp_path: Path) -> None:
+    server.script = ["drop", "drop"]
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    starts = [int(r.removeprefix("bytes=").removesuffix("-")) if r else 0 for _, r, _ in server.asked]
+    assert starts == [0, len(CONTENT) // 2, len(CONTENT) // 2 + (len(CONTENT) - len(CONTENT) // 2) // 2]
+    assert [guard for _, _, guard in server.asked] == [None, '"one"', '"one"']
+
+
+def test_server_that_ignores_range_starts_over(server: Server, tmp_path: Path) -> None:
+    server.script = ["drop", "ignore-range"]
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    assert server.asked[1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_file_changed_between_halves_is_not_joined(server: Server, tmp_path: Path) -> None:
+    partial = tmp_path / "dev-tiny.tar.gz.partial"
+    partial.write_bytes(b"the older version's first half")
+    partial.with_name(partial.name + ".etag").write_text(f'{server.url}/dev-tiny.tar.gz\n"zero"\n')
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    assert server.asked == [("/resources/12/dev-tiny.tar.gz", "bytes=30-", '"zero"')]
+
+
+def test_partial_longer_than_the_file_is_dropped(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "dev-tiny.tar.gz.partial").write_bytes(b"x" * (len(CONTENT) + 1))
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+
+
+def test_416_starts_over(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "dev-tiny.tar.gz.partial").write_bytes(CONTENT[:1000])
+    server.script = ["416"]
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    assert [asked for _, asked, _ in server.asked] == ["bytes=1000-", None]
+
+
+def test_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.script = ["503", "429", "500"]
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+
+
+def test_waits_grow_and_start_afresh_when_bytes_arrive(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("voxid.corpora.fetch.time.sleep", waits.append)
+    server.script = ["503", "503", "drop", "503"]
+    download(corpus_of(CONTENT), ["dev-tiny"], tmp_path, server.url)
+    assert waits == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_gives_up_keeps_what_arrived_and_goes_on_next_time(server: Server, tmp_path: Path) -> None:
+    server.script = ["drop", "503", "503", "503", "503"]
+    with pytest.raises(
+        DownloadError, match=r"503 .*bytes that arrived are kept .*run the same command again"
+    ):
+        fetch_all(server, tmp_path)
+    assert (tmp_path / "dev-tiny.tar.gz.partial").read_bytes() == CONTENT[: len(CONTENT) // 2]
+    assert not (tmp_path / "LibriSpeech").exists()
+    server.script, before = [], len(server.asked)
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    assert server.asked[before][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_404_is_not_repeated(server: Server, tmp_path: Path) -> None:
+    server.script = ["404"]
+    with pytest.raises(DownloadError, match=r"dev-tiny\.tar\.gz.*404.*another mirror"):
+        fetch_all(server, tmp_path)
+    assert len(server.asked) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_second_address_of_a_mirror_stands_in(server: Server, tmp_path: Path) -> None:
+    corpus = corpus_of(CONTENT)
+    object.__setattr__(corpus, "mirrors", {"us": ("http://127.0.0.1:9/nobody", server.url)})
+    download(corpus, ["dev-tiny"], tmp_path, "us", waits_s=NO_WAIT)
+    check_complete(tmp_path)
+
+
+def test_no_network_is_said_at_once(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match="no connection"):
+        download(corpus_of(CONTENT), ["dev-tiny"], tmp_path, "http://127.0.0.1:9/nobody")
+    assert time.monotonic() - start < 1.0
+
+
+def test_wrong_bytes_of_the_right_length_are_deleted(server: Server, tmp_path: Path) -> None:
+    server.content = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
+    with pytest.raises(ChecksumMismatch, match=hashlib.md5(server.content).hexdigest()):
+        fetch_all(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_log_in_page_is_not_taken_for_the_file(server: Server, tmp_path: Path) -> None:
+    server.content = b"<html>Welcome to our network. Please log in.</html>"
+    with pytest.raises(DownloadError, match=f"expected a file of {len(CONTENT)} bytes, got 51 bytes"):
+        fetch_all(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- what is there already ----------------------------------------------------------------------------------
+
+
+def test_complete_part_is_left_alone_and_said(server: Server, tmp_path: Path) -> None:
+    fetch_all(server, tmp_path)
+    asked, said = len(server.asked), []
+    fetch_all(server, tmp_path, say=said.append)
+    assert len(server.asked) == asked
+    assert len(said) == 1
+    assert "already" in said[0]
+
+
+def test_folder_of_archives_is_a_mirror_and_stays_as_it_is(tmp_path: Path) -> None:
+    shelf, out = tmp_path / "shelf", tmp_path / "out"
+    shelf.mkdir()
+    (shelf / "dev-tiny.tar.gz").write_bytes(CONTENT)
+    download(corpus_of(CONTENT), ["dev-tiny"], out, str(shelf))
+    check_complete(out)
+    assert (shelf / "dev-tiny.tar.gz").read_bytes() == CONTENT
+
+    (shelf / "dev-tiny.tar.gz").write_bytes(CONTENT[:-1])
+    with pytest.raises(ChecksumMismatch, match="Move it away"):
+        download(corpus_of(CONTENT), ["dev-tiny"], tmp_path / "other", str(shelf))
+    (shelf / "dev-tiny.tar.gz").unlink()
+    with pytest.raises(BadConfig, match=r"does not hold dev-tiny\.tar\.gz"):
+        download(corpus_of(CONTENT), ["dev-tiny"], tmp_path / "other", str(shelf))
+
+
+def test_kept_archive_is_used_again(server: Server, tmp_path: Path) -> None:
+    fetch_all(server, tmp_path, keep_archives=True)
+    assert (tmp_path / "dev-tiny.tar.gz").read_bytes() == CONTENT
+    assert not list(tmp_path.glob("*.partial*"))
+    (tmp_path / "LibriSpeech" / "dev-tiny").rename(tmp_path / "elsewhere")
+    fetch_all(server, tmp_path)
+    assert len(server.asked) == 1
+    assert (tmp_path / "LibriSpeech/dev-tiny/84/1/84-1-0000.flac").read_bytes() == NOISE
+
+
+def test_files_beside_the_part_are_not_replaced(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "LibriSpeech").mkdir()
+    (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").write_text("of the whole corpus")
+    fetch_all(server, tmp_path)
+    assert (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").read_text() == "of the whole corpus"
+
+
+def test_names_that_are_not_known(tmp_path: Path) -> None:
+    with pytest.raises(UnknownComponent, match="Did you mean 'librispeech'"):
+        download("librispech", ["dev-clean"], tmp_path)
+    with pytest.raises(UnknownComponent, match="Did you mean 'dev-clean'"):
+        download("librispeech", ["dev-clear"], tmp_path)
+    with pytest.raises(BadConfig, match=r"mirror: got 'usa'.*Did you mean 'us'"):
+        download("librispeech", ["dev-clean"], tmp_path, "usa")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- archives that do not behave ----------------------------------------------------------------------------
+
+
+def link(name: str, target: str, kind: bytes) -> dict[str, bytes | tarfile.TarInfo]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return {name: info}
+
+
+def plain(name: str) -> dict[str, bytes | tarfile.TarInfo]:
+    return {name: b"owned"}
+
+
+ESCAPES = {
+    "parent": plain("../escaped.txt"),
+    "inner parent": plain("LibriSpeech/dev-tiny/../../../escaped.txt"),
+    "absolute": plain("{outside}/escaped.txt"),
+    "backslash": plain("..\\escaped.txt"),
+    "drive": plain("C:/escaped.txt"),
+    "symlink": link("LibriSpeech/link", "{outside}", tarfile.SYMTYPE) | plain("LibriSpeech/link/escaped.txt"),
+    "symlink inside": link("LibriSpeech/link", "SPEAKERS.TXT", tarfile.SYMTYPE),
+    "hard link": link("LibriSpeech/link", "{outside}/secret.txt", tarfile.LNKTYPE),
+    "device": link("LibriSpeech/null", "", tarfile.CHRTYPE),
+    "pipe": link("LibriSpeech/pipe", "", tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("kind", list(ESCAPES))
+def test_archive_cannot_write_outside_its_folder(kind: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    members: dict[str, bytes | tarfile.TarInfo] = {"LibriSpeech/first.txt": b"harmless"}
+    for name, content in ESCAPES[kind].items():
+        if isinstance(content, tarfile.TarInfo):
+            content.linkname = content.linkname.format(outside=outside)
+        members[name.format(outside=outside)] = content
+    evil, shelf, out = make_tar(members), tmp_path / "shelf", tmp_path / "out"
+    shelf.mkdir()
+    (shelf / "dev-tiny.tar.gz").write_bytes(evil)
+    with pytest.raises(UnsafeArchive, match="Nothing was unpacked"):
+        download(corpus_of(evil), ["dev-tiny"], out, str(shelf))
+    assert list(out.iterdir()) == []
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == {
+        "outside/secret.txt",
+        "shelf/dev-tiny.tar.gz",
+    }
+
+
+def test_permissions_are_this_users_own(server: Server, tmp_path: Path) -> None:
+    fetch_all(server, tmp_path)
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in (tmp_path / "LibriSpeech").rglob("*"):
+        expected = (0o777 if path.is_dir() else 0o666) & ~mask
+        assert path.stat().st_mode & 0o7777 == expected, path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not a tar at all", CONTENT[:-20_000], CONTENT[:400_000] + b"\0" * 1000 + CONTENT[401_000:]],
+    ids=["text", "cut off", "flipped"],
+)
+def test_damaged_archive(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    with pytest.raises(BadArchive, match=r"a\.tar\.gz cannot be unpacked"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_archive_of_something_else(tmp_path: Path) -> None:
+    other = make_tar({"LibriSpeech/test-tiny/a.flac": b"x"})
+    (tmp_path / "dev-tiny.tar.gz").write_bytes(other)
+    with pytest.raises(BadArchive, match="holds no folder LibriSpeech/dev-tiny"):
+        download(corpus_of(other), ["dev-tiny"], tmp_path / "out", str(tmp_path))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# -- the disk -----------------------------------------------------------------------------------------------
+
+
+def test_too_little_room_is_said_before_downloading(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": len(CONTENT)})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DiskFull, match=r"dev-tiny needs 0\.0 GB"):
+        fetch_all(server, tmp_path)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("stage", ["fetching", "unpacking"])
+def test_disk_full_on_the_way(
+    stage: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that refuses its next bytes, as a full disk does; what arrived before stays."""
+    suffix = ".partial" if stage == "fetching" else ".flac"
+    real_open = Path.open
+
+    def full_open(self: Path, mode: str = "r", *args, **options):
+        file = real_open(self, mode, *args, **options)
+        if self.name.endswith(suffix) and mode in ("wb", "ab"):
+            return Full(file)
+        return file
+
+    class Full:
+        def __init__(self, file) -> None:
+            self.file, self.writes = file, 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args) -> None:
+            self.file.close()
+
+        def write(self, block: bytes) -> int:
+            self.writes += 1
+            if self.writes == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(block)
+
+    monkeypatch.setattr(Path, "open", full_open)
+    with pytest.raises(DiskFull, match="no room to write"):
+        fetch_all(server, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} <= {
+        "dev-tiny.tar.gz.partial",
+        "dev-tiny.tar.gz.partial.etag",
+    }
+    assert 0 < (tmp_path / "dev-tiny.tar.gz.partial").stat().st_size <= len(CONTENT)
+    monkeypatch.undo()
+    fetch_all(server, tmp_path)
+    check_complete(tmp_path)
+    assert len(server.asked) == (2 if stage == "fetching" else 1)
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(NotWritable, match="file"):
+        download("librispeech", ["dev-clean"], tmp_path / "file" / "out", "http://127.0.0.1:9")
+
+
+# -- the command --------------------------------------------------------------------------------------------
+
+COMMAND = """
+import voxid.cli
+from voxid.corpora.download import CORPORA, Archive, Corpus
+
+tiny = Archive("dev-tiny", "dev-tiny.tar.gz", {size}, "{md5}", "LibriSpeech/dev-tiny")
+CORPORA["tiny"] = Corpus("tiny", "for tests", "LibriSpeech", (tiny,), {{"us": ("http://nobody.invalid",)}})
+voxid.cli.COMMANDS = {{"download": "voxid.cli.download"}}
+voxid.cli.main()
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    script = COMMAND.format(size=len(CONTENT), md5=hashlib.md5(CONTENT).hexdigest())
+    return [sys.executable, "-c", script, "download", "tiny", "dev-tiny", *arguments]
+
+
+def test_ctrl_c_leaves_a_partial_file_that_goes_on(server: Server, tmp_path: Path) -> None:
+    server.script = ["slow"]
+    arguments = command("--mirror", server.url, "-o", str(tmp_path))
+    partial = tmp_path / "dev-tiny.tar.gz.partial"
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not (partial.exists() and partial.stat().st_size >= 1 << 18):
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=20)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    kept = partial.stat().st_size
+    assert partial.read_bytes() == CONTENT[:kept]
+    assert not (tmp_path / "LibriSpeech").exists()
+
+    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "corpus": "tiny",
+        "folder": str(tmp_path / "LibriSpeech"),
+        "fetched": ["dev-tiny"],
+        "already_there": [],
+    }
+    assert server.asked[1][1] == f"bytes={kept}-"
+    check_complete(tmp_path)
+
+
+def test_help_lists_every_part() -> None:
+    from voxid.cli.download import download as documented
+
+    for corpus in CORPORA.values():
+        for part in corpus.parts():
+            assert part in (documented.__doc__ or ""), f"{part} is missing from `voxid download --help`"
