@@ -22,16 +22,19 @@ from voxid.types import SAMPLE_RATE
 
 
 def take_turns(functions: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Return the sorted seconds of each function's calls, which alternate for about `seconds`."""
+    """Return the sorted seconds of each function's calls; turns of a quarter second alternate.
+
+    A turn's first call is not counted: the other side's threads may still be spinning.
+    """
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()  # plans FFTs, fills caches
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, function in functions.items():
-            start = time.perf_counter()
             function()
-            taken[name].append(time.perf_counter() - start)
+            turn_end = time.perf_counter() + 0.25
+            while (start := time.perf_counter()) < turn_end:
+                function()
+                taken[name].append(time.perf_counter() - start)
     return {name: sorted(values) for name, values in taken.items()}
 
 
