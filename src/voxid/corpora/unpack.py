@@ -46,7 +46,8 @@ def _unpack_into(source: Path, target: Path, progress: Callable[[int, int], None
     try:
         with source.open("rb") as file, gzip.open(file) as plain:
             with tarfile.open(fileobj=plain, mode="r|") as tar:
-                for member in tar:
+                while member := tar.next():
+                    tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- or it grows
                     path = target / _safe_name(member, source)
                     if member.isdir():
                         _make_folder(path)
