@@ -52,4 +52,4 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
-    run_app(build_app())
+    run_app(build_app)

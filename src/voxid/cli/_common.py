@@ -20,24 +20,31 @@ from voxid.errors import VoxidError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CTRL_C = 130  # exit code, by convention 128 + SIGINT
+STOPPED = "stopped by Ctrl-C; every file that was written is whole"
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-def run_app(app: typer.Typer) -> None:
-    """Run `app`; print a VoxidError as one readable line (or JSON with --json) and exit with its code."""
+def run_app(build: Callable[[], typer.Typer]) -> None:
+    """Run what `build` returns; a VoxidError becomes one readable line (or JSON) and its exit code."""
     wants_json = "--json" in sys.argv
     try:
-        app()
+        build()()
     except VoxidError as error:
         name = type(error).__name__
         if wants_json:
             print(json_module.dumps({"error": name, "message": str(error)}))
         else:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{name}: {str(error).replace(chr(10), ' ')}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C; every file that was written is whole", file=sys.stderr)
-        sys.exit(130)
+        print(STOPPED, file=sys.stderr)
+        sys.exit(CTRL_C)
+    except SystemExit as end:
+        if end.code == CTRL_C:  # typer exits on Ctrl-C without a word
+            print(STOPPED, file=sys.stderr)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

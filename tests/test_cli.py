@@ -1,0 +1,242 @@
+"""What every command promises: help with an example, --json, telling exit codes, a quick start."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from voxid import errors
+from voxid.cli import COMMANDS, build_app
+from voxid.cli._common import emit, run_app
+from voxid.errors import VoxidError
+
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+ERRORS = sorted(
+    (e for e in vars(errors).values() if inspect.isclass(e) and issubclass(e, VoxidError)),
+    key=lambda e: e.__name__,
+)
+
+
+def voxid(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    """Run the installed command line in a process of its own."""
+    command = [sys.executable, "-m", "voxid", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def function_of(name: str):
+    return getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
+
+
+@pytest.fixture(params=list(COMMANDS))
+def command(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+# -- every command ------------------------------------------------------------------------------------------
+
+
+def test_help_has_an_example_that_names_real_options(command: str) -> None:
+    shown = CliRunner().invoke(build_app(), [command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    examples = re.findall(rf"voxid {command}\b[^`]*", (function_of(command).__doc__ or "").replace("\n", " "))
+    assert examples, f"`voxid {command} --help` shows no example"
+    assert "Example" in shown.output
+    for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(examples)):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), f"no option {option}"
+
+
+def test_json_is_an_option(command: str) -> None:
+    shown = CliRunner().invoke(build_app(), [command, "--help"], env={"COLUMNS": "200"})
+    assert "--json" in shown.output
+
+
+def test_unknown_option_is_wrong_usage(command: str) -> None:
+    result = CliRunner().invoke(build_app(), [command, "--no-such-option"])
+    assert result.exit_code == 2
+    assert "No such option" in result.output
+
+
+def test_reference_has_a_section_with_a_command(command: str) -> None:
+    sections = re.split(r"^## ", REFERENCE.read_text(), flags=re.M)
+    mine = [s for s in sections if s.split("\n", 1)[0].strip() == f"voxid {command}"]
+    assert len(mine) == 1, f"docs/cli.md needs one section '## voxid {command}'"
+    assert re.search(rf"^\$ voxid {command}\b", mine[0], flags=re.M)
+
+
+def test_reference_names_every_option_of_a_command(command: str) -> None:
+    """Each option but --json and --help appears in the section, so the reference cannot fall behind."""
+    section = re.split(rf"^## voxid {command}$", REFERENCE.read_text(), flags=re.M)[1].split("\n## ")[0]
+    group = typer.main.get_command(build_app())
+    for parameter in group.commands[command].params:  # pyright: ignore[reportAttributeAccessIssue]
+        named = [o for o in parameter.opts if o.startswith("--")]
+        if named and not set(named) & {"--json", "--help"}:
+            known = [*parameter.opts, *parameter.secondary_opts]
+            assert any(f"`{o}" in section or f" {o} " in section for o in known), f"{named} is not described"
+
+
+def test_every_command_file_is_a_command() -> None:
+    """A file in cli/ that no command uses is a command someone forgot to register."""
+    folder = Path(inspect.getfile(build_app)).parent
+    files = {f"voxid.cli.{p.stem}" for p in folder.glob("*.py") if not p.stem.startswith("_")}
+    assert files == set(COMMANDS.values())
+
+
+# -- errors -------------------------------------------------------------------------------------------------
+
+
+def app_that(action) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def only(as_json: bool = typer.Option(False, "--json")) -> None:
+        action()
+
+    return app
+
+
+def raiser(error: BaseException):
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: e.__name__)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_error_becomes_its_exit_code_and_one_line(
+    error: type[VoxidError],
+    as_json: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["voxid", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as end:
+        run_app(lambda: app_that(raiser(error("what,\ngot, allowed, next"))))
+    assert end.value.code == error.exit_code
+    out, err = capsys.readouterr()
+    if as_json:
+        assert json.loads(out) == {"error": error.__name__, "message": "what,\ngot, allowed, next"}
+        assert err == ""
+    else:
+        assert (out, err) == ("", f"{error.__name__}: what, got, allowed, next\n")
+
+
+def test_exit_codes_do_not_clash_with_the_shells() -> None:
+    codes = {e.exit_code for e in ERRORS if e is not VoxidError}
+    assert codes <= set(range(3, 126))
+    assert VoxidError.exit_code == 1
+
+
+def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["voxid"])
+    with pytest.raises(ZeroDivisionError):
+        run_app(lambda: app_that(lambda: 1 / 0))
+
+
+def test_real_error_in_a_real_process() -> None:
+    said = voxid("recipes", "bilstm-clean10")
+    assert said.returncode == errors.UnknownRecipe.exit_code
+    assert said.stdout == ""
+    assert said.stderr.startswith("UnknownRecipe: ")
+    assert said.stderr.count("\n") == 1
+    assert "bilstm-clean100" in said.stderr
+    as_json = voxid("recipes", "bilstm-clean10", "--json")
+    assert as_json.returncode == said.returncode
+    assert json.loads(as_json.stdout)["error"] == "UnknownRecipe"
+    assert as_json.stderr == ""
+
+
+SLEEPER = """
+import sys, time, types
+import voxid.cli
+
+def sleeper() -> None:
+    print("ready", flush=True)
+    time.sleep(60)
+
+sys.modules["sleeper"] = types.ModuleType("sleeper")
+sys.modules["sleeper"].sleeper = sleeper
+voxid.cli.COMMANDS = {"sleeper": "sleeper"}
+voxid.cli.main()
+"""
+
+
+def test_ctrl_c_in_a_real_process() -> None:
+    arguments = [sys.executable, "-c", SLEEPER, "sleeper"]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert said.splitlines() == ["stopped by Ctrl-C; every file that was written is whole"]
+
+
+# -- output -------------------------------------------------------------------------------------------------
+
+
+def test_emit_prints_one_or_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    emit({"eer": 0.1}, True, lambda: print("EER 10 %"))
+    assert json.loads(capsys.readouterr().out) == {"eer": 0.1}
+    emit({"eer": 0.1}, False, lambda: print("EER 10 %"))
+    assert capsys.readouterr().out == "EER 10 %\n"
+
+
+def test_json_never_holds_nan() -> None:
+    """NaN is not JSON: a reader in another language would choke on it."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        emit({"eer": float("nan")}, True, lambda: None)
+
+
+def test_recipes_as_json() -> None:
+    said = voxid("recipes", "--json")
+    assert said.returncode == 0
+    assert "bilstm-clean100" in [row["name"] for row in json.loads(said.stdout)["recipes"]]
+
+
+def test_version() -> None:
+    from voxid import __version__
+
+    assert voxid("--version").stdout == f"voxid {__version__}\n"
+
+
+# -- a quick start ------------------------------------------------------------------------------------------
+
+HEAVY = "{'torch', 'numpy', 'scipy', 'pandas', 'pyarrow', 'matplotlib', 'soundfile', 'soxr', 'pydantic'}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import voxid",
+        "import voxid.cli; voxid.cli.build_app()",
+        "import voxid.cli, sys\nsys.argv = ['voxid', '-h']\ntry: voxid.cli.main()\nexcept SystemExit: pass",
+    ],
+    ids=["import", "commands", "help"],
+)
+def test_nothing_heavy_is_imported(code: str) -> None:
+    script = f"{code}\nimport sys; print('heavy:', sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stderr.splitlines()[-1] == "heavy: []"
+
+
+def test_import_starts_no_thread_and_changes_no_environment() -> None:
+    script = (
+        "import os, threading; before = dict(os.environ); import voxid, voxid.cli; "
+        "assert before == dict(os.environ); assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=True)
