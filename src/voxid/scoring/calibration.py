@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,8 @@ from voxid.errors import BadScores
 # threshold separates perfectly would drive the slope to infinity; with it, other trials hardly notice.
 RIDGE = 1e-6
 STEPS = 100
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 class CalibrationSet(Config):
@@ -44,8 +46,13 @@ class Calibration(Config):
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of "same speaker", before anything was heard
     threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0  # LLR: accept from here
     fitted_on: CalibrationSet | None = None
+    model: str = ""  # fingerprint of the model whose cosines these are; "" when not known
 
-    def llr(self, cosine):
+    def fits(self, fingerprint: str) -> bool:
+        """Return whether this calibration is for the cosines of the model with that fingerprint."""
+        return self.model in ("", fingerprint)
+
+    def llr(self, cosine: Value) -> Value:
         """Return scale * cosine + offset: a natural-log likelihood ratio for each cosine."""
         return self.scale * cosine + self.offset
 
@@ -59,14 +66,19 @@ class Calibration(Config):
 
 
 def fit(
-    scores: ArrayLike, labels: ArrayLike, prior: float = 0.5, fitted_on: CalibrationSet | None = None
+    scores: ArrayLike,
+    labels: ArrayLike,
+    prior: float = 0.5,
+    *,
+    fitted_on: CalibrationSet | None = None,
+    model: str = "",
 ) -> Calibration:
     """Return the calibration that makes `scores` (K,) log-likelihood ratios, given the truth `labels` (K,).
 
     Logistic regression in which the target trials weigh `prior` together and the non-target trials the rest
     (Brümmer & du Preez 2006), so the share of target trials in the set does not matter. Newton's method with
     a very small ridge on the slope, which also makes separable trials come out finite. The threshold is the
-    LLR at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of one half.
+    LLR at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of 0.5.
 
     Raise BadScores when one class is missing, the scores are not finite or all equal, `prior` is not between
     0 and 1, or higher scores do not mean the same speaker.
@@ -95,6 +107,7 @@ def fit(
         prior=prior,
         threshold=-_log_odds(prior) + 0.0,  # + 0.0 turns -0.0 into 0.0
         fitted_on=fitted_on,
+        model=model,
     )
 
 

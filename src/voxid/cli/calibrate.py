@@ -1,0 +1,61 @@
+"""`voxid calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit, progress_bar
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A model folder; its config.json gets the calibration.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="A prepared folder or corpora; may be repeated.")
+    ],
+    prior: Annotated[
+        float, typer.Option(help="Probability of 'same speaker' before anything is heard.")
+    ] = 0.5,
+    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    json: JsonFlag = False,
+) -> None:
+    """Fit the line from cosine score to log-likelihood ratio, so that the model can decide.
+
+    All pairs of the data are its trials. **The data must not be the test set**: a test on it would know the
+    answers. Nor should it be the training set, on which scores are too good. Take speakers set aside.
+
+    Example: `voxid calibrate runs/bilstm --data LibriSpeech/dev-clean`
+    """
+    from voxid import evaluation
+
+    with progress_bar("embedding", quiet=json) as update:
+        result = evaluation.calibrate(model, data, prior=prior, layout=layout, device=device, progress=update)
+    line = result.calibration
+    summary = {
+        "model": str(model),
+        "calibration": line.model_dump(mode="json"),
+        "eer": result.eer,
+        "cllr": result.cllr,
+        "min_cllr": result.min_cllr,
+        "trials": result.trials,
+        "left_out": result.left_out,
+    }
+
+    def text() -> None:
+        fitted_on = line.fitted_on
+        name = fitted_on.name if fitted_on else "the data"
+        typer.echo(
+            f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}; accepts from {line.threshold:.3f}"
+        )
+        typer.echo(
+            f"fitted on {result.trials:,} trials of {name}: EER {100 * result.eer:.2f} %, "
+            f"Cllr {result.cllr:.3f} (the best any calibration could do there: {result.min_cllr:.3f})"
+        )
+        for reason, count in result.left_out.items():
+            typer.echo(f"left out {count:,} {reason}")
+        typer.echo(f"Test on other speakers than those of {name}, or the figures will be too good.")
+
+    emit(summary, json, text)

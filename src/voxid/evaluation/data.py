@@ -1,0 +1,114 @@
+"""The utterances an evaluation may use: a corpus in any layout, or a prepared folder, as one list.
+
+# N utterances
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxid import corpora
+from voxid.data.pack import Packed, is_prepared
+from voxid.errors import BadTrials, EmptyCorpus
+from voxid.types import SAMPLE_RATE, Utterance
+
+ADULT_AGE = 18  # years; younger speakers are children
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Utterances, whose they are, and how to get at their samples.
+
+    `audio(i)` is what a runtime embeds. `fingerprint` tells two sets apart: of the samples for a prepared
+    folder, of the names and file sizes for a corpus. `dropped` was left out when the folder was prepared.
+    """
+
+    name: str
+    paths: list[str]
+    fingerprint: str
+    utterances: list[Utterance]
+    audio: Callable[[int], Any]
+    dropped: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def speakers(self) -> np.ndarray:
+        """Return an int32 number for each utterance's speaker, (N,)."""
+        return np.unique([u.speaker for u in self.utterances], return_inverse=True)[1].astype(np.int32)
+
+    def sexes(self) -> np.ndarray:
+        """Return 0 for "m", 1 for "f", -1 for unknown, (N,) int8."""
+        return np.array([{"m": 0, "f": 1}.get(u.sex, -1) for u in self.utterances], dtype=np.int8)
+
+    def adults(self) -> np.ndarray:
+        """Return 1 for adults, 0 for children (under 18), -1 for unknown, (N,) int8."""
+        return np.array(
+            [-1 if u.age is None else int(u.age >= ADULT_AGE) for u in self.utterances], dtype=np.int8
+        )
+
+
+def read_data(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], layout: str = "auto"
+) -> EvaluationData:
+    """Return the utterances of one prepared folder, or of one or several corpora together.
+
+    Raise a CorpusError when a path is no corpus, BadTrials when two utterances have one name.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    folders = [Path(path).expanduser() for path in given]
+    if len(folders) == 1 and is_prepared(folders[0]):
+        data = _from_packed(folders[0])
+    else:
+        data = _from_corpora(folders, layout)
+    if not data.utterances:
+        raise EmptyCorpus(f"{data.name} holds no utterances. Check the folder and its layout.")
+    names = {u.utterance for u in data.utterances}
+    if len(names) < len(data.utterances):
+        raise BadTrials(
+            f"{len(data.utterances) - len(names)} utterance names of {data.name} occur more than once, so "
+            "a trial could mean either. Evaluate the corpora one at a time."
+        )
+    return data
+
+
+def _from_packed(folder: Path) -> EvaluationData:
+    packed = Packed.open(folder)
+    rows = packed.manifest().to_pylist()
+    return EvaluationData(
+        name=folder.name,
+        paths=[str(folder)],
+        fingerprint=packed.fingerprint,
+        utterances=[Utterance(**row) for row in rows],
+        audio=lambda i: (packed.wave(i), SAMPLE_RATE),
+        dropped=dict(packed.info.get("dropped", {})),
+        warnings=list(packed.info.get("warnings", [])),
+    )
+
+
+def _from_corpora(paths: list[Path], layout: str) -> EvaluationData:
+    scan = corpora.scan(paths, layout=layout)
+    utterances = list(scan)
+    digest = hashlib.sha256()
+    for u in sorted(utterances, key=lambda u: u.utterance):
+        digest.update(f"{u.speaker}\0{u.utterance}\0{_size(u.path)}\n".encode())
+    return EvaluationData(
+        name=" + ".join(path.resolve().name for path in paths),
+        paths=[str(path) for path in paths],
+        fingerprint=digest.hexdigest(),
+        utterances=utterances,
+        audio=lambda i: utterances[i],
+        warnings=list(scan.warnings),
+    )
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # a missing file is left out, and counted, when it is to be embedded
+        return -1
