@@ -18,7 +18,7 @@ from voxid.audio import AUDIO_SUFFIXES
 from voxid.data.pack import Packed, is_prepared
 from voxid.errors import AudioError, EmptyCorpus
 from voxid.files import atomic_write
-from voxid.runtime import Runtime
+from voxid.runtime.protocol import Runtime
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
 
 

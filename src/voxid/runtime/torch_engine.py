@@ -20,9 +20,9 @@ from torch import Tensor
 from voxid import audio as audio_room
 from voxid.errors import AudioError
 from voxid.model import InferenceConfig, Model
-from voxid.runtime import Embedded, EmbedInfo
 from voxid.runtime.decode import AHEAD_S, LONG_S, Decoded, Recording, decode, decode_ahead
 from voxid.runtime.device import pick_device
+from voxid.runtime.protocol import Embedded, EmbedInfo
 from voxid.types import SAMPLE_RATE
 
 BLOCK_S = 60.0  # seconds of a long recording that are in memory at once
