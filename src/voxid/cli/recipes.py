@@ -38,6 +38,4 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         eer = "" if row["published_eer"] is None else f" ({row['published_eer']:.2f} % EER published)"
         typer.echo(f"{row['name']:{width}}  {row['description']}{eer}")
     typer.echo("\nPublished EERs are the original system's, on LibriSpeech test-clean.")
-    typer.echo(
-        "Read one: voxid recipes NAME. Train one: voxid train NAME --train CORPUS --test CORPUS -o RUN"
-    )
+    typer.echo("Read one: voxid recipes NAME. Train one: voxid train NAME --train CORPUS -o RUN")

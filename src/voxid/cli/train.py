@@ -106,9 +106,8 @@ def _print_result(result: TrainResult, report: Any) -> None:
     )
     if report is not None:
         for model in report.models:
-            typer.echo(
-                f"EER {100 * model.eer:.2f} % over {model.trials:,} trials; more in {result.folder}/evaluation"
-            )
+            typer.echo(f"EER {100 * model.eer:.2f} % over {model.trials:,} trials")
+        typer.echo(f"report, scores and figures are in {result.folder / 'evaluation'}")
 
 
 def _summary(plan: Plan, result: TrainResult, report: Any) -> dict[str, Any]:

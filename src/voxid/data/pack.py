@@ -21,15 +21,17 @@ import csv
 import hashlib
 import json
 import mmap
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from voxid.errors import BadPreparedData, EmptyCorpus
+from voxid.errors import BadPreparedData, EmptyCorpus, OutputError
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
 
@@ -96,8 +98,9 @@ class PackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._audio.close()
-        self._csv_file.close()
+        for file in (self._audio, self._csv_file):
+            with suppress(OSError):  # a full disk was reported where it was met; `finish` flushes
+                file.close()
         if self._manifest is not None:
             self._manifest.close()
 
@@ -124,7 +127,8 @@ class PackWriter:
                 self._write(pcm)
                 end += len(pcm) // 2
         except BaseException:
-            self._cut(start)
+            with suppress(OutputError):  # what went wrong first is what counts
+                self._cut(start)
             raise
         self._offsets.append(end)
         self._speakers.append(self._first_seen.setdefault(utterance.speaker, len(self._first_seen)))
@@ -179,8 +183,9 @@ class PackWriter:
         self._write_rows()
         self._manifest.close()
         try:
-            self._audio.flush()
-            self._csv_file.flush()
+            for file in (self._audio, self._csv_file):
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise output_error(error, self.folder) from error
         with atomic_write(self.folder / "offsets.npy") as file:
