@@ -37,7 +37,8 @@ def _chunks_break_off(file: BinaryIO, size: int, number: str, wanted: bytes) -> 
         header = file.read(8)
         name, length = header[:4], struct.unpack(number, header[4:])[0]
         if name == b"ds64":  # RF64 keeps 64-bit lengths here: RIFF size, then data size
-            long_size = struct.unpack("<QQ", file.read(16))[1]
+            sizes = file.read(16)
+            long_size = struct.unpack("<QQ", sizes)[1] if len(sizes) == 16 else None
         if name == wanted:
             if length >= _UNKNOWN_FROM:
                 length = long_size or 0

@@ -20,6 +20,7 @@ from voxid.errors import AudioEmpty, AudioNotFinite, AudioTruncated, BadAudioInp
 from voxid.types import SAMPLE_RATE
 
 PIECE = 1 << 18  # source frames decoded at a time: 16 s at 16 kHz, 1 MiB a channel
+_TO_THE_END = 1 << 60  # frames
 OVERSHOOT_S = 0.5  # a segment list may promise so much more than the file has: rounding, not a missing end
 
 
@@ -76,22 +77,29 @@ def blocks(
     >>> [len(block) for block in blocks((np.zeros(40_000, np.float32), 16_000), block_s=1.0)]
     [16000, 16000, 8000]
     """
+    with open_source(source) as opened:
+        yield from read_blocks(opened, start_s, duration_s, block_s)
+
+
+def read_blocks(
+    opened: Opened, start_s: float = 0.0, duration_s: float | None = None, block_s: float = 30.0
+) -> Iterator[np.ndarray]:
+    """Yield what `blocks` does, from a source that is open already."""
     if not (math.isfinite(block_s) and round(block_s * SAMPLE_RATE) >= 1):
         raise BadAudioInput(f"block_s must be at least one sample long, got {block_s!r}. Take some seconds.")
     size = round(block_s * SAMPLE_RATE)
     waiting: list[np.ndarray] = []
     held = 0
-    with open_source(source) as opened:
-        for piece in _resampled(opened, start_s, duration_s):
-            waiting.append(piece)
-            held += len(piece)
-            if held < size:
-                continue
-            joined = np.concatenate(waiting)
-            whole = held - held % size
-            for start in range(0, whole, size):
-                yield joined[start : start + size]
-            waiting, held = [joined[whole:]], held - whole
+    for piece in _resampled(opened, start_s, duration_s):
+        waiting.append(piece)
+        held += len(piece)
+        if held < size:
+            continue
+        joined = np.concatenate(waiting)
+        whole = held - held % size
+        for start in range(0, whole, size):
+            yield joined[start : start + size]
+        waiting, held = [joined[whole:]], held - whole
     if held:
         yield np.concatenate(waiting)
 
@@ -138,7 +146,7 @@ def _range(opened: Opened, start_s: float, duration_s: float | None) -> tuple[in
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
         raise BadAudioInput(f"duration_s must be more than 0 seconds, or None for all, got {duration_s!r}.")
     first = round(start_s * opened.rate)
-    there = max(0, opened.frames - first)
+    there = max(0, opened.frames - first) if opened.exact else _TO_THE_END
     if opened.frames and there == 0:
         raise AudioEmpty(
             f"{opened.name}: nothing is left at {start_s:g} s, the recording ends at "
@@ -147,7 +155,7 @@ def _range(opened: Opened, start_s: float, duration_s: float | None) -> tuple[in
     if duration_s is None:
         return first, there
     wanted = round(duration_s * opened.rate)
-    if opened.frames and wanted - there > OVERSHOOT_S * opened.rate:
+    if opened.exact and opened.frames and wanted - there > OVERSHOOT_S * opened.rate:
         raise AudioTruncated(
             f"{opened.name}: asked for {start_s:g} to {start_s + duration_s:g} s, the recording ends at "
             f"{opened.frames / opened.rate:g} s. Copy or download it again, or correct the times."

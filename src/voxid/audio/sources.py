@@ -111,12 +111,15 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 @contextmanager
 def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Decoder]:
     """Yield a decoder of `target`, after a look at its container through `file` (the same bytes)."""
-    if file.seek(0, io.SEEK_END) == 0:
-        raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
-    if flaw := breaks_off(file):
+    try:
+        if file.seek(0, io.SEEK_END) == 0:
+            raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
+        flaw, foreign, exact = breaks_off(file), foreign_format(file), states_length(file)
+        file.seek(0)
+    except OSError as error:
+        raise AudioNotReadable(f"{name}: reading failed ({error.strerror}). Check the disk.") from error
+    if flaw:
         raise AudioTruncated(f"{name}: breaks off, {flaw}. Copy or download it again.")
-    foreign, exact = foreign_format(file), states_length(file)
-    file.seek(0)
     try:
         sound = soundfile.SoundFile(target)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: *.raw has no header to read

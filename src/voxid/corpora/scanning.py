@@ -39,12 +39,16 @@ class Scan(Iterator[Utterance]):
     def __next__(self) -> Utterance:
         return next(self._stream)
 
+    def count(self) -> int:
+        """Return the number of utterances, from a pass of its own: this iterator stays where it is."""
+        return sum(1 for path, layout in self._corpora for _ in _utterances(path, layout))
+
     def _run(self) -> Iterator[Utterance]:
         home: dict[str, int] = {}  # speaker -> the corpus that named it first
         for number, (path, layout) in enumerate(self._corpora):
             utterance = None
             shared: dict[str, int] = {}
-            for utterance in LAYOUTS.get(layout)().utterances(path):
+            for utterance in _utterances(path, layout):
                 first = home.setdefault(utterance.speaker, number)
                 if first != number:
                     shared[utterance.speaker] = first
@@ -96,6 +100,17 @@ def detect(path: Path) -> str | None:
     return None
 
 
+def _utterances(path: Path, layout: str) -> Iterator[Utterance]:
+    try:
+        yield from LAYOUTS.get(layout)().utterances(path)
+    except OSError as error:
+        raise _unopened(error) from error
+
+
+def _unopened(error: OSError) -> CorpusError:
+    return CorpusError(f"{error.filename}: cannot be opened ({error.strerror}). Check path and permissions.")
+
+
 def _layout_of(path: Path, layout: str) -> str:
     try:
         if layout != "auto":
@@ -103,8 +118,8 @@ def _layout_of(path: Path, layout: str) -> str:
             return layout
         name = detect(path)
         inside = _corpora_inside(path) if name in (None, "folders") and path.is_dir() else {}
-    except PermissionError as error:
-        raise CorpusError(f"{error.filename}: may not be opened. Check its permissions.") from error
+    except OSError as error:
+        raise _unopened(error) from error
     if inside:
         listed = ", ".join(f"{child.name} ({kind})" for child, kind in inside.items())
         raise UnknownLayout(

@@ -1,0 +1,81 @@
+"""`voxid prepare`: decode, validate and pack a corpus once, and say what was kept and what was dropped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit, progress_bar
+
+if TYPE_CHECKING:
+    from voxid.data.prepare import Prepared
+
+# reason -> what it means, for the table
+REASONS = {
+    "missing": "no file at that path",
+    "not_readable": "no permission, or a folder",
+    "empty": "no bytes, or no samples",
+    "undecodable": "not audio voxid can decode",
+    "truncated": "breaks off before its end",
+    "too_short": "shorter than a syllable",
+    "silent": "nothing above the silence floor",
+    "not_finite": "NaN or infinite samples",
+    "bad_input": "times that make no sense",
+    "duplicate_audio": "the same samples as an earlier one",
+    "duplicate_name": "the same name as an earlier one",
+}
+
+
+def prepare(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpora on disk: folders, or CSV files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The prepared folder to write.")],
+    layout: Annotated[str, typer.Option(help="auto, librispeech, csv, kaldi, voxceleb or folders.")] = "auto",
+    subset: Annotated[
+        list[str] | None, typer.Option(help="Take only this folder of the corpus; may be repeated.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Recordings decoded side by side.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared folder.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Decode, validate and pack a corpus: what training and evaluation read.
+
+    Prints what it kept, and what it dropped by reason; dropped.csv in the folder lists every recording
+    that was left out.
+
+    Example: `voxid prepare LibriSpeech -o prepared/train --subset train-clean-100 --subset train-clean-360`
+    · a CSV of speaker,path: `voxid prepare my-voices.csv -o prepared/mine`
+    """
+    from voxid.corpora import scan
+    from voxid.data.prepare import prepare as run
+
+    utterances = scan(corpora, layout, subset)
+    with progress_bar("preparing", quiet=json) as update:
+        result = run(utterances, out, workers=workers, progress=update, overwrite=overwrite)
+    emit({**asdict(result), "folder": str(result.folder)}, json, lambda: _print(result))
+
+
+def _print(result: Prepared) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{result.folder}", title_justify="left")
+    table.add_column("")
+    table.add_column("utterances", justify="right")
+    table.add_column("what it means")
+    hours, minutes = divmod(round(result.seconds / 60), 60)
+    table.add_row(
+        "kept", f"{result.kept:,}", f"{result.speakers:,} speakers, {hours} h {minutes} min of speech"
+    )
+    for reason, count in result.dropped.items():
+        table.add_row(f"dropped: {reason}", f"{count:,}", REASONS.get(reason, ""))
+    console.print(table)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    if result.dropped:
+        console.print(
+            f"every dropped recording, with its reason: {result.folder / 'dropped.csv'}", markup=False
+        )

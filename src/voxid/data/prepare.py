@@ -1,0 +1,325 @@
+"""A corpus -> a prepared folder, in one pass: decode, validate, pack. Memory does not grow with the corpus.
+
+Decoding, resampling and hashing are C code that lets go of Python's lock, so threads share the work as well
+as processes would, with nothing to start, to fork or to send from one to the other.
+"""
+
+# S samples
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from voxid import audio
+from voxid.corpora import Scan, scan
+from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
+from voxid.data.seen import Seen
+from voxid.errors import AudioError, BadPreparedData, EmptyCorpus, NotWritable
+from voxid.files import output_error
+from voxid.types import Dropped, Utterance
+
+LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
+AHEAD = 4  # recordings decoded ahead for each worker: at most 4 MB each
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` kept (`seconds` of speech) and dropped (counts by reason; see dropped.csv)."""
+
+    folder: Path
+    kept: int
+    speakers: int
+    seconds: float
+    dropped: dict[str, int]
+    warnings: list[str]
+    fingerprint: str
+
+
+def prepare(
+    utterances: Iterable[Utterance],
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 2,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Prepared:
+    """Return what was kept and dropped; `out` then is a prepared folder that `Packed.open` reads.
+
+    Every recording is decoded once, checked (`voxid.audio.check`), compared with all before it, and appended
+    as 16-bit samples. What cannot be used is dropped, counted by reason and listed in dropped.csv. The folder
+    gets its name when it is complete, so a stop at any time leaves nothing half-made there. `overwrite`
+    replaces an earlier prepared folder. Raise EmptyCorpus when nothing is left, a CorpusError of the scan,
+    DiskFull, NotWritable or OutputError.
+
+    >>> prepare(scan("LibriSpeech/dev-clean"), "prepared/dev").dropped  # doctest: +SKIP
+    {'too_short': 2}
+    """
+    target = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link that the user made
+    _refuse_to_spoil(target, overwrite)
+    total = _count(utterances) if progress else 0
+    with _temporary(target) as folder:
+        with PackWriter(folder) as writer:
+            packer = _Packer(writer)
+            for done, decoded in enumerate(_decode_all(utterances, workers), 1):
+                packer.take(decoded)
+                if progress:
+                    progress(done, max(done, total))
+            sources = utterances.sources if isinstance(utterances, Scan) else []
+            warnings = [*(utterances.warnings if isinstance(utterances, Scan) else []), *packer.warnings()]
+            info = packer.finish(sources, warnings)
+        _rename(folder, target, overwrite)
+    return Prepared(
+        folder=target,
+        kept=info["n_utterances"],
+        speakers=info["n_speakers"],
+        seconds=info["seconds"],
+        dropped=info["dropped"],
+        warnings=info["warnings"],
+        fingerprint=info["fingerprint"],
+    )
+
+
+def ensure_prepared(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    layout: str = "auto",
+    subsets: Iterable[str] | None = None,
+    cache: Path | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Path:
+    """Return a prepared folder for `paths`: the path itself when it is one, else one in the cache.
+
+    The cache is `cache`, else $VOXID_CACHE, else ~/.cache/voxid. An entry belongs to the corpus' lists and to
+    the size and time of change of its files; when one of them changes, the corpus is prepared anew. Raise as
+    `prepare` and `scan` do.
+    """
+    given = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    prepared = [path for path in given if is_prepared(path)]
+    if prepared and len(given) == 1:
+        return given[0]
+    if prepared:
+        raise BadPreparedData(
+            f"{prepared[0]} is prepared already, and cannot be joined with other data. Give that folder "
+            "alone, or all corpora as they are on disk."
+        )
+    count, key = _fingerprint(scan(given, layout, subsets))
+    home = Path(cache or os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
+    target = home / "prepared" / f"{given[0].absolute().name}-{key[:16]}"
+    if not is_prepared(target):
+        counted = (lambda done, _: progress(done, count)) if progress else None
+        prepare(scan(given, layout, subsets), target, workers=workers, progress=counted)
+    return target
+
+
+# -- decoding ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """An utterance with its samples (int16), the error it met, or neither: too long to be held."""
+
+    utterance: Utterance
+    wave_S: np.ndarray | None = None
+    error: AudioError | None = None
+
+
+def _decode(utterance: Utterance) -> _Decoded:
+    try:
+        with audio.open_source(utterance.path) as opened:
+            utterance = replace(utterance, sample_rate=opened.rate)
+            there_s = opened.frames / opened.rate - utterance.start_s if opened.exact else np.inf
+            if min(there_s, utterance.duration_s or np.inf) > LONG_S:
+                return _Decoded(utterance)
+            blocks = list(audio.read_blocks(opened, utterance.start_s, utterance.duration_s))
+        wave_S = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+        audio.check(wave_S)
+        return _Decoded(utterance, wave_S=to_int16(wave_S))
+    except AudioError as error:
+        return _Decoded(utterance, error=error)
+
+
+def _decode_all(utterances: Iterable[Utterance], workers: int) -> Iterator[_Decoded]:
+    """Yield the decoded utterances in order; at most AHEAD a worker are in memory."""
+    if workers <= 1:
+        yield from map(_decode, utterances)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="voxid-decode")
+    waiting: deque[Future[_Decoded]] = deque()
+    try:
+        for utterance in utterances:
+            waiting.append(pool.submit(_decode, utterance))
+            if len(waiting) >= AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
+    """Yield the blocks of a long recording, and raise at its end what `check` would."""
+    checker = audio.Checker()
+    for block_S in audio.blocks(utterance.path, start_s=utterance.start_s, duration_s=utterance.duration_s):
+        checker.add(block_S)
+        yield block_S
+    checker.finish()
+
+
+# -- packing -------------------------------------------------------------------------------------------
+
+
+class _Packer:
+    """Decides what is kept, in the order of the corpus."""
+
+    def __init__(self, writer: PackWriter) -> None:
+        self._writer = writer
+        self._names = Seen()
+        self._sounds = Seen()
+        self._speakers: Counter[str] = Counter()
+        self._first_dropped = ""
+
+    def take(self, decoded: _Decoded) -> None:
+        """Pack the utterance, or drop it with its reason."""
+        utterance = decoded.utterance
+        if decoded.error:
+            self._drop(utterance, decoded.error.reason, str(decoded.error))
+            return
+        name = hashlib.sha256(utterance.utterance.encode()).digest()
+        if (row := self._names.find(name)) is not None:
+            self._drop(utterance, "duplicate_name", f"row {row} of the manifest has this name already")
+            return
+        try:
+            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(utterance)
+            sound = self._writer.add(utterance, wave)
+        except AudioError as error:
+            self._drop(utterance, error.reason, str(error))
+            return
+        if (row := self._sounds.find(sound)) is not None:
+            self._writer.undo()
+            self._drop(utterance, "duplicate_audio", f"the same samples as row {row} of the manifest")
+            return
+        self._names.add(name, self._writer.n - 1)
+        self._sounds.add(sound, self._writer.n - 1)
+        self._speakers[utterance.speaker] += 1
+
+    def _drop(self, utterance: Utterance, reason: str, detail: str) -> None:
+        self._first_dropped = self._first_dropped or detail
+        self._writer.drop(Dropped(utterance.utterance, utterance.path, reason, detail))
+
+    def warnings(self) -> list[str]:
+        """Return a sentence on the speakers with one utterance, if there are any."""
+        lone = sorted(speaker for speaker, count in self._speakers.items() if count == 1)
+        if not lone:
+            return []
+        who = "speaker has" if len(lone) == 1 else "speakers have"
+        return [
+            f"{len(lone)} {who} one utterance: kept, but never a pair of the same speaker "
+            f"({', '.join(lone[:5])}{', ...' * (len(lone) > 5)})."
+        ]
+
+    def finish(self, sources: list[str], warnings: list[str]) -> dict:
+        """Return what prepared.json says; raise EmptyCorpus with the first flaw when nothing was kept."""
+        try:
+            return self._writer.finish(sources, warnings)
+        except EmptyCorpus as error:
+            first = f" The first: {self._first_dropped}" if self._first_dropped else ""
+            raise EmptyCorpus(f"{error}{first}") from None
+
+
+# -- the folder ----------------------------------------------------------------------------------------
+
+
+def _refuse_to_spoil(target: Path, overwrite: bool) -> None:
+    """Raise NotWritable where something stands that is not ours to replace."""
+    if is_prepared(target):
+        if not overwrite:
+            raise NotWritable(
+                f"{target} holds prepared data. Add --overwrite (overwrite=True), or choose anew."
+            )
+        return
+    try:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise NotWritable(f"{target} exists and is no prepared folder. Choose a new or an empty folder.")
+    except OSError as error:
+        raise output_error(error, target) from error
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """Yield a folder beside `target` that is gone afterwards unless it was renamed."""
+    folder = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        _clear_stale(target)
+        yield folder
+    except OSError as error:
+        raise output_error(error, target) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_stale(target: Path) -> None:
+    """Remove what processes that were killed have left beside `target`."""
+    for folder in target.parent.glob(f".{target.name}.*.partial"):
+        owner = folder.name.removesuffix(".partial").rpartition(".")[2]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _rename(folder: Path, target: Path, overwrite: bool) -> None:
+    """Give `folder` its final name; another process that was faster with the same data is fine."""
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        if overwrite and is_prepared(target):
+            target.rename(old)
+        folder.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        if not is_prepared(target):
+            raise
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(old)
+
+
+def _count(utterances: Iterable[Utterance]) -> int:
+    if isinstance(utterances, Scan):
+        return utterances.count()
+    return len(utterances) if isinstance(utterances, Sized) else 0
+
+
+def _fingerprint(utterances: Iterable[Utterance]) -> tuple[int, str]:
+    """Return the number of utterances, and a hash over them and the state of their files."""
+    digest = hashlib.sha256(f"voxid {VERSION}\n".encode())
+    count = 0
+    for count, utterance in enumerate(utterances, 1):  # noqa: B007 - read after the loop
+        try:
+            status = Path(utterance.path).stat()
+            state = (status.st_size, status.st_mtime_ns)
+        except OSError:
+            state = (-1, -1)
+        digest.update(repr((*astuple(utterance), state)).encode())
+    return count, digest.hexdigest()
