@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import re
 import signal
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from voxid import errors
 from voxid.cli import COMMANDS, build_app
-from voxid.cli._common import emit, run_app
+from voxid.cli._common import emit, progress_bar, run_app
 from voxid.errors import VoxidError
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
@@ -192,6 +193,30 @@ def test_emit_prints_one_or_the_other(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"eer": 0.1}
     emit({"eer": 0.1}, False, lambda: print("EER 10 %"))
     assert capsys.readouterr().out == "EER 10 %\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("in_bytes", [False, True], ids=["counts", "bytes"])
+def test_progress_is_drawn_on_a_terminal_only(in_bytes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, str] = {}
+    for kind, stream, quiet in (
+        ("terminal", Terminal(), False),
+        ("quiet", Terminal(), True),
+        ("file", io.StringIO(), False),
+    ):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress_bar("reading", quiet=quiet, in_bytes=in_bytes) as update:
+            update(1_000_000, 4_000_000)
+            update(4_000_000, 4_000_000)
+            update(500_000, 2_000_000)  # a second stage
+        drawn[kind] = stream.getvalue()
+    assert "reading" in drawn["terminal"]
+    assert ("0.5/2.0 MB" if in_bytes else "500000/2000000") in drawn["terminal"]
+    assert drawn["quiet"] == drawn["file"] == ""
 
 
 def test_json_never_holds_nan() -> None:

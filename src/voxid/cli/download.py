@@ -44,7 +44,7 @@ def download(
 
     known = find_corpus(corpus)
     there = [a.part for a in known.archives if a.part in parts and is_complete(a, out)]
-    with progress_bar("downloading", quiet=as_json, in_bytes=True) as update:
+    with progress_bar(known.name, quiet=as_json, in_bytes=True) as update:
         say = (lambda line: None) if as_json else (lambda line: typer.echo(line, err=True))
         folder = run(corpus, parts, out, mirror, update, say=say, keep_archives=keep_archives)
     fetched = [part for part in parts if part not in there]
