@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from voxid.corpora.files import subfolders
@@ -45,10 +46,12 @@ class Scan(Iterator[Utterance]):
 
     def _run(self) -> Iterator[Utterance]:
         home: dict[str, int] = {}  # speaker -> the corpus that named it first
+        prefixes = _prefixes(self._corpora)
         for number, (path, layout) in enumerate(self._corpora):
             utterance = None
             shared: dict[str, int] = {}
-            for utterance in _utterances(path, layout):
+            for found in _utterances(path, layout):
+                utterance = _renamed(found, prefixes[number])
                 first = home.setdefault(utterance.speaker, number)
                 if first != number:
                     shared[utterance.speaker] = first
@@ -68,11 +71,36 @@ class Scan(Iterator[Utterance]):
             )
 
 
+def _prefixes(corpora: list[tuple[Path, str]]) -> list[str]:
+    """Return what goes before the names of each corpus, so that strangers of one name stay two people.
+
+    Folders side by side are subsets of one corpus and share their speakers' names, as in LibriSpeech. Corpora
+    that live in different places each get the name of their place.
+    """
+    homes = [path if layout == "csv" and path.is_dir() else path.parent for path, layout in corpora]
+    places = list(dict.fromkeys(homes))
+    if len(places) == 1:
+        return [""] * len(corpora)
+    names = [place.name for place in places]
+    unique = {
+        place: place.name if names.count(place.name) == 1 else f"{place.name}-{number}"
+        for number, place in enumerate(places, 1)
+    }
+    return [f"{unique[home]}/" for home in homes]
+
+
+def _renamed(utterance: Utterance, prefix: str) -> Utterance:
+    if not prefix:
+        return utterance
+    return replace(utterance, speaker=prefix + utterance.speaker, utterance=prefix + utterance.utterance)
+
+
 def scan(
     paths: StrPath | Iterable[StrPath], layout: str = "auto", subsets: Iterable[str] | None = None
 ) -> Scan:
     """Return an iterator over the utterances of one or several corpora; paths in them are absolute.
 
+    Of corpora from different places, names get the place in front ("LibriSpeech/19").
     `layout` is a name of LAYOUTS or "auto"; `subsets` are folders inside the paths, to take only those. Raise
     CorpusNotFound, UnknownLayout, EmptyCorpus, BadCorpusFile or UnknownComponent.
 
