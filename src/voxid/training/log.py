@@ -31,6 +31,7 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
+        self._board = _open_board(folder / "tensorboard", step) if tensorboard else None
         self.path = folder / "log.jsonl"
         self.rows = [row for row in read_log(self.path) if row.step <= step]
         with atomic_write(self.path, "w") as file:
@@ -39,7 +40,6 @@ class TrainingLog:
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise output_error(error, self.path) from error
-        self._board = _open_board(folder / "tensorboard", step) if tensorboard else None
 
     def __enter__(self) -> Self:
         return self

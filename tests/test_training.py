@@ -1,0 +1,437 @@
+"""Training: right steps, and files that survive whatever stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from packing import make_pack
+from torch import nn
+from typer.testing import CliRunner
+
+from voxid.cli.train import train as train_command
+from voxid.data.batches import Batches
+from voxid.data.features_cache import cached_features
+from voxid.data.pack import Packed
+from voxid.errors import (
+    BadCheckpoint,
+    CheckpointMismatch,
+    DeviceUnavailable,
+    DiskFull,
+    MissingExtra,
+    NonFiniteLoss,
+    NotEnoughSpeakers,
+    NotWritable,
+    RunExists,
+)
+from voxid.model import Model
+from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
+from voxid.training.checkpoint import load_checkpoint
+from voxid.training.log import Row, read_log
+
+SMALL = [
+    "encoder.layers=1", "encoder.hidden=16", "data.window=20", "data.triplets=4", "optimizer.lr=1e-2",
+    "training.steps=60", "training.save_every=20", "training.log_every=7", "training.threads=1",
+]  # fmt: skip
+
+
+def small(*overrides: str) -> Recipe:
+    return load_recipe("bilstm-clean100-specaug", [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return make_pack(tmp_path_factory.mktemp("pack"), [3, 3, 3, 3, 1], seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def whole(packed: Packed, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """An uninterrupted training of the small recipe."""
+    return train(small(), packed, tmp_path_factory.mktemp("whole") / "run")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def logged(folder: Path) -> list[tuple]:
+    """What of the log must not depend on the clock."""
+    return [(row.step, row.loss, row.lr, row.active) for row in read_log(folder / "log.jsonl")]
+
+
+def assert_same_training(folder: Path, whole: TrainResult) -> None:
+    assert weights(folder) == weights(whole.folder)
+    assert logged(folder) == logged(whole.folder)
+
+
+def interrupt_at(step: int):
+    def on_row(row: Row) -> None:
+        if row.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return on_row
+
+
+# ---- the steps -------------------------------------------------------------------------------------------
+
+
+def test_steps_equal_plain_torch(packed: Packed, tmp_path: Path) -> None:
+    """The witness is the training written out by hand: nn.LSTM, the loss as a formula, torch's Adam."""
+    recipe = small("specaugment=none", "training.steps=5", "training.log_every=1")
+    train(recipe, packed, tmp_path / "run")
+    start = initial_model(recipe)
+    lstm = nn.LSTM(40, 16, 1, batch_first=True, bidirectional=True)
+    lstm.load_state_dict({k.removeprefix("lstm."): v for k, v in start.encoder.state_dict().items()})
+    adam = torch.optim.Adam(lstm.parameters(), lr=1e-2)
+    batches = Batches(packed, start.features, recipe.data, 0, cached_features(packed, start.features))
+    losses = []
+    for step in range(5):
+        feat_BTF = batches.batch(step).feat_BTF
+        assert feat_BTF is not None
+        emb = nn.functional.normalize(lstm(feat_BTF)[0].mean(1))
+        a, p, n = emb[0::3], emb[1::3], emb[2::3]
+        loss = ((a * n).sum(1) - (a * p).sum(1) + 0.1).clamp(min=0).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    assert [row.loss for row in rows] == pytest.approx(losses, abs=1e-5)
+    trained = Model.load(tmp_path / "run").encoder.state_dict()
+    for name, value in lstm.state_dict().items():
+        torch.testing.assert_close(trained[f"lstm.{name}"], value, atol=1e-4, rtol=1e-3)
+
+
+def test_it_learns_and_leaves_a_model(whole: TrainResult, packed: Packed) -> None:
+    assert whole.steps == 60
+    assert whole.last_loss < 0.5 * whole.first_loss
+    model = Model.load(whole.folder)
+    assert model.metadata["steps"] == 60
+    assert model.metadata["training_data"]["fingerprint"] == packed.fingerprint
+    assert load_recipe(whole.folder / "recipe.toml") == small()
+    assert (whole.folder / "training.png").read_bytes().startswith(b"\x89PNG")
+    rows = read_log(whole.folder / "log.jsonl")
+    assert [row.step for row in rows] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert all(0 <= row.active <= 1 and row.steps_per_s > 0 for row in rows)
+    assert rows == sorted(rows, key=lambda row: row.seconds)
+
+
+def test_seed_decides(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    torch.manual_seed(123)  # the caller's random state must not matter
+    train(small(), packed, tmp_path / "same")
+    assert_same_training(tmp_path / "same", whole)
+    train(small("training.seed=1"), packed, tmp_path / "other")
+    assert weights(tmp_path / "other") != weights(whole.folder)
+
+
+def test_clipping_bounds_the_gradient(packed: Packed, tmp_path: Path) -> None:
+    def change(name: str, *overrides: str) -> float:
+        sgd = ["optimizer.name=sgd", "optimizer.lr=1.0", "loss.margin=1.0", "training.steps=1"]
+        recipe = small(*sgd, *overrides)
+        train(recipe, packed, tmp_path / name)
+        before, after = initial_model(recipe).state_dict(), Model.load(tmp_path / name).state_dict()
+        return sum(float((after[k] - before[k]).square().sum()) for k in before) ** 0.5
+
+    assert change("clipped", "training.clip_norm=0.001") == pytest.approx(0.001, rel=0.02)
+    assert change("free") > 0.002
+
+
+def test_time_limit(packed: Packed, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    recipe = small("training.steps=1_000_000", "training.max_seconds=0.5")
+    result = train(recipe, packed, tmp_path / "run", progress=lambda *p: seen.append(p))
+    assert 1 <= result.steps < 100_000
+    assert result.seconds < 5
+    assert seen[-1] == (result.steps, result.steps)
+    assert read_log(tmp_path / "run" / "log.jsonl")[-1].step == result.steps
+
+
+def test_without_a_feature_cache(tmp_path: Path) -> None:
+    packed = make_pack(tmp_path / "pack", [3, 3], seconds=1.0)
+    result = train(small("data.cache_features=false", "training.steps=8"), packed, tmp_path / "run")
+    assert result.steps == 8
+    assert not list((tmp_path / "pack").glob("features-*"))
+
+
+def test_thread_count_is_for_the_training_only(packed: Packed, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    inside = []
+    train(
+        small("training.steps=7", f"training.threads={before + 1}"),
+        packed,
+        tmp_path / "run",
+        on_row=lambda _: inside.append(torch.get_num_threads()),
+    )
+    assert inside == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_plan_counts(packed: Packed) -> None:
+    plan = make_plan(small("data.window=33"), packed)  # 32, 35, 38 frames: the first of each is short
+    assert (plan.speakers, plan.single_speakers, plan.utterances, plan.short) == (5, 1, 13, 5)
+    assert plan.rows == 12
+    # One bidirectional layer: 2 x (4 gates x 16 units x (40 inputs + 16 recurrent + 2 biases)).
+    assert plan.parameters == 2 * 4 * 16 * (40 + 16 + 2)
+
+
+# ---- stopping and going on -------------------------------------------------------------------------------
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from voxid.training import load_recipe, train
+
+pack, killed, whole, *overrides = sys.argv[1:]
+recipe = load_recipe("transformer-clean100-specaug", overrides)
+moments = random.Random(0)
+
+def start(out, resume):
+    pid = os.fork()  # before any torch work, so that no thread is lost in the fork
+    if pid == 0:
+        train(recipe, pack, out, resume=resume)
+        os._exit(0)
+    return pid
+
+def newest():
+    return max((p.name for p in Path(killed).glob("checkpoints/step-*.pt")), default="")
+
+assert os.waitpid(start(whole, False), 0)[1] == 0
+kills = 0
+for attempt in range(5):
+    before, pid = newest(), start(killed, attempt > 0)
+    while newest() == before and os.waitpid(pid, os.WNOHANG) == (0, 0):
+        time.sleep(0.002)
+    time.sleep(moments.uniform(0, 0.1))
+    os.kill(pid, signal.SIGKILL)
+    kills += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+assert os.waitpid(start(killed, True), 0)[1] == 0
+print(kills)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_five_times_and_resumed_is_as_if_never_stopped(packed: Packed, tmp_path: Path) -> None:
+    overrides = [
+        "encoder.dim=16", "encoder.heads=2", "encoder.feedforward=32", "data.window=20",
+        "training.steps=210", "training.save_every=20", "training.log_every=8", "training.threads=1",
+    ]  # fmt: skip
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLER, str(packed.folder), str(killed), str(whole), *overrides]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert output.returncode == 0, output.stderr
+    assert int(output.stdout) == 5, "the training ended before it was killed: nothing was tested"
+    assert weights(killed) == weights(whole)
+    assert logged(killed) == logged(whole)
+    assert [row[0] for row in logged(killed)] == [*range(8, 210, 8), 210]
+    assert not list(killed.rglob("*.partial"))
+
+
+def test_ctrl_c_saves_and_resume_goes_on(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small(), packed, tmp_path, on_row=interrupt_at(28))
+    assert load_checkpoint(tmp_path / "checkpoints" / "step-00000028.pt").step == 28
+    assert Model.load(tmp_path).metadata["steps"] == 28
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    result = train(small(), packed, tmp_path, resume=True)
+    assert result.resumed_from == 28
+    assert_same_training(tmp_path, whole)
+
+
+def test_only_the_newest_checkpoints_are_kept(whole: TrainResult) -> None:
+    names = sorted(path.name for path in (whole.folder / "checkpoints").iterdir())
+    assert names == ["step-00000040.pt", "step-00000060.pt"]
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "not torch"])
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    packed: Packed, whole: TrainResult, tmp_path: Path, how: str
+) -> None:
+    train(small("training.steps=40"), packed, tmp_path)
+    newest = tmp_path / "checkpoints" / "step-00000040.pt"
+    content = bytearray(newest.read_bytes())
+    if how == "flipped":  # inside a weight: nothing but a checksum can tell
+        weight = load_checkpoint(newest).encoder["lstm.weight_ih_l0"].numpy().tobytes()
+        content[content.find(weight) + 5] ^= 1
+    newest.write_bytes({"cut": content[:-100], "flipped": content, "not torch": b"hello"}[how])
+    result = train(small(), packed, tmp_path, resume=True)
+    assert result.resumed_from == 20
+    assert "step-00000040.pt" in result.warnings[0]
+    assert weights(tmp_path) == weights(whole.folder)
+
+
+def test_no_readable_checkpoint_is_an_error(packed: Packed, tmp_path: Path) -> None:
+    train(small("training.steps=20"), packed, tmp_path)
+    (tmp_path / "checkpoints" / "step-00000020.pt").write_bytes(b"")
+    with pytest.raises(BadCheckpoint, match="none of the 1 checkpoints"):
+        train(small(), packed, tmp_path, resume=True)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    torch.save({"format": 1, "content": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(BadCheckpoint):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("encoder.hidden=8", "encoder.hidden was 16, now it is 8"),
+        ("optimizer.lr=0.5", "optimizer.lr"),
+        ("loss.margin=0.2", "loss.margin"),
+        ("data.window=21", "data.window"),
+        ("training.seed=9", "training.seed"),
+        ("specaugment=none", "specaugment"),
+        ("training.steps=10", "training.steps is 10"),
+    ],
+)
+def test_resume_refuses_another_training(whole: TrainResult, packed: Packed, override: str, key: str) -> None:
+    before = (weights(whole.folder), logged(whole.folder), (whole.folder / "recipe.toml").read_text())
+    with pytest.raises(CheckpointMismatch, match=key):
+        train(small(override), packed, whole.folder, resume=True)
+    assert before == (weights(whole.folder), logged(whole.folder), (whole.folder / "recipe.toml").read_text())
+
+
+def test_resume_refuses_other_data(whole: TrainResult, tmp_path: Path) -> None:
+    other = make_pack(tmp_path, [3, 3, 3, 3, 1], seconds=1.0, seed=7)
+    with pytest.raises(CheckpointMismatch, match="fingerprint"):
+        train(small(), other, whole.folder, resume=True)
+
+
+def test_steps_may_be_raised(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    train(small("training.steps=40"), packed, tmp_path)
+    result = train(small("training.save_every=50"), packed, tmp_path, resume=True)
+    assert result.resumed_from == 40
+    assert weights(tmp_path) == weights(whole.folder)
+
+
+def test_resume_of_nothing_starts(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    result = train(small(), packed, tmp_path / "new", resume=True)
+    assert result.resumed_from is None
+    assert_same_training(tmp_path / "new", whole)
+    again = train(small(), packed, tmp_path / "new", resume=True)  # nothing is left to do
+    assert again.steps == again.resumed_from == 60
+    assert_same_training(tmp_path / "new", whole)
+
+
+def test_a_used_folder_is_not_overwritten_unasked(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    train(small("training.steps=5", "training.seed=4"), packed, tmp_path)
+    before = weights(tmp_path)
+    with pytest.raises(RunExists, match="--resume"):
+        train(small(), packed, tmp_path)
+    assert weights(tmp_path) == before
+    train(small(), packed, tmp_path, overwrite=True)
+    assert_same_training(tmp_path, whole)
+
+
+# ---- what can go wrong -----------------------------------------------------------------------------------
+
+
+def test_full_disk_costs_no_checkpoint(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    """A real limit of the system on file size: a write beyond it fails like one on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(row: Row) -> None:
+        if row.step == 28:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+
+    try:
+        with pytest.raises(DiskFull, match=r"step-00000040\.pt"):
+            train(small(), packed, tmp_path, on_row=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000020.pt"]
+    assert train(small(), packed, tmp_path, resume=True).resumed_from == 20
+    assert_same_training(tmp_path, whole)
+
+
+def test_loss_that_is_no_number_names_its_batch(packed: Packed, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match=r"nonfinite-step-\d+\.json") as caught:
+        train(small("optimizer.lr=1e38"), packed, tmp_path)
+    (path,) = tmp_path.glob("nonfinite-step-*.json")
+    assert str(path) in str(caught.value)
+    content = json.loads(path.read_text())
+    batch = Batches(packed, initial_model(small()).features, small().data, 0, None).batch(content["step"])
+    assert content["utterance_numbers"] == batch.rows_B.tolist()
+    assert content["utterances"] == [packed.utterances()[i] for i in batch.rows_B]
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("counts", [[6], [1, 1, 1]], ids=["one speaker", "no pair"])
+def test_too_few_speakers_leave_no_folder(tmp_path: Path, counts: list[int]) -> None:
+    with pytest.raises(NotEnoughSpeakers):
+        train(small(), make_pack(tmp_path / "pack", counts, seconds=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_permission_to_write(packed: Packed, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(NotWritable):
+            train(small(), packed, out)
+    if os.geteuid() == 0:
+        return  # root may write anywhere
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(NotWritable):
+        train(small(), packed, tmp_path / "locked" / "run")
+
+
+def test_devices(packed: Packed, tmp_path: Path) -> None:
+    with pytest.raises(DeviceUnavailable, match="cpu"):
+        train(small(), packed, tmp_path / "run", device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceUnavailable):
+            train(small(), packed, tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard(packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small("training.steps=8")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtra, match=r"voxid\[tensorboard\]"):
+        train(recipe, packed, tmp_path / "without", tensorboard=True)
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard")
+    train(recipe, packed, tmp_path / "with", tensorboard=True)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
+    rows = read_log(tmp_path / "with" / "log.jsonl")
+    assert [event.step for event in events.Scalars("loss")] == [row.step for row in rows]
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx([row.loss for row in rows])
+
+
+def test_log_with_a_torn_line(tmp_path: Path) -> None:
+    row = Row(step=10, loss=0.1, lr=1e-4, steps_per_s=5.0, seconds=2.0, active=0.5)
+    lines = [json.dumps(replace(row, step=step).__dict__) for step in (10, 20, 30)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines)[:-20])
+    assert [row.step for row in read_log(tmp_path / "log.jsonl")] == [10, 20]
+
+
+# ---- the command -----------------------------------------------------------------------------------------
+
+
+def test_command_prints_the_plan_and_exits_130_on_ctrl_c(packed: Packed, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(train_command)
+    sets = [part for override in SMALL for part in ("--set", override)]
+    arguments = ["bilstm-clean100", "--train", str(packed.folder), "-o", str(tmp_path / "run"), *sets]
+    result = CliRunner().invoke(app, [*arguments, "--set", "data.window=33"])
+    assert result.exit_code == 0, result.output
+    for part in ("5 speakers, 13 utterances", "1 speakers have one utterance", "5 utterances are shorter"):
+        assert part in result.output
+    result = CliRunner().invoke(app, [*arguments, "--set", "data.window=33", "--resume", "--json"])
+    assert json.loads(result.stdout)["result"]["resumed_from"] == 60
