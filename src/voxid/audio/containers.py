@@ -81,7 +81,11 @@ def foreign_format(file: BinaryIO) -> str:
 
 
 def states_length(file: BinaryIO) -> bool:
-    """Return whether the container states its length; for an MP3 without Xing or Info it is a guess."""
+    """Return whether the container states its length; for an MP3 without Xing or Info it is a guess.
+
+    The guess is good at a constant bit rate. At a varying one (an encoder that writes no Xing header then is
+    rare) libsndfile reads as far as it guessed.
+    """
     file.seek(0)
     head = file.read(10)
     start = 0

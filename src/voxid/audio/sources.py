@@ -34,7 +34,7 @@ AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma".split())
 # Hz; a header that says anything else is broken, and upsampling 1 Hz would fill the memory.
 RATES = (1_000, 768_000)
 MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
-_LENGTH_UNKNOWN = 1 << 60  # frames; what libsndfile answers for a stream without a length is beyond
+_LENGTH_UNKNOWN = 1 << 60  # frames; libsndfile answers with more for a stream that does not state its length
 
 
 class Opened(Protocol):
@@ -145,9 +145,14 @@ class Decoder:
         self.frames: int = sound.frames
         self.channels: int = sound.channels
         self.format = f"{sound.format} {sound.subtype}"
-        self.exact = exact and self.frames < _LENGTH_UNKNOWN
+        self.exact = exact
         if not RATES[0] <= self.rate <= RATES[1]:
             raise AudioUndecodable(f"{name}: its header says {self.rate} Hz; {_rates()}. Convert it again.")
+        if self.frames >= _LENGTH_UNKNOWN:  # a FLAC written into a pipe
+            raise AudioUndecodable(
+                f"{name}: its header does not say how long it is, and the decoder then misses its end. "
+                "Write it to a file, not to a pipe; for example: ffmpeg -i INPUT OUTPUT.flac"
+            )
 
     def seek(self, frame: int) -> None:
         """Make `frame` the next one to be read; raise AudioTruncated where the file has no such place."""
