@@ -100,7 +100,7 @@ def _points_near_crossing(
     score_N = np.unique(np.concatenate((near_target, near_nontarget)))
     frr_N = (rejected_target_B[first] + np.sort(near_target).searchsorted(score_N)) / target.size
     far_N = 1 - (rejected_nontarget_B[first] + np.sort(near_nontarget).searchsorted(score_N)) / nontarget.size
-    return np.append(score_N, np.inf), np.append(far_N, 0.0), np.append(frr_N, 1.0)
+    return np.append(score_N, score_N.dtype.type(np.inf)), np.append(far_N, 0.0), np.append(frr_N, 1.0)
 
 
 def _threshold_of_point(score_N: np.ndarray, point: int) -> float:

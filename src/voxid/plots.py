@@ -46,8 +46,9 @@ def det_curve(curves: Sequence[tuple[str, Det]], title: str = "Detection error t
     """
     figure = _figure(6.0, 6.0)
     axes = figure.subplots()
-    lowest = min(0.05, max(1e-5, min(_smallest_rate(det) for _, det in curves) / 2))
     highest = 0.6
+    lowest = min(_rate_opposite(det, highest) for _, det in curves)
+    lowest = min(max(lowest / 2, 1e-5), 0.05)
     for number, (name, det) in enumerate(curves):
         points = np.unique(np.linspace(0, det.far.size - 1, DET_POINTS).round().astype(int))
         points = np.union1d(points, _even_points(det))
@@ -68,14 +69,14 @@ def det_curve(curves: Sequence[tuple[str, Det]], title: str = "Detection error t
     axes.set_xlabel("false acceptance rate (%): strangers let in")
     axes.set_ylabel("false rejection rate (%): speakers turned away")
     axes.grid(color="0.9")
-    axes.legend(loc="upper right", frameon=True, framealpha=0.95, edgecolor="none")
+    axes.legend(loc="lower left", frameon=True, framealpha=0.95, edgecolor="none")
     return figure
 
 
-def _smallest_rate(det: Det) -> float:
-    """Return the smallest error rate above zero on a curve."""
-    rates = np.concatenate((det.far, det.frr))
-    return float(rates[rates > 0].min())
+def _rate_opposite(det: Det, rate: float) -> float:
+    """Return the smallest error rate above zero of a curve where its other rate is at most `rate`."""
+    rates = np.concatenate((det.far[det.frr <= rate], det.frr[det.far <= rate]))
+    return float(rates[rates > 0].min(initial=rate))
 
 
 def _even_points(det: Det) -> np.ndarray:
@@ -162,21 +163,29 @@ def before_after(
 
 def features_row(feats_TF: Sequence[ArrayLike], titles: Sequence[str], hop_s: float = HOP_S) -> Figure:
     """Return images of several features (T, F) side by side on one colour scale."""
+    from matplotlib.colors import AsinhNorm
+
     images = [np.asarray(feat_TF, dtype=np.float64) for feat_TF in feats_TF]
     figure = _figure(8.0 if len(images) == 1 else 1.2 + 3.6 * len(images), 3.2)
-    # The first cepstral coefficient (loudness) dwarfs the others: let it saturate, so that they show.
-    low, high = np.percentile(np.concatenate([image.ravel() for image in images]), (2, 98))
+    values = np.concatenate([image.ravel() for image in images])
+    # The first cepstral coefficients dwarf the others: colours are linear near zero, logarithmic far out.
+    scale = AsinhNorm(
+        linear_width=float(np.median(np.abs(values))) or 1.0,
+        vmin=float(values.min()),
+        vmax=float(values.max()) + 1e-6,
+    )
     row = figure.subplots(1, len(images), squeeze=False, sharey=True)[0]
     shown = None
     for axes, image, title in zip(row, images, titles, strict=True):
         extent = (0, len(image) * hop_s, -0.5, image.shape[1] - 0.5)
-        shown = axes.imshow(
-            image.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=low, vmax=high
-        )
+        shown = axes.imshow(image.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=scale)
         axes.set(xlabel="time (s)", title=title)
     row[0].set_ylabel("coefficient")
     if shown is not None:
-        figure.colorbar(shown, ax=list(row), label="value", extend="both", pad=0.02)
+        marks = [mark for mark in (-100, -10, 0, 10, 100) if values.min() <= mark <= values.max()]
+        bar = figure.colorbar(shown, ax=list(row), label="value", pad=0.02, ticks=marks)
+        bar.ax.set_yticks(marks, [str(mark) for mark in marks])
+        bar.ax.minorticks_off()
     return figure
 
 
