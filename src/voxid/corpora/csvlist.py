@@ -71,19 +71,15 @@ def _utterance(listing: Path, number: int, row: dict[str | None, str]) -> Uttera
 
 
 def _rows(listing: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, stripped fields)."""
-    number = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal number
-        for number, text in lines(listing):  # noqa: B007 - the number is read outside
-            yield text + "\n"
-
-    try:
-        for row in csv.reader(texts(), skipinitialspace=True, strict=True):
-            yield number, [field.strip() for field in row]
-    except csv.Error as error:
-        raise bad_line(listing, number, f"not a CSV line ({error})", "Check its quotes.") from error
+    """Yield (line number, stripped fields); spaces around quotes are fine, a quote that stays open is not."""
+    for number, line in lines(listing):
+        if line.count('"') % 2:
+            raise bad_line(listing, number, f"{line!r} has a quote that is not closed", "Close it.")
+        try:
+            row = next(csv.reader([line], skipinitialspace=True))
+        except csv.Error as error:
+            raise bad_line(listing, number, f"not a CSV line ({error})", "Write: speaker,path.") from error
+        yield number, [field.strip() for field in row]
 
 
 def _header(row: list[str]) -> list[str | None] | None:

@@ -53,14 +53,17 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
     Blank lines are passed over. Raise BadCorpusFile when the file cannot be read or is not UTF-8.
     """
-    number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline=None) as file:
-            for number, line in enumerate(file, 1):
+        with path.open("rb") as file:  # decoded line by line, so that a flaw is found on its own line
+            for number, raw in enumerate(file, 1):
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise bad_line(path, number, "not UTF-8 text", "Save the list as UTF-8.") from error
+                if "\0" in line:
+                    raise bad_line(path, number, "a NUL character", "Save the list as UTF-8, not UTF-16.")
                 if line.strip():
-                    yield number, line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise bad_line(path, number + 1, "not UTF-8 text", "Save the list as UTF-8.") from error
+                    yield number, line
     except OSError as error:
         raise BadCorpusFile(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from error
 

@@ -1,0 +1,420 @@
+"""Corpora: five layouts become the same stream of utterances, and a bad list is named by file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voxid.corpora import LAYOUTS, scan
+from voxid.corpora.scanning import DETECTION_ORDER, detect
+from voxid.errors import (
+    BadCorpusFile,
+    CorpusNotFound,
+    EmptyCorpus,
+    UnknownComponent,
+    UnknownLayout,
+)
+from voxid.types import Utterance
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Make empty files: scanning opens no recording."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def labelled(path: Path, **options: object) -> list[tuple]:
+    """Return (speaker, utterance, path below the corpus) of a scan."""
+    home = path if path.is_dir() else path.parent
+    return [
+        (u.speaker, u.utterance, Path(u.path).relative_to(home).as_posix()) for u in scan([path], **options)
+    ]
+
+
+SPEAKERS = """;ID  |SEX| SUBSET           |MINUTES| NAME
+14   | F | dev-clean        | 25.03 | Kristin
+16   | M | test-clean       | 25.11 | Alys | Co
+"""
+
+
+@pytest.fixture
+def librispeech(tmp_path: Path) -> Path:
+    root = tmp_path / "LibriSpeech"
+    touch(root, "dev-clean/14/208/14-208-0001.flac", "dev-clean/14/208/14-208-0000.flac", "README.TXT")
+    touch(root, "dev-clean/14/208/14-208.trans.txt", "dev-clean/14/9/14-9-0000.flac")
+    touch(root, "test-clean/16/1/16-1-0000.flac", "test-clean/17/5/17-5-0000.flac", ".hidden/x.flac")
+    write(root / "SPEAKERS.TXT", SPEAKERS)
+    return root
+
+
+@pytest.fixture
+def kaldi(tmp_path: Path) -> Path:
+    folder = touch(tmp_path / "kaldi", "audio/a one.wav", "audio/b.wav")
+    write(folder / "wav.scp", "utt-a audio/a one.wav\nutt-b   audio/b.wav\n\nutt-c /elsewhere/c.wav\n")
+    write(folder / "utt2spk", "utt-a ann\nutt-b ann\nutt-c bob\n")
+    return folder
+
+
+# -- each layout -----------------------------------------------------------------------------------------
+
+
+def test_librispeech(librispeech: Path) -> None:
+    assert labelled(librispeech) == [
+        ("14", "14-208-0000", "dev-clean/14/208/14-208-0000.flac"),
+        ("14", "14-208-0001", "dev-clean/14/208/14-208-0001.flac"),
+        ("14", "14-9-0000", "dev-clean/14/9/14-9-0000.flac"),
+        ("16", "16-1-0000", "test-clean/16/1/16-1-0000.flac"),
+        ("17", "17-5-0000", "test-clean/17/5/17-5-0000.flac"),
+    ]
+    found = {u.utterance: u for u in scan(librispeech)}
+    assert [found[name].sex for name in ("14-208-0000", "16-1-0000", "17-5-0000")] == ["f", "m", ""]
+    assert (found["14-9-0000"].session, found["14-9-0000"].language) == ("9", "en")
+
+
+def test_librispeech_subsets_alone_and_together(librispeech: Path) -> None:
+    alone = [u.utterance for u in scan(librispeech / "test-clean")]
+    assert alone == ["16-1-0000", "17-5-0000"]
+    assert [u.sex for u in scan(librispeech / "test-clean")] == ["m", ""]  # the list lies one folder up
+    both = [librispeech / "test-clean", librispeech / "dev-clean"]
+    assert [u.utterance for u in scan(both)][:2] == alone
+    assert list(scan(both)) == list(scan(librispeech, subsets=["test-clean", "dev-clean"]))
+    assert [u.utterance for u in scan(librispeech, subsets=["test-clean"])] == alone
+
+
+def test_the_same_folder_twice_counts_once(librispeech: Path) -> None:
+    assert len(list(scan([librispeech, librispeech / "." / "../LibriSpeech"]))) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann,audio/a b.wav\nbob,audio/c.wav\n",
+        "\ufeffann,audio/a b.wav\nbob,audio/c.wav\n",
+        ' ann , "audio/a b.wav" \r\n\r\n"bob",audio/c.wav\r\n',
+        "speaker,path\nann,audio/a b.wav\nbob,audio/c.wav",
+        "Path,comment,Speaker_ID\naudio/a b.wav,hm,ann\naudio/c.wav,,bob\n",
+    ],
+    ids=["plain", "bom", "quotes-spaces-crlf", "header", "more-columns"],
+)
+def test_csv(text: str, tmp_path: Path) -> None:
+    listing = write(tmp_path / "lists" / "train.csv", text)
+    expected = [("ann", "audio/a b", "audio/a b.wav"), ("bob", "audio/c", "audio/c.wav")]
+    assert labelled(listing) == expected
+    assert labelled(listing.parent) == expected  # the folder that holds it
+
+
+def test_csv_paths_elsewhere(tmp_path: Path) -> None:
+    listing = write(tmp_path / "l" / "a.csv", f"ann,../b/x.wav\nann,{tmp_path}/c/y.wav\n")
+    assert [u.path for u in scan(listing)] == [str(tmp_path / "l/../b/x.wav"), str(tmp_path / "c/y.wav")]
+    assert len({u.utterance for u in scan(listing)}) == 2
+
+
+def test_csv_labels(tmp_path: Path) -> None:
+    header = "speaker,path,utterance,start,duration,gender,age,language,session"
+    listing = write(
+        tmp_path / "a.csv", f"{header}\nann,x.wav,first,1.5,2,Female,31,de,monday\nbob,x.wav,,,,,,,\n"
+    )
+    path = str(tmp_path / "x.wav")
+    assert list(scan(listing)) == [
+        Utterance("ann", "first", path, 1.5, 2.0, sex="f", age=31.0, language="de", session="monday"),
+        Utterance("bob", "x", path),
+    ]
+
+
+def test_kaldi(kaldi: Path) -> None:
+    assert [(u.speaker, u.utterance, u.path) for u in scan(kaldi)] == [
+        ("ann", "utt-a", str(kaldi / "audio/a one.wav")),
+        ("ann", "utt-b", str(kaldi / "audio/b.wav")),
+        ("bob", "utt-c", "/elsewhere/c.wav"),
+    ]
+    assert list(scan(kaldi / "wav.scp")) == list(scan(kaldi))
+
+
+def test_kaldi_labels(kaldi: Path) -> None:
+    write(kaldi / "spk2gender", "ann f\nbob M\n")
+    write(kaldi / "spk2age", "ann\t31\n")
+    write(kaldi / "spk2lang", "ann de\nbob fr\n")
+    write(kaldi / "utt2lang", "utt-b nl\n")
+    found = [(u.sex, u.age, u.language) for u in scan(kaldi)]
+    assert found == [("f", 31.0, "de"), ("f", 31.0, "nl"), ("m", None, "fr")]
+
+
+def test_kaldi_segments(kaldi: Path) -> None:
+    write(kaldi / "segments", "s1 utt-a 0.5 2.25\ns2 utt-a 3 -1\n")
+    write(kaldi / "utt2spk", "s1 ann\ns2 bob\n")
+    path = str(kaldi / "audio/a one.wav")
+    assert list(scan(kaldi)) == [
+        Utterance("ann", "s1", path, 0.5, 1.75),
+        Utterance("bob", "s2", path, 3.0, None),
+    ]
+
+
+@pytest.mark.parametrize("home", ["", "wav", "dev/aac"])
+def test_voxceleb(home: str, tmp_path: Path) -> None:
+    root = tmp_path / "vox"
+    touch(root / home, "id00012/_raOc/00110.m4a", "id00012/21Ux/00001.m4a", "id10001/zz/00001.wav")
+    write(root / "vox2_meta.csv", "VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n12 ,m ,dev \n")
+    assert [(u.speaker, u.utterance, u.session, u.sex) for u in scan(root)] == [
+        ("id00012", "id00012/21Ux/00001", "21Ux", "m"),
+        ("id00012", "id00012/_raOc/00110", "_raOc", "m"),
+        ("id10001", "id10001/zz/00001", "zz", ""),
+    ]
+
+
+def test_folders(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "bob/1.WAV",
+        "ann/monday/early/2.flac",
+        "ann/1.mp3",
+        "ann/notes.txt",
+        "ann/._1.mp3",
+        "top.wav",
+    )
+    assert [(u.speaker, u.utterance, u.session) for u in scan(tmp_path)] == [
+        ("ann", "ann/1", ""),
+        ("ann", "ann/monday/early/2", "monday/early"),
+        ("bob", "bob/1", ""),
+    ]
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/1.wav", "corpus/bob/1.wav")
+    (tmp_path / "corpus/ann").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/round").symlink_to(tmp_path / "elsewhere")
+    assert [u.utterance for u in scan(tmp_path / "corpus")] == ["ann/1", "bob/1"]
+
+
+# -- the contract of every layout --------------------------------------------------------------------------
+
+
+def example(layout: str, folder: Path) -> Path:
+    """Make a small corpus of three utterances of two speakers in `layout`."""
+    if layout == "librispeech":
+        return touch(folder, "dev/1/1/1-1-0000.flac", "dev/1/2/1-2-0000.flac", "dev/2/1/2-1-0000.flac")
+    if layout == "voxceleb":
+        return touch(folder, "id10001/a/1.wav", "id10001/b/1.wav", "id10002/a/1.wav")
+    names = ("ann/1.wav", "ann/2.wav", "bob/1.wav")
+    touch(folder, *(f"sound/{name}" for name in names))
+    if layout == "csv":
+        write(folder / "all.csv", "".join(f"{name[:3]},sound/{name}\n" for name in names))
+    elif layout == "kaldi":
+        write(folder / "wav.scp", "".join(f"u{i} sound/{name}\n" for i, name in enumerate(names)))
+        write(folder / "utt2spk", "u0 ann\nu1 ann\nu2 bob\n")
+    else:
+        return folder / "sound"
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.names())
+def test_every_layout_keeps_the_contract(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = example(layout, tmp_path / "corpus")
+    assert detect(path) == layout
+    found = list(scan(path))
+    assert found == list(scan(path, layout=layout))
+    assert len(found) == len({u.utterance for u in found}) == 3
+    assert sorted(sum(u.speaker == name for u in found) for name in {u.speaker for u in found}) == [1, 2]
+    assert all(Path(u.path).is_absolute() and Path(u.path).is_file() for u in found)
+    monkeypatch.chdir(path)
+    assert list(scan(".")) == found
+    assert scan(path).count() == 3
+
+
+def test_every_layout_is_tried() -> None:
+    assert sorted(DETECTION_ORDER) == LAYOUTS.names()
+
+
+def test_a_scan_is_lazy(tmp_path: Path) -> None:
+    touch(tmp_path, "ann/1.wav", "ann/2.wav")
+    stream = scan(tmp_path)
+    assert next(stream).utterance == "ann/1"
+    assert stream.count() == 2
+    assert [u.utterance for u in stream] == ["ann/2"]
+    assert stream.sources == [str(tmp_path)]
+
+
+def test_speakers_of_one_name_in_two_corpora_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "one/0001/a.wav", "one/0002/b.wav", "two/0001/c.wav", "two/0003/d.wav")
+    stream = scan([tmp_path / "one", tmp_path / "two"])
+    assert len(list(stream)) == 4
+    (warning,) = stream.warnings
+    assert "1 speaker names" in warning
+    assert "0001" in warning
+    apart = scan([tmp_path / "one"])
+    assert list(apart)
+    assert apart.warnings == []
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CorpusNotFound, match="nowhere"):
+        scan(tmp_path / "nowhere")
+    with pytest.raises(CorpusNotFound, match="no corpus given"):
+        scan([])
+
+
+def test_no_layout_fits(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt", "top.wav")
+    with pytest.raises(UnknownLayout, match="librispeech"):
+        scan(tmp_path)
+    with pytest.raises(UnknownLayout):
+        scan(tmp_path / "notes.txt")
+    with pytest.raises(UnknownComponent, match="Did you mean 'kaldi'"):
+        scan(tmp_path, layout="kaldy")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.names())
+def test_a_corpus_without_recordings(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty/wav.scp", "") if layout == "kaldi" else None
+    write(tmp_path / "empty/utt2spk", "") if layout == "kaldi" else None
+    with pytest.raises(EmptyCorpus):
+        list(scan(tmp_path / "empty", layout=layout))
+
+
+def test_a_folder_of_corpora_is_not_a_corpus_of_speakers(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        example("kaldi", tmp_path / name)
+    with pytest.raises(UnknownLayout, match=r"dev \(kaldi\), train \(kaldi\)"):
+        scan(tmp_path)
+    assert len(list(scan(tmp_path, subsets=["dev"]))) == 3
+
+
+def test_a_subset_that_is_not_there(librispeech: Path) -> None:
+    with pytest.raises(CorpusNotFound, match="Did you mean 'dev-clean'"):
+        scan(librispeech, subsets=["dev-claen"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("ann,a.wav\njust-one-column\n", 2, "1 column"),
+        ("ann\nbob\n", 1, "1 column"),
+        ("ann;a.wav\n", 1, "commas"),
+        ("ann,a.wav\n\nbob,b.wav,c\n", 3, "3 columns"),
+        ("ann,a.wav\n,b.wav\n", 2, "speaker is empty"),
+        ("ann,a.wav\nbob,\n", 2, "path is empty"),
+        ('ann,a.wav\nbob,"b.wav\n', 2, "not closed"),
+        ("ann,a.wav\nbob,b\0.wav\n", 2, "NUL"),
+        ("speaker,path,start\nann,a.wav,soon\n", 2, "not a number"),
+        ("ann,a.wav\nb\xf6b,b.wav\n".encode("latin-1"), 2, "UTF-8"),
+        ("ann,a.wav\n".encode("utf-16"), 1, "UTF-8"),
+    ],
+)
+def test_bad_csv(text: str | bytes, line: int, what: str, tmp_path: Path) -> None:
+    listing = write(tmp_path / "bad.csv", text)
+    with pytest.raises(BadCorpusFile, match=rf"bad\.csv, line {line}: .*{what}"):
+        list(scan(listing))
+
+
+def test_two_lists_in_one_folder(tmp_path: Path) -> None:
+    for name in ("train.csv", "test.csv"):
+        write(tmp_path / name, "ann,a.wav\n")
+    with pytest.raises(UnknownLayout, match=r"test\.csv, train\.csv"):
+        list(scan(tmp_path))
+    write(tmp_path / "test.csv", "a table of,something else,entirely\n")
+    assert len(list(scan(tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "what"),
+    [
+        ("wav.scp", "utt-a sox in.wav -t wav - |\nutt-b x\nutt-c x\n", 1, "never runs commands"),
+        ("wav.scp", "utt-a x\nutt-b | cat x\nutt-c x\n", 2, "never runs commands"),
+        ("wav.scp", "utt-a x\nutt-b raw.ark:123\nutt-c x\n", 2, "not an audio file"),
+        ("wav.scp", "utt-a x\nutt-b\nutt-c x\n", 2, "has no path"),
+        ("wav.scp", "utt-a x\nutt-b x\nutt-a y\nutt-c x\n", 3, "there twice"),
+        ("wav.scp", "utt-a x\nutt-b x\nutt-c x\nutt-d x\n", 4, "'utt-d' has no line in"),
+        ("utt2spk", "utt-a ann\nutt-b ann\nutt-c bob\nutt-x bob\n", 4, "'utt-x' is not in"),
+        ("utt2spk", "utt-a ann\nutt-b\nutt-c bob\n", 2, "one column"),
+        ("utt2spk", "utt-a ann\nutt-a bob\nutt-b ann\nutt-c bob\n", 2, "there twice"),
+        ("spk2gender", "ann f\nbob\n", 2, "one column"),
+        ("segments", "s1 utt-a 0.5\n", 1, "3 columns"),
+        ("segments", "s1 utt-a 0 1\ns2 utt-a one two\n", 2, "not a number"),
+        ("segments", "s1 utt-z 0 1\n", 1, "recording 'utt-z' is not in"),
+        ("segments", "s1 utt-a 2 1\n", 1, "from 2 to 1 s"),
+        ("segments", "s1 utt-a -1 1\n", 1, "from -1 to 1 s"),
+        ("segments", "s1 utt-a 0 1\ns1 utt-a 1 2\n", 2, "there twice"),
+    ],
+)
+def test_bad_kaldi(name: str, text: str, line: int, what: str, kaldi: Path) -> None:
+    if name == "segments":
+        write(kaldi / "utt2spk", "s1 ann\ns2 ann\n")
+    write(kaldi / name, text)
+    with pytest.raises(BadCorpusFile, match=rf"{name}, line {line}: .*{what}"):
+        list(scan(kaldi))
+
+
+def test_a_command_in_a_list_is_not_run(kaldi: Path, tmp_path: Path) -> None:
+    write(kaldi / "wav.scp", f"utt-a touch {tmp_path}/ran |\n")
+    with pytest.raises(BadCorpusFile):
+        list(scan(kaldi))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_kaldi_without_speakers(kaldi: Path) -> None:
+    (kaldi / "utt2spk").unlink()
+    with pytest.raises(BadCorpusFile, match="utt2spk is not"):
+        list(scan(kaldi))
+
+
+def test_bad_age(kaldi: Path) -> None:
+    write(kaldi / "spk2age", "ann old\n")
+    with pytest.raises(BadCorpusFile, match="'old'"):
+        list(scan(kaldi))
+
+
+def test_bad_speakers_txt(librispeech: Path) -> None:
+    write(librispeech / "SPEAKERS.TXT", "; ID\n14 | F | dev-clean | 25 | K\n16\n")
+    with pytest.raises(BadCorpusFile, match=r"SPEAKERS\.TXT, line 3: '16' has 1 fields"):
+        list(scan(librispeech))
+
+
+# -- real corpora ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("folder", "layout", "speakers", "utterances"),
+    [
+        ("LibriSpeech/train-clean-100-mini", "librispeech", 251, 832),
+        ("LibriSpeech/test-other-mini", "librispeech", 10, 100),
+        ("speechocean762/train", "kaldi", 125, 2500),
+        ("speechocean762/dev", "kaldi", 73, 1460),
+        ("speech-commands", "csv", 374, 3759),
+        ("arabic-speech-commands", "csv", 30, 3000),
+    ],
+)
+def test_real_corpora_hold_what_their_readme_says(
+    folder: str, layout: str, speakers: int, utterances: int, real_data: Path
+) -> None:
+    path = real_data / folder
+    assert detect(path) == layout
+    found = list(scan(path))
+    assert (len({u.speaker for u in found}), len(found)) == (speakers, utterances)
+    assert len({u.utterance for u in found}) == utterances
+    assert all(Path(u.path).is_file() for u in found[::20])
+    if layout in ("librispeech", "kaldi"):
+        assert {u.sex for u in found} == {"m", "f"}
+
+
+@pytest.mark.real
+def test_a_real_root_takes_one_or_both_subsets(real_data: Path) -> None:
+    root = real_data / "LibriSpeech"
+    assert len(list(scan(root))) == 932
+    assert len(list(scan(root, subsets=["test-other-mini"]))) == 100
+    with pytest.raises(UnknownLayout, match="LibriSpeech"):
+        scan(real_data)
