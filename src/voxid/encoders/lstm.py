@@ -36,6 +36,7 @@ class LstmEncoder(nn.Module):
     """
 
     Config = LstmConfig
+    splits_by_rows = True
 
     def __init__(self, config: LstmConfig, input_dim: int) -> None:
         super().__init__()

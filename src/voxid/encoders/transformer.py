@@ -48,6 +48,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.dim = config.dim
+        self.splits_by_rows = config.dropout == 0
         sizes = {
             "d_model": config.dim,
             "nhead": config.heads,

@@ -1,0 +1,114 @@
+"""A batch through an encoder on several processor cores at once: every core takes some of the rows.
+
+The operations of a small network are too short to be shared out one by one: nn.LSTM on two threads is no
+faster than on one. Whole parts of the batch are long enough. Rows do not see each other in an encoder, and
+the gradient of a batch is the sum over its parts, so this is the same mathematics in another order of sums.
+
+Shapes: B batch, T frames, F features per frame, D embedding.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class RowThreads:
+    """Calls an encoder in `workers` threads, forward and backward; use it in place of the encoder.
+
+    Gradients arrive in the encoder's parameters as always, equal to the plain ones but for rounding. The same
+    number of workers gives the same bits every time. Close it, or use it as a context.
+
+    >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    >>> with RowThreads(encoder, workers=2) as encode:
+    ...     encode(torch.ones(5, 3, 2)).sum().backward()
+    >>> encoder[1].weight.grad[0]
+    tensor([5., 5., 5., 5., 5., 5.])
+
+    Raise ValueError for an encoder that says `splits_by_rows = False`: one whose rows see each other (batch
+    normalisation) or draw from the one random generator in turn (dropout).
+    """
+
+    def __init__(self, encoder: nn.Module, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"RowThreads got {workers} workers; it needs 1 or more.")
+        if not getattr(encoder, "splits_by_rows", True):
+            raise ValueError(
+                f"{type(encoder).__name__} cannot be split by rows: in training they depend on each other, "
+                "or on the order of random draws. Call the encoder itself."
+            )
+        self.encoder = encoder
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers, "voxid-rows")
+        self._start_threads()
+
+    def __call__(self, feat_BTF: Tensor) -> Tensor:
+        """Return emb_BD; all rows are valid to the last frame."""
+        if not torch.is_grad_enabled():
+            return torch.cat(self.forward_parts(feat_BTF, with_graph=False))
+        parameters = [p for p in self.encoder.parameters() if p.requires_grad]
+        return _SplitByRows.apply(self, feat_BTF, *parameters)  # pyright: ignore[reportReturnType]
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _start_threads(self) -> None:
+        """Start every thread with one intra-operation thread, and leave the caller's number as it was."""
+        together = Barrier(self.workers)
+
+        def start(_: int) -> None:
+            torch.set_num_threads(1)
+            together.wait()  # or the first thread would take all of these
+
+        before = torch.get_num_threads()
+        list(self._pool.map(start, range(self.workers)))
+        torch.set_num_threads(before)  # threads begun later take the last number that anyone has set
+
+    def forward_parts(self, feat_BTF: Tensor, with_graph: bool) -> list[Tensor]:
+        """Return the embeddings of each part of the batch, each with its own graph."""
+
+        def run(part_BTF: Tensor) -> Tensor:
+            with torch.set_grad_enabled(with_graph):
+                return self.encoder(part_BTF)
+
+        parts = feat_BTF.tensor_split(min(self.workers, len(feat_BTF)))
+        return list(self._pool.map(run, parts))
+
+    def backward_parts(self, parts: list[Tensor], grad_BD: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+        """Return the gradient of every parameter, summed over the parts in their order."""
+
+        def run(part_BD: Tensor, grad_part_BD: Tensor) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(part_BD, parameters, grad_part_BD)
+
+        grads = list(self._pool.map(run, parts, grad_BD.split([len(part) for part in parts])))
+        return [torch.stack(of_parameter).sum(dim=0) for of_parameter in zip(*grads, strict=True)]
+
+
+class _SplitByRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, threads: RowThreads, feat_BTF: Tensor, *parameters: Tensor) -> Tensor:
+        if feat_BTF.requires_grad:
+            raise ValueError("RowThreads gives no gradient to the features. Call the encoder itself.")
+        ctx.threads = threads
+        ctx.parameters = list(parameters)
+        ctx.parts = threads.forward_parts(feat_BTF, with_graph=True)
+        return torch.cat([part.detach() for part in ctx.parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        grads = ctx.threads.backward_parts(ctx.parts, grad_outputs[0], ctx.parameters)
+        del ctx.parts  # frees the graphs
+        return (None, None, *grads)
