@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from voxid import plots
 from voxid.corpora import scan
@@ -20,18 +22,18 @@ from voxid.data.pack import Packed
 from voxid.data.prepare import prepare
 from voxid.errors import CorpusNotFound, DownloadError
 from voxid.evaluation import calibrate, evaluate
-from voxid.features import Mfcc
-from voxid.model import Model
 from voxid.recognizer import compare
 from voxid.runtime import load
 from voxid.training import initial_model, load_recipe, train
-from voxid.types import Decision, Utterance
+from voxid.types import SAMPLE_RATE, Decision, Utterance
 
-CALIBRATION_SPEAKERS = 40  # kept out of training, so that the decision threshold is not fitted on trained voices
+CALIBRATION_SPEAKERS = (
+    40  # kept out of training, so that the decision threshold is not fitted on trained voices
+)
 SYNTHETIC_SPEAKERS = (80, 20)  # to train on, to test on
 
 Say = Callable[[str], None]
-Progress = Callable[[str], Callable[[int, int], None]]
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,14 @@ class DemoResult:
     figures: list[Path]
 
 
-def find_data(out: Path, data: Path | None = None, *, offline: bool = False, say: Say = print) -> DemoData:
+def find_data(
+    out: Path,
+    data: Path | None = None,
+    *,
+    offline: bool = False,
+    say: Say = print,
+    progress: Progress = lambda label: nullcontext(None),
+) -> DemoData:
     """Return the demo's speech: real if there is any, downloaded if there is a network, else synthetic.
 
     Looked for in this order: `data`, the folder VOXID_DATA names, `../shared/data`, OpenSLR's mini
@@ -67,28 +76,33 @@ def find_data(out: Path, data: Path | None = None, *, offline: bool = False, say
         CorpusNotFound: `data` or VOXID_DATA was given and holds no LibriSpeech subset.
     """
     named = data or (Path(os.environ["VOXID_DATA"]) if os.environ.get("VOXID_DATA") else None)
-    for folder in [named] if named else [Path("../shared/data")]:
-        if found := _librispeech_in(folder):
-            return found
+    if found := _librispeech_in(named or Path("../shared/data")):
+        return found
     if named:
         raise CorpusNotFound(
-            f"no LibriSpeech subsets under {named}: expected {named}/LibriSpeech/train-... and .../test-... "
+            f"no LibriSpeech subsets under {named}: expected {named}/LibriSpeech/train-... and test-... folders. "
             "Point --data or VOXID_DATA at a folder that has them, or leave both out."
         )
     if not offline:
         try:
             say("No speech on this machine: downloading the mini LibriSpeech (about 460 MB) from OpenSLR.")
-            root = download("mini-librispeech", ["train-clean-5", "dev-clean-2"], out / "download")
-            return DemoData(root / "train-clean-5", root / "dev-clean-2", "mini LibriSpeech, real speech")
+            with progress("download") as update:
+                parts = ["train-clean-5", "dev-clean-2"]
+                root = download("mini-librispeech", parts, out / "download", progress=update, waits_s=(1.0,))
+            return DemoData(root / parts[0], root / parts[1], "Mini LibriSpeech, real speech")
         except DownloadError as error:
-            say(f"The download did not work ({error}).")
-    say("**These voices are synthetic**: made by a source-filter synthesiser, since no real speech is at hand. "
-        "The numbers below show how the machinery works, and nothing about real voices.")  # fmt: skip
+            say(f"The download did not work: {error}")
     n_train, n_test = SYNTHETIC_SPEAKERS
+    say(
+        "**These voices are synthetic**, made by a source-filter synthesiser, since no real speech is at hand. "
+        "The numbers below show how the machinery works and say nothing about real voices."
+    )
+    length_s = (3.3, 5.0)
+    folder = out / "synthetic"
     return DemoData(
-        make_corpus(out / "synthetic" / "train", speakers=n_train, utterances=8, seconds=(3.3, 5.0)),
-        make_corpus(out / "synthetic" / "test", speakers=n_test, utterances=8, seconds=(3.3, 5.0), start=n_train),
-        f"synthetic voices ({n_train} to train on, {n_test} others to test on)",
+        make_corpus(folder / "train", speakers=n_train, utterances=8, seconds=length_s),
+        make_corpus(folder / "test", speakers=n_test, utterances=8, seconds=length_s, start=n_train),
+        f"Synthetic voices, {n_train} to learn from and {n_test} others to test on",
     )
 
 
@@ -98,7 +112,7 @@ def _librispeech_in(folder: Path) -> DemoData | None:
     test_sets = sorted(root.glob("test-*")) or sorted(root.glob("dev-*"))
     if not (train_sets and test_sets):
         return None
-    what = f"LibriSpeech, real speech (train on {train_sets[0].name}, test on {test_sets[-1].name})"
+    what = f"LibriSpeech, real speech: {train_sets[0].name} to learn from, {test_sets[-1].name} to test on"
     return DemoData(train_sets[0], test_sets[-1], what)
 
 
@@ -121,7 +135,7 @@ def run_demo(
     offline: bool = False,
     overrides: list[str] | None = None,
     say: Say = print,
-    progress: Progress = lambda label: lambda done, total: None,
+    progress: Progress = lambda label: nullcontext(None),
 ) -> DemoResult:
     """Return what a small encoder learns in about two minutes, with every file and figure under `out`.
 
@@ -131,48 +145,72 @@ def run_demo(
         offline: never use the network.
         overrides: recipe settings such as `["training.max_seconds=10"]`.
         say: called with one paragraph (Markdown) at each step.
-        progress: called with a label; returns a callable that takes (done, total).
+        progress: called with a label; a context that gives a callable taking (done, total), or None.
+
+    Raises the errors of `find_data`, and of the steps it takes: prepare, train, calibrate, evaluate.
     """
-    found = find_data(out, data, offline=offline, say=say)
     recipe = load_recipe("demo", overrides or [])
+    found = find_data(out, data, offline=offline, say=say, progress=progress)
+    say("## 1 Data")
+    say(f"{found.what}. Every file is decoded once, checked, and packed for fast random access.")
+    prepared = _prepare_parts(found, out / "data", say, progress)
 
-    say(f"## 1. Data\n{found.what}. Every file is decoded once, checked, and packed for fast random access.")
-    learn, held_out = split_speakers(scan([found.train]), CALIBRATION_SPEAKERS)
-    for name, part in (("train", learn), ("calibration", held_out), ("test", scan([found.test]))):
-        report = prepare(part, out / "data" / name, workers=1, progress=progress(f"prepare {name}"), overwrite=True)
-        dropped = sum(report.dropped.values())
-        say(f"- **{name}**: {report.speakers} speakers, {report.kept} utterances, {report.seconds / 60:.1f} min; {dropped} dropped")
-    say("The test speakers are never seen in training: the encoder must learn what tells *any* two voices apart.")
+    say("## 2 Before training")
+    untrained = out / "untrained"
+    initial_model(recipe).save(untrained)
+    before = evaluate([untrained], prepared["test"], "all", out / "evaluation-before").models[0]
+    say(
+        f"With random weights the encoder turns speech into {load(untrained).dim} numbers that mean little yet. "
+        f"Equal error rate on the test speakers: **{100 * before.eer:.1f} %** (guessing is 50 %)."
+    )
 
-    say("## 2. Before training\nAn encoder with random weights turns speech into 128 numbers that mean little yet.")
-    before = out / "untrained"
-    initial_model(recipe).save(before)
-    trials = "all"
-    eer_before = evaluate([before], out / "data" / "test", trials, out / "evaluation-before").models[0].eer
-    say(f"Equal error rate on unseen speakers: **{100 * eer_before:.1f} %** (50 % is guessing).")
-
-    say(f"## 3. Training\nTriplets: pull an anchor towards another utterance of its speaker, push it from a stranger's. "
-        f"{recipe.training.max_seconds:.0f} seconds.")  # fmt: skip
+    say("## 3 Training")
+    say("Triplets: pull an anchor towards another utterance of its speaker, push it away from a stranger's.")
     model = out / "model"
-    result = train(recipe, out / "data" / "train", model, progress=progress("train"), overwrite=True)
-    say(f"{result.steps} steps at {result.steps_per_s:.1f} steps/s; loss {result.first_loss:.3f} -> {result.last_loss:.3f}.")
+    with progress("train") as update:
+        result = train(recipe, prepared["train"], model, overwrite=True, progress=update)
+    say(
+        f"{result.steps:,} steps in {result.seconds:.0f} s; "
+        f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}."
+    )
 
-    say("## 4. After training\nOn held-out *training* speakers we fit the map from score to log-likelihood ratio; on the test "
-        "speakers we measure.")  # fmt: skip
-    calibrate(model, out / "data" / "calibration")
-    report = evaluate([model], out / "data" / "test", trials, out / "evaluation")
-    measured = report.models[0]
-    say(f"Equal error rate on unseen speakers: **{100 * eer_before:.1f} % -> {100 * measured.eer:.1f} %** "
-        f"over {measured.trials:,} trials.")  # fmt: skip
+    say("## 4 After training")
+    fitted = calibrate(model, prepared["calibration"]).calibration.fitted_on
+    after = evaluate([model], prepared["test"], "all", out / "evaluation").models[0]
+    say(
+        f"Equal error rate on the same {after.trials:,} trials of speakers it has never heard: "
+        f"**{100 * before.eer:.1f} % -> {100 * after.eer:.1f} %**."
+    )
 
-    say("## 5. Verify\nTwo files of one speaker, then two files of two speakers:")
-    packed = Packed.open(out / "data" / "test")
+    say("## 5 Verify")
+    say(
+        f"A score becomes a decision by calibration, fitted on {fitted.speakers} further speakers that were kept "
+        "out of training. Two files of one speaker, then of two:"
+    )
+    packed = Packed.open(prepared["test"])
     same, different = _verify_two(packed, model)
-    say(f"- same speaker: LLR {same.llr:+.2f} -> {same.reason}\n- different speakers: LLR {different.llr:+.2f} -> {different.reason}")
+    say(f"- one speaker: {_sentence(same)}\n- two speakers: {_sentence(different)}")
 
-    figures = draw(packed, before, model, out / "figures", recipe.specaugment)
-    say(f"## Figures\nIn {out}: `model/training.png`, `evaluation/det.png`, `evaluation/histogram.png`, `figures/*.png`.")
-    return DemoResult(found.what, eer_before, measured.eer, measured.trials, same, different, out, figures)
+    figures = draw(packed, {"before": untrained, "after": model}, out / "figures")
+    figures += [model / "training.png", out / "evaluation" / "det.png", out / "evaluation" / "histogram.png"]
+    return DemoResult(found.what, before.eer, after.eer, after.trials, same, different, out, figures)
+
+
+def _prepare_parts(found: DemoData, folder: Path, say: Say, progress: Progress) -> dict[str, Path]:
+    """Return the prepared folders "train", "calibration" and "test"; no speaker is in two of them."""
+    learn, held_out = split_speakers(scan(found.train), CALIBRATION_SPEAKERS)
+    parts = {"train": learn, "calibration": held_out, "test": list(scan(found.test))}
+    lines = []
+    for name, utterances in parts.items():
+        with progress(f"prepare {name}") as update:
+            report = prepare(utterances, folder / name, progress=update, overwrite=True)
+        lines.append(
+            f"- {name}: {report.speakers} speakers, {report.kept} utterances, {report.seconds / 60:.1f} minutes"
+            f"{''.join(f'; {count} dropped, {reason}' for reason, count in report.dropped.items())}"
+        )
+    say("\n".join(lines))
+    say("The test speakers are never trained on: the encoder must learn what tells *any* two voices apart.")
+    return {name: folder / name for name in parts}
 
 
 def _verify_two(packed: Packed, model: Path) -> tuple[Decision, Decision]:
@@ -185,3 +223,31 @@ def _verify_two(packed: Packed, model: Path) -> tuple[Decision, Decision]:
         compare(paths[first[0]], paths[first[1]], model=runtime),
         compare(paths[first[0]], paths[other[0]], model=runtime),
     )
+
+
+def _sentence(decision: Decision) -> str:
+    verdict = "**same speaker**" if decision.accepted else "**not the same**"
+    return (
+        f"{verdict}, probability {decision.probability:.1%} (cosine {decision.cosine:.3f}, {decision.reason})"
+    )
+
+
+def draw(packed: Packed, models: dict[str, Path], folder: Path) -> list[Path]:
+    """Return the pictures drawn into `folder`: a voice, its features, and the embeddings of each model."""
+    wave_S = packed.wave(0).astype(np.float32) / 32768
+    runtimes = {name: load(path) for name, path in models.items()}
+    feat_TF = next(iter(runtimes.values())).model.features(torch.from_numpy(wave_S)[None])[0]
+    figures = {
+        "waveform": plots.waveform(wave_S, title="One utterance"),
+        "mfcc": plots.features_image(feat_TF, title="Its mel-frequency cepstral coefficients"),
+    }
+    for name, runtime in runtimes.items():
+        emb_ND = runtime.embed_many((packed.wave(i), SAMPLE_RATE) for i in range(packed.n))
+        title = f"Test utterances, {name} training"
+        speakers = [packed.speaker_names[number] for number in packed.speakers_N]
+        figures[f"embeddings-{name}"] = plots.embedding_scatter(emb_ND, speakers, title=title)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        plots.save(figure, paths[-1])
+    return paths
