@@ -1,4 +1,4 @@
-"""The whole road on a small scale: data, training, measuring, figures, one verification. `voxid demo` shows it.
+"""The whole road on a small scale: data, training, measuring, figures, one verification (`voxid demo`).
 
 It reads like the experiment it is; each step is one public call that a reader can repeat alone.
 """
@@ -27,9 +27,7 @@ from voxid.runtime import load
 from voxid.training import initial_model, load_recipe, train
 from voxid.types import SAMPLE_RATE, Decision, Utterance
 
-CALIBRATION_SPEAKERS = (
-    40  # kept out of training, so that the decision threshold is not fitted on trained voices
-)
+CALIBRATION_SPEAKERS = 40  # kept out of training: a threshold fitted on trained voices is too lenient
 SYNTHETIC_SPEAKERS = (80, 20)  # to train on, to test on
 
 Say = Callable[[str], None]
@@ -80,7 +78,7 @@ def find_data(
         return found
     if named:
         raise CorpusNotFound(
-            f"no LibriSpeech subsets under {named}: expected {named}/LibriSpeech/train-... and test-... folders. "
+            f"no LibriSpeech under {named}: expected {named}/LibriSpeech/ with train-... and test-... in it. "
             "Point --data or VOXID_DATA at a folder that has them, or leave both out."
         )
     if not offline:
@@ -94,7 +92,7 @@ def find_data(
             say(f"The download did not work: {error}")
     n_train, n_test = SYNTHETIC_SPEAKERS
     say(
-        "**These voices are synthetic**, made by a source-filter synthesiser, since no real speech is at hand. "
+        "**These voices are synthetic**, made by a source-filter synthesiser, since no real speech is here. "
         "The numbers below show how the machinery works and say nothing about real voices."
     )
     length_s = (3.3, 5.0)
@@ -160,8 +158,8 @@ def run_demo(
     initial_model(recipe).save(untrained)
     before = evaluate([untrained], prepared["test"], "all", out / "evaluation-before").models[0]
     say(
-        f"With random weights the encoder turns speech into {load(untrained).dim} numbers that mean little yet. "
-        f"Equal error rate on the test speakers: **{100 * before.eer:.1f} %** (guessing is 50 %)."
+        "Even with random weights the encoder keeps something of the sound. Equal error rate on the test "
+        f"speakers: **{100 * before.eer:.1f} %** (guessing is 50 %, perfect is 0 %)."
     )
 
     say("## 3 Training")
@@ -175,7 +173,7 @@ def run_demo(
     )
 
     say("## 4 After training")
-    fitted = calibrate(model, prepared["calibration"]).calibration.fitted_on
+    calibrate(model, prepared["calibration"])
     after = evaluate([model], prepared["test"], "all", out / "evaluation").models[0]
     say(
         f"Equal error rate on the same {after.trials:,} trials of speakers it has never heard: "
@@ -183,9 +181,10 @@ def run_demo(
     )
 
     say("## 5 Verify")
+    held_out = len(Packed.open(prepared["calibration"]).speaker_names)
     say(
-        f"A score becomes a decision by calibration, fitted on {fitted.speakers} further speakers that were kept "
-        "out of training. Two files of one speaker, then of two:"
+        f"A score becomes a decision by calibration, fitted on {held_out} speakers kept out of training. "
+        "Two files of one speaker, then of two:"
     )
     packed = Packed.open(prepared["test"])
     same, different = _verify_two(packed, model)
@@ -205,7 +204,7 @@ def _prepare_parts(found: DemoData, folder: Path, say: Say, progress: Progress) 
         with progress(f"prepare {name}") as update:
             report = prepare(utterances, folder / name, progress=update, overwrite=True)
         lines.append(
-            f"- {name}: {report.speakers} speakers, {report.kept} utterances, {report.seconds / 60:.1f} minutes"
+            f"- {name}: {report.speakers} speakers, {report.kept} utterances, {report.seconds / 60:.1f} min"
             f"{''.join(f'; {count} dropped, {reason}' for reason, count in report.dropped.items())}"
         )
     say("\n".join(lines))
@@ -226,10 +225,8 @@ def _verify_two(packed: Packed, model: Path) -> tuple[Decision, Decision]:
 
 
 def _sentence(decision: Decision) -> str:
-    verdict = "**same speaker**" if decision.accepted else "**not the same**"
-    return (
-        f"{verdict}, probability {decision.probability:.1%} (cosine {decision.cosine:.3f}, {decision.reason})"
-    )
+    verdict = "accepted as the same speaker" if decision.accepted else "not accepted as the same speaker"
+    return f"**{verdict}**, since {decision.reason} (probability {decision.probability:.1%})"
 
 
 def draw(packed: Packed, models: dict[str, Path], folder: Path) -> list[Path]:

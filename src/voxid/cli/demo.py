@@ -19,7 +19,7 @@ def demo(
     ),
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with LibriSpeech/ in it; else VOXID_DATA, else ../shared/data."),
+        typer.Option(help="Folder with LibriSpeech/; else VOXID_DATA, else ../shared/data."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never download.")] = False,
     overrides: Annotated[
@@ -29,7 +29,8 @@ def demo(
 ) -> None:
     """Train a small speaker encoder, measure it before and after, draw it, and verify two files.
 
-    Takes about three minutes on two cores. Real speech if there is any, else a download, else synthetic voices.
+    Takes about three minutes on two cores. Real speech if there is any, else a download, else synthetic
+    voices.
 
     Example: `voxid demo -o demo-out`
     """
@@ -58,7 +59,7 @@ def demo(
         for figure in result.figures:
             console.print(f"  {figure}", highlight=False)
         console.print(
-            f"\nDone in {time.perf_counter() - start:.0f} s. Next: docs/course.md walks through it step by step; "
+            f"\nDone in {time.perf_counter() - start:.0f} s. Next: docs/course.md takes it step by step; "
             f"`voxid compare A.wav B.wav --model {out / 'model'}` tries your own voice."
         )
 
