@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
 from voxid.errors import (
     BadCheckpoint,
+    BadTrials,
     CheckpointMismatch,
     DeviceUnavailable,
     DiskFull,
@@ -35,7 +37,7 @@ from voxid.errors import (
 )
 from voxid.model import Model
 from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
-from voxid.training.checkpoint import load_checkpoint
+from voxid.training.checkpoint import load_checkpoint, newest_checkpoint
 from voxid.training.log import Row, read_log
 
 SMALL = [
@@ -424,14 +426,64 @@ def test_log_with_a_torn_line(tmp_path: Path) -> None:
 # ---- the command -----------------------------------------------------------------------------------------
 
 
-def test_command_prints_the_plan_and_exits_130_on_ctrl_c(packed: Packed, tmp_path: Path) -> None:
+@pytest.fixture
+def arguments(packed: Packed) -> list[str]:
+    sets = [part for override in [*SMALL, "data.window=33"] for part in ("--set", override)]
+    return ["bilstm-clean100", "--train", str(packed.folder), *sets]
+
+
+def invoke(arguments: list[str]):
     app = typer.Typer()
     app.command()(train_command)
-    sets = [part for override in SMALL for part in ("--set", override)]
-    arguments = ["bilstm-clean100", "--train", str(packed.folder), "-o", str(tmp_path / "run"), *sets]
-    result = CliRunner().invoke(app, [*arguments, "--set", "data.window=33"])
+    return CliRunner().invoke(app, arguments)
+
+
+def test_command_prints_its_plan_trains_and_measures(
+    packed: Packed, arguments: list[str], tmp_path: Path
+) -> None:
+    test = make_pack(tmp_path / "test", [3, 3, 3], seconds=1.5, seed=3)
+    measured = ["--test", str(test.folder), "--trials", "all", "-o", str(tmp_path / "run")]
+    result = invoke([*arguments, *measured])
     assert result.exit_code == 0, result.output
     for part in ("5 speakers, 13 utterances", "1 speakers have one utterance", "5 utterances are shorter"):
         assert part in result.output
-    result = CliRunner().invoke(app, [*arguments, "--set", "data.window=33", "--resume", "--json"])
-    assert json.loads(result.stdout)["result"]["resumed_from"] == 60
+    assert "over 36 trials" in result.output  # 9 utterances: 9 x 8 / 2 pairs
+    report = json.loads((tmp_path / "run" / "evaluation" / "report.json").read_text())
+    assert report["models"][0]["trials"] == 36
+    again = json.loads(invoke([*arguments, *measured, "--resume", "--json"]).stdout)
+    assert again["result"]["resumed_from"] == 60
+    assert again["evaluation"][0]["eer"] == report["models"][0]["eer"]
+    assert again["plan"]["short"] == 5
+
+
+def test_command_finds_bad_trials_before_it_trains(
+    packed: Packed, arguments: list[str], tmp_path: Path
+) -> None:
+    result = invoke(
+        [*arguments, "--test", str(packed.folder), "--trials", "no-such-list", "-o", str(tmp_path / "run")]
+    )
+    assert isinstance(result.exception, BadTrials)
+    assert not (tmp_path / "run").exists()
+
+
+def test_command_stops_with_130_on_ctrl_c_and_can_be_resumed(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import typer; from voxid.cli._common import run_app; from voxid.cli.train import train; "
+        "app = typer.Typer(); app.command()(train); run_app(lambda: app)"
+    )
+    endless = [*arguments, "-o", str(tmp_path / "run"), "--set", "training.steps=1_000_000"]
+    process = subprocess.Popen([sys.executable, "-c", code, *endless], stdout=-1, stderr=-1, text=True)
+    deadline = time.monotonic() + 100
+    while not read_log(tmp_path / "run" / "log.jsonl") and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    checkpoint, _ = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert Model.load(tmp_path / "run").metadata["steps"] == checkpoint.step
+    raised = ["--set", f"training.steps={checkpoint.step + 5}", "--resume", "--json"]
+    result = invoke([*arguments, "-o", str(tmp_path / "run"), *raised])
+    assert json.loads(result.stdout)["result"]["resumed_from"] == checkpoint.step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,39 +56,43 @@ def train(
     loaded = load_recipe(recipe, overrides)
     pick_device(device)  # before minutes of decoding
     with progress_bar("decoding the training speech", quiet=as_json) as progress:
-        prepared = ensure_prepared(train_data, layout=layout, cache=None, progress=progress)
+        packed = Packed.open(ensure_prepared(train_data, layout=layout, progress=progress))
     prepared_test = None
     if test_data is not None:
         with progress_bar("decoding the test speech", quiet=as_json) as progress:
-            prepared_test = ensure_prepared([test_data], layout=layout, cache=None, progress=progress)
-    packed = Packed.open(prepared)
+            prepared_test = ensure_prepared(test_data, layout=layout, progress=progress)
+        _check_trials(prepared_test, trials)
     plan = make_plan(loaded, packed)
     if not as_json:
-        _print_plan(plan)
-    with progress_bar("features", quiet=as_json) as features, _live(plan, quiet=as_json) as (steps, on_row):
+        _print_plan(plan, packed.info)
+    with _live(plan, quiet=as_json) as callbacks:
         result = run_training(
-            loaded,
-            packed,
-            out,
-            device=device,
-            resume=resume,
-            tensorboard=tensorboard,
-            progress=steps,
-            features_progress=features,
-            on_row=on_row,
+            loaded, packed, out, device=device, resume=resume, tensorboard=tensorboard, **callbacks
         )
     report = None
     if prepared_test is not None:
         from voxid.evaluation import evaluate
 
         with progress_bar("measuring", quiet=as_json) as progress:
-            report = evaluate([out], prepared_test, trials, out / "evaluation", progress=progress)
+            report = evaluate(
+                [out], prepared_test, trials, out / "evaluation", device=device, progress=progress
+            )
     emit(_summary(plan, result, report), as_json, lambda: _print_result(result, report))
 
 
-def _print_plan(plan: Plan) -> None:
+def _check_trials(prepared: Path, trials: str) -> None:
+    """Raise now what measuring would raise after hours of training."""
+    from voxid.evaluation import make_trials, read_data
+
+    make_trials(trials, read_data(prepared))
+
+
+def _print_plan(plan: Plan, info: dict[str, Any]) -> None:
     limit = f", at most {plan.max_seconds:g} s" if plan.max_seconds else ""
     typer.echo(f"{plan.recipe}: {plan.speakers} speakers, {plan.utterances:,} utterances, {plan.hours:.2f} h")
+    if info["dropped"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in info["dropped"].items())
+        typer.echo(f"  left out when the speech was prepared: {reasons}")
     if plan.single_speakers:
         typer.echo(f"  {plan.single_speakers} speakers have one utterance: never a pair, but negatives")
     if plan.short:
@@ -118,33 +122,41 @@ def _summary(plan: Plan, result: TrainResult, report: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _live(
-    plan: Plan, quiet: bool
-) -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[Row], None] | None]]:
-    """Yield callbacks that draw steps, steps/s, loss and time left; without a terminal, some plain lines."""
-    if quiet:
-        yield None, None
-        return
-    if not sys.stderr.isatty():
-        yield None, _PlainLines(plan.steps)
+def _live(plan: Plan, quiet: bool) -> Iterator[dict[str, Any]]:
+    """Yield `train`'s callbacks: features, then steps with speed, loss and time left.
+
+    Without a terminal, a line every ten seconds of training.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield {} if quiet else {"on_row": _PlainLines(plan.steps)}
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("training"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}"),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("training", total=plan.steps, numbers="", visible=False)
-        yield (
-            lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-            lambda row: bar.update(task, numbers=f"{row.steps_per_s:.1f} steps/s, loss {row.loss:.4f}"),
-        )
+        features = bar.add_task("features", total=plan.utterances, numbers="", visible=False)
+        steps = bar.add_task("training", total=plan.steps, numbers="", visible=False)
+
+        def on_step(done: int, total: int) -> None:
+            bar.update(features, visible=False)
+            bar.update(steps, completed=done, total=total, visible=True)
+
+        def on_row(row: Row) -> None:
+            bar.update(steps, numbers=f"{row.steps_per_s:.1f} steps/s, loss {row.loss:.4f}")
+
+        yield {
+            "features_progress": lambda done, total: bar.update(features, completed=done, visible=True),
+            "progress": on_step,
+            "on_row": on_row,
+        }
 
 
 class _PlainLines:
