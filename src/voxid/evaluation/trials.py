@@ -123,15 +123,14 @@ def _need_both_kinds(speaker_N: np.ndarray) -> None:
 def _from_list(path: Path, data: EvaluationData) -> Trials:
     rows = _read_list(path)
     number_of = _Numbers(data)
-    left = [number_of(row[0]) for row in rows]
-    right = [number_of(row[1]) for row in rows]
+    pairs = [(number_of(left), number_of(right)) for left, right, _ in rows]
     if number_of.missing:
         missing = list(number_of.missing)
         raise BadTrials(
             f"{path} names {len(missing)} utterances that {data.name} does not have: {', '.join(missing[:5])}"
             f"{', ...' * (len(missing) > 5)}. Its utterances are named like {data.utterances[0].utterance!r}."
         )
-    left_K, right_K = np.array(left, dtype=np.int32), np.array(right, dtype=np.int32)
+    left_K, right_K = np.array(pairs, dtype=np.int32).T.copy()
     same_K = np.array([row[2] for row in rows], dtype=bool)
     return Trials(str(path), left_K, right_K, same_K, _doubts(left_K, right_K, same_K, data.speakers()))
 
