@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,24 @@ def seed_dir(real_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no published checkpoints: expected a folder 'seed' beside the real speech")
     return folder
+
+
+@pytest.fixture
+def without_root() -> Callable[[], AbstractContextManager[None]]:
+    """A context manager in which permissions bind even a test that runs as root."""
+
+    @contextmanager
+    def bound() -> Iterator[None]:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)  # nobody
+        try:
+            yield
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+    return bound
 
 
 @pytest.fixture

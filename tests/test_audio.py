@@ -6,8 +6,8 @@ import io
 import os
 import struct
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +50,6 @@ def wav_header_8_bit(samples: int) -> bytes:
 
 def sine(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
-
-
-@contextmanager
-def without_root() -> Iterator[None]:
-    """Let the block run as a user whom permissions bind."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 # -- what comes out ------------------------------------------------------------------------------------
@@ -243,7 +230,10 @@ def test_a_name_no_system_can_have() -> None:
         audio.load("a\0b.wav")
 
 
-def test_no_permission(tmp_path: Path, tone: np.ndarray) -> None:
+Bound = Callable[[], AbstractContextManager[None]]
+
+
+def test_no_permission(tmp_path: Path, tone: np.ndarray, without_root: Bound) -> None:
     path = tmp_path / "secret.wav"
     path.write_bytes(encoded(tone))
     path.chmod(0)

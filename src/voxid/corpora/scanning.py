@@ -112,7 +112,11 @@ def scan(
         raise CorpusNotFound(f"no corpus given. {_describe()}")
     found = [Path(os.path.abspath(path)) for path in given]  # noqa: PTH100 - keeps links as the user wrote them
     for path in found:
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise _unopened(error) from error
+        if not there:
             raise CorpusNotFound(f"{path}: no such file or folder. Check the path. {_describe()}")
     if subsets is not None:
         found = _pick(found, list(subsets))

@@ -107,7 +107,10 @@ def ensure_prepared(
     `prepare` and `scan` do.
     """
     given = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-    prepared = [path for path in given if is_prepared(path)]
+    try:
+        prepared = [path for path in given if is_prepared(path)]
+    except OSError:
+        prepared = []  # no way in: the scan says so
     if prepared and len(given) == 1:
         return given[0]
     if prepared:
@@ -244,17 +247,15 @@ class _Packer:
 
 def _refuse_to_spoil(target: Path, overwrite: bool) -> None:
     """Raise NotWritable where something stands that is not ours to replace."""
-    if is_prepared(target):
-        if not overwrite:
-            raise NotWritable(
-                f"{target} holds prepared data. Add --overwrite (overwrite=True), or choose anew."
-            )
-        return
     try:
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise NotWritable(f"{target} exists and is no prepared folder. Choose a new or an empty folder.")
+        prepared = is_prepared(target)
+        occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     except OSError as error:
         raise output_error(error, target) from error
+    if prepared and not overwrite:
+        raise NotWritable(f"{target} holds prepared data. Add --overwrite (overwrite=True), or choose anew.")
+    if occupied and not prepared:
+        raise NotWritable(f"{target} exists and is no prepared folder. Choose a new or an empty folder.")
 
 
 @contextmanager
