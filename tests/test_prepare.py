@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import typer
 from voxid.cli._common import run_app
 from voxid.corpora import scan
 from voxid.data import prepare as preparing
+from voxid.data import seen as seen_module
 from voxid.data.pack import Packed, is_prepared
 from voxid.data.prepare import ensure_prepared, prepare
 from voxid.data.seen import Seen
@@ -238,6 +241,10 @@ def test_decoding_never_runs_far_ahead(corpus: Path, tmp_path: Path) -> None:
     assert max(distance) <= 2 * preparing.AHEAD + 1
 
 
+def test_the_example_of_seen_runs() -> None:
+    assert doctest.testmod(seen_module) == doctest.TestResults(failed=0, attempted=3)
+
+
 def test_progress_knows_the_total_of_a_scan(corpus: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     prepare(scan(corpus), tmp_path / "out", progress=lambda *now: calls.append(now))
@@ -282,7 +289,7 @@ def test_a_kill_leaves_no_folder_and_the_next_run_tidies_up(corpus: Path, tmp_pa
     process.wait()
     process.stdout.close()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [f".out.{process.pid}.partial", "corpus"]
+    assert left == [f".out.{platform.node()}.{process.pid}.partial", "corpus"]
     prepare(scan(corpus), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "out"]
 

@@ -65,9 +65,9 @@ class Scan(Iterator[Utterance]):
         for other in sorted(set(shared.values())):
             names = sorted(speaker for speaker, first in shared.items() if first == other)
             self.warnings.append(
-                f"{len(names)} speaker names occur in both {self.sources[other]} and {self.sources[number]} "
-                f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}) and count as the same people. "
-                "If they are not, rename them in one of the two."
+                f"speakers named alike in {self.sources[other]} and {self.sources[number]}: {len(names)} "
+                f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}). They count as the same people; "
+                "if they are not, rename them in one of the two."
             )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -261,7 +262,7 @@ def _refuse_to_spoil(target: Path, overwrite: bool) -> None:
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     """Yield a folder beside `target` that is gone afterwards unless it was renamed."""
-    folder = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    folder = target.with_name(f"{_partial_prefix(target)}{os.getpid()}.partial")
     try:
         _clear_stale(target)
         yield folder
@@ -272,19 +273,29 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _clear_stale(target: Path) -> None:
-    """Remove what processes that were killed have left beside `target`."""
-    for folder in target.parent.glob(f".{target.name}.*.partial"):
-        owner = folder.name.removesuffix(".partial").rpartition(".")[2]
-        if owner.isdigit() and not _alive(int(owner)):
+    """Remove what processes of this machine that were killed have left beside `target`."""
+    if not target.parent.is_dir():
+        return
+    prefix = _partial_prefix(target)
+    for folder in target.parent.iterdir():
+        owner = folder.name.removeprefix(prefix).removesuffix(".partial")
+        if folder.name == f"{prefix}{owner}.partial" and owner.isdigit() and not _alive(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _partial_prefix(target: Path) -> str:
+    """Return how names of temporary folders start; folders may be shared, and process numbers are not."""
+    return f".{target.name}.{platform.node()}."
+
+
 def _alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is no question: it ends the process
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # it is there, and another user's
         return True
     return True
 
