@@ -27,6 +27,7 @@ class LstmConfig(Config):
 class LstmEncoder(nn.Module):
     """A stack of LSTM layers; the embedding is the mean, or the last frame, of the top layer's outputs.
 
+    At the last frame the top layer's backward direction has seen that one frame only, as in the original.
     The parameters are `nn.LSTM`'s under the name `lstm`, so that the original's checkpoints load by name.
 
     >>> import torch

@@ -1,0 +1,321 @@
+"""One contract for every encoder, the published checkpoints, pooling by hand, and RowThreads."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from voxid.encoders import ENCODERS, pooling
+from voxid.encoders.lstm import LstmConfig, LstmEncoder
+from voxid.encoders.threads import RowThreads
+from voxid.errors import BadConfig, UnknownComponent
+
+INPUT_DIM = 12
+
+# Small members of every registered kind, and the options that matter for the contract.
+MEMBERS: list[dict] = [
+    {"name": "lstm", "layers": 2, "hidden": 8},
+    {"name": "lstm", "layers": 1, "hidden": 8, "bidirectional": False},
+    {"name": "lstm", "layers": 2, "hidden": 8, "aggregation": "last"},
+    {"name": "lstm", "layers": 2, "hidden": 8, "bidirectional": False, "aggregation": "last"},
+    {"name": "transformer", "dim": 16, "heads": 4, "feedforward": 32},
+    {"name": "transformer", "dim": 8, "heads": 2, "feedforward": 16, "decoder_layers": 2, "dropout": 0.0},
+]
+# Weights whose gradient is zero by design: attention over a single zero vector sees only its bias, and at
+# the last frame the top layer's backward direction has no earlier state to weigh.
+ZERO_GRADIENT = {
+    "transformer": {"decoder.layers.0.self_attn.in_proj_weight"},
+    "lstm-last": {"lstm.weight_hh_l1_reverse"},
+}
+
+
+def name_of(options: dict) -> str:
+    return "-".join(map(str, options.values()))
+
+
+def build(options: dict, input_dim: int = INPUT_DIM) -> nn.Module:
+    torch.manual_seed(0)
+    cls, config = ENCODERS.parse(options)
+    return cls(config, input_dim)
+
+
+def features(rows: int, frames: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, frames, INPUT_DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_registered_encoder_is_in_the_contract() -> None:
+    assert {options["name"] for options in MEMBERS} == set(ENCODERS.names())
+
+
+@pytest.fixture(params=MEMBERS, ids=name_of)
+def options(request: pytest.FixtureRequest) -> dict:
+    return request.param
+
+
+@pytest.fixture
+def encoder(options: dict) -> nn.Module:
+    return build(options).eval()
+
+
+@pytest.mark.parametrize(("rows", "frames"), [(1, 1), (3, 1), (2, 100), (5, 7)])
+@pytest.mark.parametrize("with_grad", [False, True])
+def test_one_embedding_a_row(encoder: nn.Module, rows: int, frames: int, with_grad: bool) -> None:
+    with torch.set_grad_enabled(with_grad):
+        emb_BD = encoder(features(rows, frames))
+    assert emb_BD.shape == (rows, encoder.dim)
+    assert emb_BD.dtype == torch.float32
+    assert emb_BD.isfinite().all()
+    assert emb_BD.std() > 0
+
+
+@pytest.mark.parametrize("with_grad", [False, True])  # torch takes other roads without gradients
+def test_a_padded_batch_equals_single_rows(encoder: nn.Module, with_grad: bool) -> None:
+    frames = [9, 1, 30, 2, 30]
+    feat_BTF = torch.full(
+        (len(frames), 33, INPUT_DIM), 7.0
+    )  # the longest row is padded too, and with no zeros
+    for row, count in enumerate(frames):
+        feat_BTF[row, :count] = features(1, count, seed=row)[0]
+    before = feat_BTF.clone()
+    with torch.set_grad_enabled(with_grad):
+        emb_BD = encoder(feat_BTF, torch.tensor(frames))
+        alone_BD = torch.cat([encoder(feat_BTF[row : row + 1, :count]) for row, count in enumerate(frames)])
+    assert torch.equal(feat_BTF, before)
+    assert (emb_BD - alone_BD).abs().max() < 1e-5
+    with torch.set_grad_enabled(with_grad):
+        whole_BD = encoder(feat_BTF, torch.full((len(frames),), 33))
+        assert (whole_BD - encoder(feat_BTF)).abs().max() < 1e-5
+    assert (whole_BD - emb_BD).abs().max() > 1e-3, "the padding was filled to be seen when it is read"
+
+
+def test_in_training_padding_stays_unseen_as_well(encoder: nn.Module, options: dict) -> None:
+    if options.get("dropout", 0.1) and options["name"] == "transformer":
+        pytest.skip("dropout draws other masks for other shapes")
+    encoder.train()
+    feat_BTF = features(2, 20)
+    emb_BD = encoder(feat_BTF, torch.tensor([20, 6]))
+    assert (emb_BD[1] - encoder(feat_BTF[1:, :6])[0]).abs().max() < 1e-5
+
+
+def test_evaluation_is_deterministic_and_draws_nothing(encoder: nn.Module) -> None:
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        first_BD, second_BD = encoder(features(3, 50)), encoder(features(3, 50))
+    assert torch.equal(first_BD, second_BD)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_with_and_without_gradients_the_numbers_agree(encoder: nn.Module) -> None:
+    with torch.no_grad():
+        without_BD = encoder(features(3, 50))
+    assert (encoder(features(3, 50)) - without_BD).abs().max() < 1e-5
+
+
+def test_the_gradient_reaches_every_parameter(encoder: nn.Module, options: dict) -> None:
+    encoder.train()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter += 0.1 * torch.randn_like(
+                parameter
+            )  # biases that start at zero hide weights before them
+    encoder(features(4, 25)).square().sum().backward()
+    unreached = {name for name, p in encoder.named_parameters() if p.grad is None}
+    assert not unreached
+    zero = {name for name, p in encoder.named_parameters() if not torch.count_nonzero(p.grad)}
+    last = "-last" if options.get("aggregation") == "last" and options.get("bidirectional", True) else ""
+    assert zero == ZERO_GRADIENT.get(options["name"] + last, set())
+
+
+def test_every_frame_counts(encoder: nn.Module, options: dict) -> None:
+    feat_BTF = features(1, 15).requires_grad_()
+    encoder(feat_BTF).square().sum().backward()
+    assert feat_BTF.grad is not None
+    assert (feat_BTF.grad[0].abs().sum(dim=1) > 0).all(), options
+
+
+def test_splits_by_rows_is_true(encoder: nn.Module, options: dict) -> None:
+    """What an encoder says of itself: in training, does a row come out the same in another batch?"""
+    encoder.train()
+    feat_BTF = features(4, 10)
+    torch.manual_seed(1)
+    whole_BD = encoder(feat_BTF)
+    torch.manual_seed(1)
+    parts_BD = torch.cat([encoder(feat_BTF[2:]), encoder(feat_BTF[:2])]).roll(2, dims=0)
+    assert encoder.splits_by_rows == ((whole_BD - parts_BD).abs().max() < 1e-5), options
+
+
+def test_an_input_dim_of_one(options: dict) -> None:
+    assert build(options, input_dim=1)(torch.ones(2, 5, 1)).shape[0] == 2
+
+
+def test_unknown_options_are_refused(options: dict) -> None:
+    with pytest.raises(BadConfig, match=r"encoder\.hiden"):
+        ENCODERS.parse({**options, "hiden": 3})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "lstm", "layers": 0}, r"encoder\.layers"),
+        ({"name": "lstm", "aggregation": "max"}, r"encoder\.aggregation"),
+        ({"name": "lstm", "hiddn": 3}, "Did you mean 'hidden'"),
+        ({"name": "transformer", "dim": 30}, "multiple of heads"),
+        ({"name": "transformer", "dropout": 1.0}, r"encoder\.dropout"),
+    ],
+)
+def test_impossible_options_are_refused(table: dict, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        ENCODERS.parse(table)
+
+
+def test_an_unknown_encoder_is_refused() -> None:
+    with pytest.raises(UnknownComponent, match="Did you mean 'lstm'"):
+        ENCODERS.parse({"name": "lsmt"})
+
+
+# -- the published systems -------------------------------------------------------------------------------
+
+
+def test_defaults_are_the_published_lstm() -> None:
+    encoder = build({"name": "lstm"}, input_dim=40)
+    assert encoder.dim == 128
+    assert sum(p.numel() for p in encoder.parameters()) == 2 * (
+        256 * (40 + 64 + 2) + 2 * 256 * (128 + 64 + 2)
+    )
+    assert all(name.startswith("lstm.") for name in encoder.state_dict())
+
+
+def test_lstm_equals_the_textbook_recurrence() -> None:
+    """Hochreiter & Schmidhuber's cell, one direction, written out frame by frame."""
+    encoder = LstmEncoder(LstmConfig(layers=1, hidden=5, bidirectional=False), INPUT_DIM)
+    feat_TF = features(1, 6)[0]
+    w_x, w_h, b_x, b_h = (p.detach() for p in encoder.parameters())
+    h, c, outputs = torch.zeros(5), torch.zeros(5), []
+    for feat_F in feat_TF:
+        i, f, g, o = (w_x @ feat_F + b_x + w_h @ h + b_h).chunk(4)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    emb_D = encoder(feat_TF[None])[0]
+    assert torch.allclose(emb_D, torch.stack(outputs).mean(dim=0), atol=1e-6)
+
+
+def test_the_transformer_has_no_order_of_frames() -> None:
+    encoder = build({"name": "transformer"}).eval()
+    feat_BTF = features(1, 20)
+    with torch.no_grad():
+        assert (encoder(feat_BTF) - encoder(feat_BTF.flip(1))).abs().max() < 1e-5
+
+
+def test_transformer_dropout_is_on_in_training_only() -> None:
+    encoder = build({"name": "transformer"})
+    assert not torch.equal(encoder(features(2, 9)), encoder(features(2, 9)))
+    encoder.eval()
+    assert torch.equal(encoder(features(2, 9)), encoder(features(2, 9)))
+
+
+# -- pooling ---------------------------------------------------------------------------------------------
+
+
+def test_pooling_by_hand() -> None:
+    out_BTH = torch.tensor(
+        [[[1.0, 10.0], [2.0, 20.0], [6.0, 0.0]], [[5.0, 5.0], [torch.nan, torch.inf], [9.0, 9.0]]]
+    )
+    frames_B = torch.tensor([3, 1])
+    assert pooling.mean(out_BTH, frames_B).tolist() == [[3.0, 10.0], [5.0, 5.0]]  # padding may hold anything
+    assert pooling.last(out_BTH, frames_B).tolist() == [[6.0, 0.0], [5.0, 5.0]]
+    assert pooling.mean(out_BTH[:1]).tolist() == [[3.0, 10.0]]
+    assert pooling.last(out_BTH[:1]).tolist() == [[6.0, 0.0]]
+
+
+# -- several threads ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lstm() -> nn.Module:
+    return build({"name": "lstm", "layers": 3, "hidden": 64})
+
+
+@pytest.fixture(params=[1, 2, 3])
+def by_rows(request: pytest.FixtureRequest, lstm: nn.Module) -> Iterator[RowThreads]:
+    with RowThreads(copy.deepcopy(lstm), workers=request.param) as threads:
+        yield threads
+
+
+def gradients(encode: RowThreads | nn.Module, encoder: nn.Module, rows: int) -> list[torch.Tensor]:
+    """Return the gradients of a loss in which every row's embedding matters differently."""
+    encoder.zero_grad()
+    emb_BD = encode(10 * features(rows, 60))
+    (emb_BD @ emb_BD.T).tanh().square().mean().backward()
+    return [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("rows", [24, 7, 1])
+def test_threads_give_the_gradients_of_the_plain_encoder(
+    lstm: nn.Module, by_rows: RowThreads, rows: int
+) -> None:
+    expected = gradients(lstm, lstm, rows)
+    got = gradients(by_rows, by_rows.encoder, rows)
+    assert len(got) == len(expected) == 24
+    for ours, plain in zip(got, expected, strict=True):
+        assert (ours - plain).abs().max() <= 1e-5 * plain.abs().max()
+    with torch.no_grad():
+        assert (by_rows(features(rows, 60)) - lstm(features(rows, 60))).abs().max() < 1e-6
+
+
+def test_threads_give_the_same_bits_every_time(by_rows: RowThreads) -> None:
+    first = gradients(by_rows, by_rows.encoder, 24)
+    for _ in range(5):
+        again = gradients(by_rows, by_rows.encoder, 24)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    with RowThreads(by_rows.encoder, by_rows.workers) as others:
+        again = gradients(others, by_rows.encoder, 24)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_frozen_parameters_stay_without_gradient(by_rows: RowThreads) -> None:
+    frozen = next(by_rows.encoder.parameters())
+    frozen.requires_grad_(False)
+    by_rows(features(4, 20)).sum().backward()
+    assert frozen.grad is None
+    assert all(p.grad is not None for p in by_rows.encoder.parameters() if p is not frozen)
+
+
+def test_without_gradients_no_graph_is_kept(by_rows: RowThreads) -> None:
+    with torch.no_grad():
+        assert not by_rows(features(4, 20)).requires_grad
+    assert by_rows(features(4, 20)).requires_grad
+
+
+def test_the_number_of_threads_of_everyone_else_stays(lstm: nn.Module) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    with RowThreads(lstm, workers=2) as encode:
+        encode(features(4, 20))
+        assert torch.get_num_threads() == before
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+    assert seen == [before]
+
+
+def test_an_error_in_a_thread_arrives(lstm: nn.Module) -> None:
+    with RowThreads(lstm, workers=2) as encode, pytest.raises(RuntimeError, match=r"input\.size"):
+        encode(torch.zeros(4, 10, INPUT_DIM + 1))
+
+
+def test_what_cannot_be_split_is_refused(lstm: nn.Module) -> None:
+    with pytest.raises(ValueError, match="cannot be split by rows"):
+        RowThreads(build({"name": "transformer"}), workers=2)
+    with pytest.raises(ValueError, match="0 workers"):
+        RowThreads(lstm, workers=0)
+    with (
+        RowThreads(lstm, workers=2) as encode,
+        pytest.raises(ValueError, match="no gradient to the features"),
+    ):
+        encode(features(4, 10).requires_grad_())
