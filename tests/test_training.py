@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -164,17 +165,35 @@ def test_without_a_feature_cache(tmp_path: Path) -> None:
     assert not list((tmp_path / "pack").glob("features-*"))
 
 
-def test_thread_count_is_for_the_training_only(packed: Packed, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("encoder", "in_torch", "workers"), [("lstm", 1, 3), ("transformer", 3, 0)])
+def test_threads_are_for_the_training_only(
+    packed: Packed, tmp_path: Path, encoder: str, in_torch: int, workers: int
+) -> None:
+    """Rows of the LSTM are shared out; a transformer with dropout leaves the threads to torch."""
+    recipe = load_recipe(
+        "bilstm-clean100" if encoder == "lstm" else "transformer-clean100-specaug",
+        ["training.steps=10", "training.threads=3", "data.window=20", "data.triplets=2"],
+    )
     before = torch.get_num_threads()
     inside = []
-    train(
-        small("training.steps=7", f"training.threads={before + 1}"),
-        packed,
-        tmp_path / "run",
-        on_row=lambda _: inside.append(torch.get_num_threads()),
-    )
-    assert inside == [before + 1]
+
+    def look(_: Row) -> None:
+        sharing = sum(thread.name.startswith("voxid-rows") for thread in threading.enumerate())
+        inside.append((torch.get_num_threads(), sharing))
+
+    train(recipe, packed, tmp_path / "run", on_row=look)
+    assert inside == [(in_torch, workers)]
     assert torch.get_num_threads() == before
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("voxid")]
+
+
+def test_shared_rows_give_the_same_training(packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    train(small("training.threads=2", "training.steps=20"), packed, tmp_path / "two")
+    train(small("training.threads=2", "training.steps=20"), packed, tmp_path / "again")
+    assert weights(tmp_path / "two") == weights(tmp_path / "again")
+    assert [row[1] for row in logged(tmp_path / "two")[:2]] == pytest.approx(
+        [row[1] for row in logged(whole.folder)[:2]], abs=1e-4
+    )
 
 
 def test_plan_counts(packed: Packed) -> None:

@@ -95,16 +95,17 @@ def _cache_folder() -> Path:
 
 
 def _compute(packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None) -> None:
+    device = next(features.buffers()).device
     for first, last in _runs(packed.lengths_N):
         if last - first == 1:
-            for feat_TF in _features_of_one(packed.wave(first), features):
-                file.write(feat_TF.numpy().astype("<f4", copy=False).tobytes())
+            for feat_TF in _features_of_one(packed.wave(first), features, device):
+                file.write(feat_TF.cpu().numpy().astype("<f4", copy=False).tobytes())
         else:
             samples_B = torch.from_numpy(packed.lengths_N[first:last])
             wave_BS = torch.zeros(last - first, int(samples_B.max()))
             for row in range(last - first):
                 wave_BS[row, : samples_B[row]] = to_float(packed.wave(first + row))
-            feat_BTF = features(wave_BS, samples_B)
+            feat_BTF = features(wave_BS.to(device), samples_B).cpu()
             for feat_TF, frames in zip(feat_BTF, features.frames(samples_B), strict=True):
                 file.write(feat_TF[:frames].numpy().astype("<f4", copy=False).tobytes())
         packed.release()
@@ -123,15 +124,15 @@ def _runs(lengths_N: np.ndarray) -> Iterator[tuple[int, int]]:
     yield first, len(lengths_N)
 
 
-def _features_of_one(wave_S: np.ndarray, features: Any) -> Iterator[Tensor]:
+def _features_of_one(wave_S: np.ndarray, features: Any, device: torch.device) -> Iterator[Tensor]:
     """Yield feat_TF pieces of one utterance; a long one is walked twice, in blocks, in constant memory."""
     if len(wave_S) <= BATCH_SAMPLES:
-        yield features(to_float(wave_S)[None])[0]
+        yield features(to_float(wave_S)[None].to(device))[0]
         return
 
     def pieces() -> Iterator[Tensor]:
         for start in range(0, len(wave_S), BATCH_SAMPLES):
-            yield to_float(wave_S[start : start + BATCH_SAMPLES])
+            yield to_float(wave_S[start : start + BATCH_SAMPLES]).to(device)
 
     peak = max(float(logmel_TM.max()) for logmel_TM in features.log_mel_blocks(pieces()))
     for logmel_TM in features.log_mel_blocks(pieces()):

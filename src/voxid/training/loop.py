@@ -37,7 +37,7 @@ from voxid.training.folder import CHECKPOINTS, CURVE, open_run
 from voxid.training.log import Row, TrainingLog
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe
-from voxid.training.step import Stepper
+from voxid.training.step import Stepper, row_workers
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
 
@@ -131,7 +131,8 @@ class _Run:
         optimizer_class, optimizer_config = OPTIMIZERS.parse(recipe.optimizer, "optimizer")
         parameters = [*model.encoder.parameters(), *self.loss.parameters()]
         self.optimizer = optimizer_class(optimizer_config, parameters)
-        self.stepper = Stepper(model.encoder, self.loss, self.optimizer, self.options.clip_norm)
+        rows = 3 * recipe.data.triplets
+        self.workers = row_workers(model.encoder, self.device, rows, self.options.threads)
         self.specaugment = SpecAugment(recipe.specaugment) if recipe.specaugment else None
         self.step, self.seconds = 0, 0.0
         self.loss_sum, self.active_sum, self.pending = 0.0, 0.0, 0  # of the log line that is being filled
@@ -148,12 +149,16 @@ class _Run:
 
     def go(self, progress: Progress | None) -> None:
         """Take all steps that are left, and write the model."""
-        options = self.options
+        options, encoder = self.options, self.model.encoder
         self.model.train()
         start = self.row_time = self.drawn = time.perf_counter()
-        with _stop_signals() as stop:
+        with (
+            _threads(1 if self.workers > 1 else options.threads),
+            Stepper(encoder, self.loss, self.optimizer, options.clip_norm, self.workers) as stepper,
+            _stop_signals() as stop,
+        ):
             for batch in self.batches.ahead(self.step, options.steps):
-                self.take(batch)
+                self.take(stepper, batch)
                 now = time.perf_counter()
                 self.seconds = self.first_seconds + now - start
                 late = options.max_seconds is not None and self.seconds >= options.max_seconds
@@ -170,12 +175,12 @@ class _Run:
                     raise KeyboardInterrupt
         self.save(draw=True)  # all steps were done before: the folder is made whole again
 
-    def take(self, batch: Batch) -> None:
+    def take(self, stepper: Stepper, batch: Batch) -> None:
         """Take the step of `batch`."""
         seed = int(generator(self.options.seed, batch.step, TORCH).integers(2**63))
         torch.manual_seed(seed)  # dropout
         labels_B = batch.labels_B.to(self.device, non_blocking=True)
-        result = self.stepper(self.features(batch), labels_B)
+        result = stepper(self.features(batch), labels_B)
         self.unread.append((batch.step, result.loss, result.active))
         self.step = batch.step + 1
 

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from voxid.encoders.threads import RowThreads
+
+ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
 
 
 @dataclass(frozen=True)
@@ -21,26 +26,55 @@ class StepResult:
 
 
 class Stepper:
-    """Calls of it are the steps: `stepper(feat_BTF, labels_B) -> StepResult`."""
+    """Calls of it are the steps: `stepper(feat_BTF, labels_B) -> StepResult`; use it as a context.
+
+    With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`).
+    """
 
     def __init__(
-        self, encoder: nn.Module, loss: Any, optimizer: torch.optim.Optimizer, clip_norm: float | None
+        self,
+        encoder: nn.Module,
+        loss: Any,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None = None,
+        workers: int = 1,
     ) -> None:
-        self.encoder = encoder
         self.loss = loss
         self.optimizer = optimizer
         self.clip_norm = clip_norm
+        self.parameters = [*encoder.parameters(), *loss.parameters()]
+        self.encode = RowThreads(encoder, workers) if workers > 1 else encoder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self.encode, RowThreads):
+            self.encode.close()
 
     def __call__(self, feat_BTF: Tensor, labels_B: Tensor) -> StepResult:
         """Take one step, and return what it saw; whether the loss is finite is for the caller to look at."""
         self.optimizer.zero_grad(set_to_none=True)
-        emb_BD = self.encoder(feat_BTF)
+        emb_BD = self.encode(feat_BTF)
         loss = self.loss(emb_BD, labels_B)
         loss.backward()
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.clip_norm)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
         return StepResult(loss.detach(), active_share(emb_BD.detach(), self.loss.config.margin))
+
+
+def row_workers(encoder: nn.Module, device: torch.device, rows: int, threads: int | None) -> int:
+    """Return how many threads should share the rows of a batch; 1 where that cannot be done.
+
+    `threads` None means one for each core this process may use, as far as there are rows enough.
+    """
+    if device.type != "cpu" or not getattr(encoder, "splits_by_rows", False):
+        return 1
+    if threads is not None:
+        return min(threads, rows)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, rows // ROWS_PER_WORKER))
 
 
 def active_share(emb_BD: Tensor, margin: float) -> Tensor:
