@@ -88,6 +88,9 @@ def main() -> None:
             f"RowThreads, {workers} workers, fused Adam": Variant(encoder, workers, by_rows, fused=True),
             "bf16 autocast, 1 thread, fused Adam": Variant(encoder, 1, fused=True, bf16=True),
             f"bf16 autocast, {workers} threads, fused Adam": Variant(encoder, workers, fused=True, bf16=True),
+            f"bf16 autocast, RowThreads, {workers} workers, fused Adam": Variant(
+                encoder, workers, by_rows, fused=True, bf16=True
+            ),
         }
         gradients = {name: variant.gradients(feat_BTF, labels_B) for name, variant in variants.items()}
         seconds: dict[str, list[float]] = {name: [] for name in variants}

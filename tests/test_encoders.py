@@ -292,6 +292,13 @@ def test_without_gradients_no_graph_is_kept(by_rows: RowThreads) -> None:
     assert by_rows(features(4, 20)).requires_grad
 
 
+def test_threads_compute_in_the_callers_precision(lstm: nn.Module, by_rows: RowThreads) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        ours_BD, plain_BD = by_rows(features(6, 20)), lstm(features(6, 20))
+    assert ours_BD.dtype == plain_BD.dtype == torch.bfloat16
+    assert (ours_BD - plain_BD).abs().max() < 0.01
+
+
 def test_the_number_of_threads_of_everyone_else_stays(lstm: nn.Module) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []

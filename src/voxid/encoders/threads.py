@@ -79,8 +79,13 @@ class RowThreads:
     def forward_parts(self, feat_BTF: Tensor, with_graph: bool) -> list[Tensor]:
         """Return the embeddings of each part of the batch, each with its own graph."""
 
-        def run(part_BTF: Tensor) -> Tensor:
-            with torch.set_grad_enabled(with_graph):
+        device = feat_BTF.device.type
+        autocast, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+
+        def run(
+            part_BTF: Tensor,
+        ) -> Tensor:  # both settings are a thread's own, so the caller's are carried over
+            with torch.set_grad_enabled(with_graph), torch.autocast(device, dtype, enabled=autocast):
                 return self.encoder(part_BTF)
 
         parts = feat_BTF.tensor_split(min(self.workers, len(feat_BTF)))
