@@ -1,12 +1,13 @@
 # make setup   build .venv with everything needed to develop voxid
 # make demo    train a speaker encoder on real speech, measure it, draw it: under five minutes
 # make test    lint, types, tests
+# make figures  draw the pictures of docs/course.md again, from the demo
 # make bench   every benchmark of docs/benchmarks.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
 
-.PHONY: setup demo lint types test slow bench clean
+.PHONY: setup demo figures lint types test slow bench clean
 
 setup: $(STAMP)
 
@@ -18,6 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/voxid demo -o demo-out
+
+figures: demo
+	$(BIN)/python tests/docs_runner.py docs/course.md .
+	mkdir -p docs/img/course && cp demo-out/course/*.png docs/img/course/
 
 lint: setup
 	$(BIN)/ruff check .

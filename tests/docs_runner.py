@@ -1,9 +1,10 @@
 """Run what the documentation says: Python blocks in one namespace a document, `$ voxid ...` lines in process.
 
 A block that cannot run in a test carries the reason in a comment on the line before it:
-`<!-- not run: needs a GPU -->`. As a script it runs one document in a folder where the demo has been run:
+`<!-- not run: needs a GPU -->`. As a script it runs the Python of one document, as `make figures` does, in a
+folder where `make demo` has run:
 
-    python tests/docs_runner.py docs/course.md demo-folder
+    python tests/docs_runner.py docs/course.md .
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<why>[^\n]+?) -->\n)?```(?P<kind>python|console|sh)\n(?P<body>.*?)^```", re.S | re.M
 )
-CUT = ["--set", "training.steps=3", "--set", "training.checkpoint_every=2"]  # a command as typed, but three steps long
+CUT = ["--set", "training.steps=3", "--set", "training.save_every=2"]  # a command as typed, but three steps long
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def commands(body: str) -> list[str]:
     return [line[2:].strip() for line in joined.splitlines() if line.startswith("$ ")]
 
 
-def run_document(document: Path, cut_training: bool = False) -> int:
+def run_document(document: Path, cut_training: bool = False, python_only: bool = False) -> int:
     """Run every block of `document` in the current folder; return how many ran. Any failure raises."""
     namespace: dict[str, object] = {"__name__": "__docs__"}
     ran = 0
     for block in blocks(document):
-        if block.skip_reason:
+        if block.skip_reason or (python_only and block.kind != "python"):
             continue
         where = f"{document.name}:{block.line}"
         if block.kind == "python":
@@ -85,4 +86,4 @@ if __name__ == "__main__":
     target = Path(sys.argv[1]).resolve()
     with contextlib.chdir(sys.argv[2]):
         os.environ.setdefault("MPLBACKEND", "Agg")
-        print(f"{target.name}: {run_document(target)} blocks ran")
+        print(f"{target.name}: {run_document(target, python_only=True)} blocks ran")
