@@ -92,6 +92,19 @@ def test_no_calibration_names_the_command(folder: Path, a: Path, b: Path) -> Non
         voxid.compare(a, b, model=folder)
 
 
+def test_a_calibration_of_other_weights_is_not_used(folder: Path, a: Path, b: Path) -> None:
+    model = Model.load(folder)
+    assert model.calibration is not None
+    model.calibration = model.calibration.model_copy(update={"model": model.fingerprint})
+    model.save(folder)
+    assert voxid.compare(a, b, model=folder).threshold == 2.0
+    with torch.no_grad():
+        next(model.parameters()).add_(0.1)
+    model.save(folder)
+    with pytest.raises(NotCalibrated, match="for other weights"):
+        voxid.compare(a, b, model=folder)
+
+
 def test_no_model_and_a_wrong_model(a: Path, b: Path) -> None:
     with pytest.raises(UnknownModel, match="ships none yet"):
         voxid.compare(a, b)

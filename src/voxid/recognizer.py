@@ -30,6 +30,11 @@ def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None
             f"the model {name} has no calibration, so a score of it cannot become a decision. "
             f"Run: voxid calibrate {name} --data D, with a corpus D of speakers it was not trained on."
         )
+    if not calibration.fits(runtime.fingerprint):
+        raise NotCalibrated(
+            f"the calibration in {name} is for other weights or another way of scoring (it was fitted for model "
+            f"{calibration.model[:12]}, this is {runtime.fingerprint[:12]}). Run: voxid calibrate {name} --data D."
+        )
     left, right = runtime.embed_each([a, b])
     score = float(cosine(left.embedding[None], right.embedding[None])[0, 0])
     llr = float(calibration.llr(score))
@@ -50,7 +55,7 @@ def _runtime(model: Any) -> tuple[Runtime, str]:
     """Return the runtime, and a name for it that a person can put into a command."""
     if model is None:
         raise UnknownModel(
-            "no model was given, and voxid ships none yet. Give model=FOLDER; "
+            "no model was given, and voxid ships none yet. Give a model folder (model=, or --model); "
             "`voxid train` and `voxid import-seed` write one."
         )
     if isinstance(model, str | os.PathLike):
