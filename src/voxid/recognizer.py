@@ -32,8 +32,9 @@ def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None
         )
     if not calibration.fits(runtime.fingerprint):
         raise NotCalibrated(
-            f"the calibration in {name} is for other weights or another way of scoring (it was fitted for model "
-            f"{calibration.model[:12]}, this is {runtime.fingerprint[:12]}). Run: voxid calibrate {name} --data D."
+            f"the calibration in {name} is for other weights or another way of scoring: it was fitted for "
+            f"model {calibration.model[:12]}, this is {runtime.fingerprint[:12]}. "
+            f"Run: voxid calibrate {name} --data D."
         )
     left, right = runtime.embed_each([a, b])
     score = float(cosine(left.embedding[None], right.embedding[None])[0, 0])
