@@ -1,0 +1,141 @@
+"""10,000 random triplets on 1,460 utterances: `voxid evaluate` against embedding afresh for each triplet.
+
+Afresh is how the original course system evaluates: for every triplet three files are read, librosa computes
+their MFCCs and the encoder runs on their windows, in a pool of as many threads as there are cores. It is
+timed on a sample of the same triplets and scaled to all of them. Ours is the whole of `voxid evaluate`:
+finding the files, decoding, embedding, scoring, figures, report; then the same from a prepared folder.
+
+Both run with as many torch threads as torch likes, and with one. Machines are shared, and on a busy one two
+torch threads wait for each other; so the processor time of both stands beside the wall time.
+
+Needs real speech (VOXID_DATA, else ../shared/data, with speechocean762/dev in it); else voices are synthetic.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
+
+import librosa
+import numpy as np
+import soundfile as sf
+import torch
+
+from voxid.corpora import scan
+from voxid.corpora.synthetic import make_corpus
+from voxid.data.prepare import prepare
+from voxid.evaluation import EvaluationData, Trials, evaluate, make_trials, read_data
+from voxid.model import Model
+from voxid.seed import import_seed
+
+TRIPLETS = 10_000
+SAMPLE = int(os.environ.get("VOXID_BENCH_TRIPLETS", "60"))  # triplets that are timed afresh
+TARGET = 50
+CHECKPOINT = "saved_model.bilstm.mean.clean100.gpu100000.pt"
+
+
+class Timed(NamedTuple):
+    result: Any
+    wall_s: float
+    processor_s: float
+
+    def times(self, factor: float) -> Timed:
+        return Timed(self.result, self.wall_s * factor, self.processor_s * factor)
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> Timed:
+    wall, processor = perf_counter(), process_time()
+    result = work(*arguments)
+    return Timed(result, perf_counter() - wall, process_time() - processor)
+
+
+def shared_data() -> Path:
+    return Path(os.environ.get("VOXID_DATA", "../shared/data"))
+
+
+def find_corpus(scratch: Path) -> Path:
+    if (shared_data() / "speechocean762" / "dev").is_dir():
+        return shared_data() / "speechocean762" / "dev"
+    print("no real speech: these voices are synthetic, and the error rates mean nothing")
+    return make_corpus(scratch / "voices", speakers=73, utterances=20, seconds=(2.0, 7.0))
+
+
+def make_model(folder: Path) -> Path:
+    """Return the published encoder if it is at hand, else one of the same size: the time is the same."""
+    published = shared_data().parent / "seed" / CHECKPOINT
+    if published.is_file():
+        import_seed(published, folder)
+    else:
+        Model.build({"name": "mfcc"}, {"name": "lstm"}).save(folder)
+    return folder
+
+
+def embed_afresh(path: str, encoder: torch.nn.Module) -> np.ndarray:
+    wave, rate = sf.read(path, dtype="float32")
+    features = librosa.feature.mfcc(y=wave, sr=rate, n_mfcc=40).T
+    starts = range(0, len(features) - 99, 50) if len(features) >= 100 else [0]
+    windows = torch.from_numpy(np.stack([features[start : start + 100] for start in starts]))
+    with torch.no_grad():
+        return encoder(windows).mean(dim=0).numpy()
+
+
+def score_afresh(data: EvaluationData, trials: Trials, count: int, encoder: torch.nn.Module) -> np.ndarray:
+    """Return the scores of the first `count` triplets, each from its three files."""
+
+    def one(triplet: int) -> list[float]:
+        rows = trials.left_K[2 * triplet], *trials.right_K[2 * triplet : 2 * triplet + 2]
+        anchor, *others = (embed_afresh(data.utterances[row].path, encoder) for row in rows)
+        return [float(anchor @ other / np.linalg.norm(anchor) / np.linalg.norm(other)) for other in others]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(one, range(count)))).ravel()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        corpus, folder = find_corpus(scratch), make_model(scratch / "model")
+        spec = f"{TRIPLETS}-triplets"
+        data = read_data(corpus)
+        trials = make_trials(spec, data)
+        encoder = Model.load(folder).encoder
+        score_afresh(data, trials, 2, encoder)  # librosa compiles and caches on first use
+        packing = timed(prepare, scan([corpus]), scratch / "prepared")
+        print(f"{TRIPLETS:,} triplets on {len(data.utterances):,} utterances of {data.name}")
+        print(
+            f"preparing the folder, once: {packing.wall_s:.1f} s wall, {packing.processor_s:.1f} s processor"
+        )
+        for threads in (torch.get_num_threads(), 1):
+            torch.set_num_threads(threads)
+            afresh = timed(score_afresh, data, trials, SAMPLE, encoder)
+            scaled = afresh.times(TRIPLETS / SAMPLE)
+            print(f"torch threads: {threads}")
+            print(
+                f"  afresh: {scaled.wall_s:,.0f} s wall, {scaled.processor_s:,.0f} s processor (from {SAMPLE})"
+            )
+            for what, source in (("the files", corpus), ("a prepared folder", scratch / "prepared")):
+                ours = timed(evaluate, [folder], source, spec, scratch / what)
+                print(
+                    f"  voxid from {what}: {ours.wall_s:.1f} s wall, {ours.processor_s:.1f} s processor; ratio "
+                    f"{scaled.wall_s / ours.wall_s:,.0f}x wall (target >= {TARGET}x), "
+                    f"{scaled.processor_s / ours.processor_s:,.0f}x processor; EER "
+                    f"{100 * ours.result.models[0].eer:.2f} %"
+                )
+                scores = np.load(scratch / what / "scores-model.npz")["scores"]
+                apart = np.abs(scores[: afresh.result.size] - afresh.result).max()
+                print(f"    scores of the sample differ from afresh by {apart:.1e} at most")
+        pairs = timed(evaluate, [folder], scratch / "prepared", "all", scratch / "all")
+        model = pairs.result.models[0]
+        print(
+            f"all {model.trials:,} pairs: {pairs.wall_s:.1f} s wall, of which scoring {model.score_s:.2f} s; "
+            f"EER {100 * model.eer:.2f} %"
+        )
+
+
+if __name__ == "__main__":
+    main()
