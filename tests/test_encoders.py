@@ -299,6 +299,25 @@ def test_threads_compute_in_the_callers_precision(lstm: nn.Module, by_rows: RowT
     assert (ours_BD - plain_BD).abs().max() < 0.01
 
 
+class CountsThreads(nn.Module):
+    """An encoder whose embeddings are the number of threads that one operation of it may use."""
+
+    def forward(self, feat_BTF: torch.Tensor) -> torch.Tensor:
+        feat_BTF.sum()  # an operation large enough to be shared out, were that allowed
+        return torch.full((len(feat_BTF), 1), float(torch.get_num_threads()))
+
+
+def test_each_thread_computes_on_one_core() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with RowThreads(CountsThreads(), workers=2) as encode, torch.no_grad():
+            for _ in range(3):
+                assert encode(torch.ones(8, 1000, 100)).tolist() == [[1.0]] * 8
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_number_of_threads_of_everyone_else_stays(lstm: nn.Module) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []

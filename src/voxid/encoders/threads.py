@@ -69,6 +69,7 @@ class RowThreads:
         together = Barrier(self.workers)
 
         def start(_: int) -> None:
+            torch.get_num_threads()  # takes over the process' number now; later it would undo the next line
             torch.set_num_threads(1)
             together.wait()  # or the first thread would take all of these
 
