@@ -85,12 +85,12 @@ def main() -> None:
             "plain, 1 thread": Variant(encoder, 1),
             "fused Adam, 1 thread": Variant(encoder, 1, fused=True),
             "4 parts after each other, 1 thread": Variant(encoder, 1, fused=True, parts=4),
-            f"RowThreads, {workers} workers": Variant(encoder, workers, by_rows),
-            f"RowThreads, {workers} workers, fused Adam": Variant(encoder, workers, by_rows, fused=True),
+            f"RowThreads, {workers} workers": Variant(encoder, 1, by_rows),
+            f"RowThreads, {workers} workers, fused Adam": Variant(encoder, 1, by_rows, fused=True),
             "bf16 autocast, 1 thread, fused Adam": Variant(encoder, 1, fused=True, bf16=True),
             f"bf16 autocast, {workers} threads, fused Adam": Variant(encoder, workers, fused=True, bf16=True),
             f"bf16 autocast, RowThreads, {workers} workers, fused Adam": Variant(
-                encoder, workers, by_rows, fused=True, bf16=True
+                encoder, 1, by_rows, fused=True, bf16=True
             ),
         }
         gradients = {name: variant.gradients(feat_BTF, labels_B) for name, variant in variants.items()}
