@@ -208,8 +208,10 @@ def test_stored_features_equal_those_of_each_utterance_alone(
 ) -> None:
     packed = make_pack(tmp_path, [3, 2], seconds=1.0)
     alone = [mfcc(torch.from_numpy(packed.wave(i).astype(np.float32) / 32768)[None])[0] for i in range(5)]
-    for budget in (16_000 * 30, 16_000 * 2, 5_000):  # batches; pairs; every utterance walked in blocks
-        monkeypatch.setattr(features_cache, "BATCH_SAMPLES", budget)
+    # All in one batch; in pairs; some walked in blocks, some alone; all walked in blocks.
+    for batch, long in ((10**6, 10**6), (40_000, 10**6), (5_000, 18_000), (5_000, 1_000)):
+        monkeypatch.setattr(features_cache, "BATCH_SAMPLES", batch)
+        monkeypatch.setattr(features_cache, "LONG_SAMPLES", long)
         for old in tmp_path.glob("features-*"):
             old.unlink()
         store = cached_features(packed, mfcc)

@@ -13,7 +13,9 @@ import hashlib
 import json
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +29,8 @@ from voxid.files import atomic_write
 from voxid.types import SAMPLE_RATE
 
 FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
-BATCH_SAMPLES = 30 * SAMPLE_RATE  # padded samples that go through the features module at once
+BATCH_SAMPLES = 15 * SAMPLE_RATE  # padded samples that go through the features module at once
+LONG_SAMPLES = 120 * SAMPLE_RATE  # longer utterances are walked in blocks
 RELEASE_EVERY = 64  # gathers: mapped pages count as resident memory until they are let go
 
 
@@ -68,7 +71,10 @@ class FeatureStore:
 
 
 def cached_features(
-    packed: Packed, features: Any, progress: Callable[[int, int], None] | None = None
+    packed: Packed,
+    features: Any,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = 2,
 ) -> FeatureStore:
     """Return the features of all utterances of `packed`, computing them the first time.
 
@@ -76,45 +82,94 @@ def cached_features(
     that folder is read-only; its name holds a hash of the features' config and the samples. `progress` gets
     (utterances done, all of them). Raise DiskFull, NotWritable or OutputError.
     """
-    config = {"class": type(features).__name__, **features.config.model_dump(mode="json"), "format": FORMAT}
-    key = json.dumps([config, packed.fingerprint], sort_keys=True)
-    name = f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}.f32"
-    frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
-    path = packed.folder / name
-    if not path.is_file() and not os.access(packed.folder, os.W_OK):
-        path = _cache_folder() / "features" / name
+    path = features_path(packed, features)
     if not path.is_file():
-        with atomic_write(path) as file, torch.inference_mode():
-            _compute(packed, features, file, progress)
+        with atomic_write(path) as file:
+            _compute(packed, features, file, threads, progress)
+    frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
     return FeatureStore(path, frames_N, features.dim)
 
 
-def _cache_folder() -> Path:
-    named = os.environ.get("VOXID_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "voxid"
+def features_path(packed: Packed, features: Any) -> Path:
+    """Return where the features of `packed` are, or will be, stored."""
+    config = {"class": type(features).__name__, **features.config.model_dump(mode="json"), "format": FORMAT}
+    key = json.dumps([config, packed.fingerprint], sort_keys=True)
+    name = f"features-{hashlib.sha256(key.encode()).hexdigest()[:16]}.f32"
+    path = packed.folder / name
+    if path.is_file() or os.access(packed.folder, os.W_OK):
+        return path
+    cache = Path(os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
+    return cache / "features" / name
 
 
-def _compute(packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None) -> None:
-    device = next(features.buffers()).device
-    for first, last in _runs(packed.lengths_N):
-        if last - first == 1:
-            for feat_TF in _features_of_one(packed.wave(first), features, device):
-                file.write(feat_TF.cpu().numpy().astype("<f4", copy=False).tobytes())
-        else:
-            samples_B = torch.from_numpy(packed.lengths_N[first:last])
-            wave_BS = torch.zeros(last - first, int(samples_B.max()))
-            for row in range(last - first):
-                wave_BS[row, : samples_B[row]] = to_float(packed.wave(first + row))
-            feat_BTF = features(wave_BS.to(device), samples_B).cpu()
-            for feat_TF, frames in zip(feat_BTF, features.frames(samples_B), strict=True):
-                file.write(feat_TF[:frames].numpy().astype("<f4", copy=False).tobytes())
+def _compute(
+    packed: Packed, features: Any, file: IO, threads: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Write the features of all utterances in pack order; batches are computed side by side."""
+    waiting: deque[tuple[int, Future[list[bytes]]]] = deque()
+
+    def write_first() -> None:
+        last, done = waiting.popleft()
+        file.writelines(done.result())
         packed.release()
         if progress:
             progress(last, packed.n)
 
+    # Whole batches in threads of their own: torch's threads inside one operation stall on a busy machine.
+    with ThreadPoolExecutor(threads, "voxid-features", initializer=_one_thread) as pool:
+        for first, last in _runs(packed.lengths_N):
+            if packed.lengths_N[first] > LONG_SAMPLES:
+                while waiting:
+                    write_first()
+                file.writelines(_features_of_long(packed.wave(first), features))
+                continue
+            waiting.append((last, pool.submit(_features_of_batch, packed, features, first, last)))
+            if len(waiting) > threads:
+                write_first()
+        while waiting:
+            write_first()
+    if progress:
+        progress(packed.n, packed.n)  # the last one may have been long
+
+
+def _one_thread() -> None:
+    torch.get_num_threads()  # torch takes over the process' number now; later it would undo the next line
+    torch.set_num_threads(1)
+
+
+def _features_of_batch(packed: Packed, features: Any, first: int, last: int) -> list[bytes]:
+    """Return the features of utterances `first` to `last` - 1, each as bytes."""
+    device = next(features.buffers()).device
+    samples_B = torch.from_numpy(packed.lengths_N[first:last])
+    wave_BS = torch.zeros(last - first, int(samples_B.max()))
+    for row in range(last - first):
+        wave_BS[row, : samples_B[row]] = to_float(packed.wave(first + row))
+    with torch.inference_mode():
+        feat_BTF = features(wave_BS.to(device), samples_B).cpu()
+    frames_B = features.frames(samples_B).tolist()
+    return [_to_bytes(feat_TF[:frames]) for feat_TF, frames in zip(feat_BTF, frames_B, strict=True)]
+
+
+def _features_of_long(wave_S: np.ndarray, features: Any) -> Iterator[bytes]:
+    """Yield the features of one utterance in pieces: walked twice, in blocks, in constant memory."""
+    device = next(features.buffers()).device
+
+    def pieces() -> Iterator[Tensor]:
+        for start in range(0, len(wave_S), BATCH_SAMPLES):
+            yield to_float(wave_S[start : start + BATCH_SAMPLES]).to(device)
+
+    with torch.inference_mode():
+        peak = max(float(logmel_TM.max()) for logmel_TM in features.log_mel_blocks(pieces()))
+        for logmel_TM in features.log_mel_blocks(pieces()):
+            yield _to_bytes(features.from_log_mel(logmel_TM[None], peak)[0])
+
+
+def _to_bytes(feat_TF: Tensor) -> bytes:
+    return feat_TF.cpu().numpy().astype("<f4", copy=False).tobytes()
+
 
 def _runs(lengths_N: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (first, last + 1) of neighbours that fit into one padded batch; at least one utterance each."""
+    """Yield (first, last + 1) of neighbours that fit into one padded batch; a longer one is alone."""
     first, longest = 0, 0
     for i, length in enumerate(lengths_N.tolist()):
         longest = max(longest, length)
@@ -122,21 +177,6 @@ def _runs(lengths_N: np.ndarray) -> Iterator[tuple[int, int]]:
             yield first, i
             first, longest = i, length
     yield first, len(lengths_N)
-
-
-def _features_of_one(wave_S: np.ndarray, features: Any, device: torch.device) -> Iterator[Tensor]:
-    """Yield feat_TF pieces of one utterance; a long one is walked twice, in blocks, in constant memory."""
-    if len(wave_S) <= BATCH_SAMPLES:
-        yield features(to_float(wave_S)[None].to(device))[0]
-        return
-
-    def pieces() -> Iterator[Tensor]:
-        for start in range(0, len(wave_S), BATCH_SAMPLES):
-            yield to_float(wave_S[start : start + BATCH_SAMPLES]).to(device)
-
-    peak = max(float(logmel_TM.max()) for logmel_TM in features.log_mel_blocks(pieces()))
-    for logmel_TM in features.log_mel_blocks(pieces()):
-        yield features.from_log_mel(logmel_TM[None], peak)[0]
 
 
 def to_float(pcm_S: np.ndarray) -> Tensor:

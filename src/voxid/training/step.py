@@ -73,8 +73,12 @@ def row_workers(encoder: nn.Module, device: torch.device, rows: int, threads: in
         return 1
     if threads is not None:
         return min(threads, rows)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, rows // ROWS_PER_WORKER))
+    return max(1, min(cores(), rows // ROWS_PER_WORKER))
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def active_share(emb_BD: Tensor, margin: float) -> Tensor:
