@@ -20,7 +20,12 @@ from pathlib import Path
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<why>[^\n]+?) -->\n)?```(?P<kind>python|console|sh)\n(?P<body>.*?)^```", re.S | re.M
 )
-CUT = ["--set", "training.steps=3", "--set", "training.save_every=2"]  # a command as typed, but three steps long
+CUT = [
+    "--set",
+    "training.steps=3",
+    "--set",
+    "training.save_every=2",
+]  # a command as typed, but three steps long
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ def blocks(document: Path) -> list[Block]:
     """Return every runnable block of `document`, in order."""
     text = document.read_text()
     return [
-        Block(m["kind"], m["body"], text[: m.start("body")].count("\n"), m["why"] or "") for m in FENCE.finditer(text)
+        Block(m["kind"], m["body"], text[: m.start("body")].count("\n"), m["why"] or "")
+        for m in FENCE.finditer(text)
     ]
 
 
@@ -71,7 +77,9 @@ def _run_command(command: str, where: str, cut_training: bool) -> None:
     from voxid.cli import build_app
 
     words = shlex.split(command, comments=True)
-    assert words[0] == "voxid", f"{where}: only voxid commands are run, got {command!r}; mark the block as not run"
+    assert words[0] == "voxid", (
+        f"{where}: only voxid commands are run, got {command!r}; mark the block as not run"
+    )
     if cut_training and words[1] == "train":
         words += CUT
     result = CliRunner().invoke(build_app(), words[1:])

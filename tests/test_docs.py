@@ -1,4 +1,4 @@
-"""The docs are run: every command and every snippet of README.md and docs/, in a small world of synthetic voices."""
+"""The docs are run: every command and snippet of README.md and docs/, in a world of synthetic voices."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_document_runs(document: Path, world: Path, tmp_path: Path, monkeypatch:
 
 def test_runner_sees_blocks_and_reasons(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
-    document.write_text("```python\nx = 1\n```\n<!-- not run: no network -->\n```console\n$ voxid download\n```\n")
+    document.write_text(
+        "```python\nx = 1\n```\n<!-- not run: no network -->\n```console\n$ voxid download\n```\n"
+    )
     assert [(b.kind, b.skip_reason) for b in blocks(document)] == [("python", ""), ("console", "no network")]
 
 
@@ -77,4 +79,6 @@ def test_a_wrong_snippet_fails(tmp_path: Path) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
         if not target.startswith(("http://", "https://")):
-            assert (document.parent / target).exists(), f"{document.name} points at {target}, which is not there"
+            assert (document.parent / target).exists(), (
+                f"{document.name} points at {target}, which is not there"
+            )
