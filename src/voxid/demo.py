@@ -117,11 +117,12 @@ def _librispeech_in(folder: Path) -> DemoData | None:
 def split_speakers(utterances: Iterable[Utterance], held_out: int) -> tuple[list[Utterance], list[Utterance]]:
     """Return the utterances of all but `held_out` speakers, and those of the speakers held out.
 
-    Speakers are taken evenly from the sorted list of names, at most a fifth of them.
+    Speakers are taken evenly from the sorted list of names: at most a fifth of them, but two, which is what a
+    calibration needs.
     """
     utterances = list(utterances)
     names = sorted({u.speaker for u in utterances})
-    count = min(held_out, len(names) // 5)
+    count = min(held_out, max(2, len(names) // 5), len(names))
     picked = {names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)} if count else set()
     return [u for u in utterances if u.speaker not in picked], [u for u in utterances if u.speaker in picked]
 
