@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from voxid import errors
 from voxid.cli import COMMANDS, build_app
 from voxid.cli._common import emit, progress_bar, run_app
+from voxid.corpora.synthetic import make_corpus
 from voxid.errors import VoxidError
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
@@ -155,6 +156,47 @@ def test_real_error_in_a_real_process() -> None:
     assert as_json.returncode == said.returncode
     assert json.loads(as_json.stdout)["error"] == "UnknownRecipe"
     assert as_json.stderr == ""
+
+
+WITHOUT_EXTRAS = """
+import sys
+
+for name in ("matplotlib", "pyarrow", "safetensors", "torch"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError, as if it were not installed
+from voxid.cli import main
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train demo --train corpus -o run",
+        "evaluate model --data corpus -o report",
+        "calibrate model --data corpus",
+        "embed model corpus -o e.npz",
+        "compare a.wav b.wav --model model",
+        "import-seed a.pt -o out",
+        "demo -o out",
+        "prepare corpus -o prepared",
+    ],
+)
+def test_without_the_extra_every_command_names_the_fix(arguments: str, tmp_path: Path) -> None:
+    make_corpus(tmp_path / "corpus", speakers=2, utterances=2, seconds=(0.2, 0.3))
+    (tmp_path / "model").mkdir()
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments.split(), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (errors.MissingExtra.exit_code, "")
+    said = json.loads(done.stdout)
+    assert said["error"] == "MissingExtra"
+    assert "pip install 'voxid[train]'" in said["message"]
+
+
+def test_another_missing_module_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["voxid"])
+    with pytest.raises(ModuleNotFoundError):
+        run_app(lambda: app_that(raiser(ModuleNotFoundError("no rich", name="rich"))))
 
 
 SLEEPER = """

@@ -245,3 +245,16 @@ class MissingExtra(VoxidError):
     """A part of voxid that is installed by an extra was asked for, and the extra is not installed."""
 
     exit_code = 11
+
+
+_EXTRAS = {"matplotlib": "train", "pyarrow": "train", "safetensors": "train", "torch": "train"}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
+    """Return the MissingExtra that names the fix when `error` is about a module of an extra, else None."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _EXTRAS:
+        return None
+    return MissingExtra(
+        f"this needs {module}, which is not installed. Run: pip install 'voxid[{_EXTRAS[module]}]'."
+    )

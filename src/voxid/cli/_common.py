@@ -11,11 +11,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from voxid.errors import VoxidError
+from voxid.errors import VoxidError, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +28,15 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object in
 
 def run_app(build: Callable[[], typer.Typer]) -> None:
     """Run what `build` returns; a VoxidError becomes one readable line (or JSON) and its exit code."""
-    wants_json = "--json" in sys.argv
     try:
         build()()
     except VoxidError as error:
-        name = type(error).__name__
-        if wants_json:
-            print(json_module.dumps({"error": name, "message": str(error)}))
-        else:
-            print(f"{name}: {str(error).replace(chr(10), ' ')}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(type(error).__name__, str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _fail(type(missing).__name__, str(missing), missing.exit_code)
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         sys.exit(CTRL_C)
@@ -48,6 +47,15 @@ def run_app(build: Callable[[], typer.Typer]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _fail(name: str, message: str, exit_code: int) -> NoReturn:
+    """Say what went wrong, the way the user asked for, and end the process."""
+    if "--json" in sys.argv:
+        print(json_module.dumps({"error": name, "message": message}))
+    else:
+        print(f"{name}: {message.replace(chr(10), ' ')}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 def emit(result: dict[str, Any], as_json: bool, text: Callable[[], None]) -> None:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from voxid.errors import BadPreparedData, EmptyCorpus, OutputError
+from voxid.errors import BadPreparedData, EmptyCorpus, OutputError, missing_extra
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
 
@@ -68,11 +68,18 @@ def to_int16(wave_S: np.ndarray) -> np.ndarray:
     return np.clip(scaled_S, -32768, 32767).astype("<i2")
 
 
+def _need_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from None
+
+
 class PackWriter:
     """Writes a prepared folder in one pass and constant memory; `prepare` gives it a temporary folder.
 
     Use it as a context manager, and call `finish` inside: a folder without prepared.json is not a prepared
-    folder. Raise DiskFull, NotWritable or OutputError.
+    folder. Raise DiskFull, NotWritable or OutputError; MissingExtra without pyarrow.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,6 +94,7 @@ class PackWriter:
         self._manifest: Any = None
 
     def __enter__(self) -> Self:
+        _need_pyarrow()  # now, not after hours of decoding
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._audio = (self.folder / "audio.i16").open("wb")
