@@ -4,7 +4,8 @@
 
 The loop reads a file with soundfile, takes librosa's MFCC, cuts windows and runs the same network on them
 (shorter than a window: the full sequence). Both do all files of a corpus and take turns, so that a busy
-machine slows both. Needs the real speech of VOXID_DATA or ../shared/data.
+machine slows both. `--threads` is the number of torch threads of the loop; voxid has a worker for every core,
+each on one thread. Needs the real speech of VOXID_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data = find_data()
-    print(f"x real time; librosa {librosa.__version__}, {arguments.threads} threads, medians of turns")
+    print(f"x real time; librosa {librosa.__version__}, loop: {arguments.threads} torch threads; medians")
     print("| corpus | encoder | utterances | one by one | voxid | ratio |\n|---|---|---|---|---|---|")
     for corpus, most in CORPORA.items():
         utterances = sorted(corpora.scan([data / corpus]), key=lambda utterance: utterance.utterance)[:most]

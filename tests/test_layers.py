@@ -23,7 +23,7 @@ ROWS: list[set[str]] = [
     {"model"},
     {"data"},
     {"augment", "losses", "encoders", "features"},
-    {"plots"},
+    {"plots", "threads"},
     # ---- torch above, none below ----
     {"scoring", "corpora"},
     {"audio", "metrics", "recipes"},

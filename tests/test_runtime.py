@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def runtime(request: pytest.FixtureRequest) -> TorchRuntime:
 @pytest.fixture
 def lstm() -> TorchRuntime:
     return TorchRuntime(model_of("lstm"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model_of("lstm").save(tmp_path / "model")
+    return tmp_path / "model"
 
 
 # Below, at and above one window (3.2 s), many alike and one long: every kind of batch occurs.
@@ -247,7 +254,9 @@ def test_training_may_go_on_with_the_model_it_was_given() -> None:
     assert runtime.fingerprint == runtime.model.fingerprint != model.fingerprint
 
 
-def test_threads_share_one_runtime(lstm: TorchRuntime) -> None:
+def test_threads_share_one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.runtime.torch_engine.GATHER_S", 3.0)
+    lstm = TorchRuntime(model_of("lstm"), workers=2)
     audio = [(speech(1.0 + seed / 3, seed), RATE) for seed in range(8)]
     expected = lstm.embed_many(audio)
     results: dict[int, np.ndarray] = {}
@@ -270,6 +279,86 @@ def test_global_settings_stay_as_they_were(lstm: TorchRuntime) -> None:
     assert torch.get_num_threads() == before[0]
     assert torch.is_grad_enabled() == before[1]
     assert torch.equal(torch.random.get_rng_state(), before[2])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_any_number_of_workers_gives_the_same(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.runtime.torch_engine.GATHER_S", 12.0)  # several parts, several workers
+    monkeypatch.setattr("voxid.runtime.torch_engine.LEAST_S", 1.0)
+    audio = [(speech(seconds, seed), RATE) for seed, seconds in enumerate(SECONDS)]
+    one, three = (TorchRuntime(model_of(encoder), workers=workers, long_s=20.0) for workers in (1, 3))
+    np.testing.assert_allclose(three.embed_many(audio), one.embed_many(audio), atol=1e-6)
+    np.testing.assert_allclose(three.embed(audio[-1]), one.embed(audio[-1]), atol=1e-6)
+
+
+def test_the_network_runs_on_one_core_and_without_gradients(lstm: TorchRuntime) -> None:
+    seen: set[tuple[int, bool, bool]] = set()
+
+    def look(*_: object) -> None:
+        seen.add((torch.get_num_threads(), torch.is_inference_mode_enabled(), lstm.model.training))
+
+    lstm.model.encoder.register_forward_hook(look)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        lstm.embed((speech(4.0), RATE))
+        lstm.embed_many([(speech(4.0), RATE)] * 10)
+        TorchRuntime(lstm.model, long_s=1.0).embed((speech(4.0), RATE))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {(1, True, False)}
+
+
+def test_errors_come_in_the_order_of_the_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.runtime.torch_engine.GATHER_S", 2.0)
+    good, bad = (speech(0.5), RATE), (np.zeros(RATE, np.float32), RATE)
+    seen: list[int] = []
+    runtime = TorchRuntime(model_of("lstm"), workers=3)
+    for result in runtime.embed_each([good, bad] * 20, lambda index, _: seen.append(index)):
+        seen.append(result.position)  # noqa: PERF401 -- the errors are appended in between
+    assert seen == list(range(40))
+
+
+def test_who_leaves_early_does_not_wait_for_a_long_recording(
+    lstm: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = 0
+    real = voxid.audio.blocks
+
+    def counted(*arguments: object, **options: object) -> Iterator[np.ndarray]:
+        nonlocal blocks
+        for wave_S in real(*arguments, **options):  # type: ignore[arg-type]
+            blocks += 1
+            time.sleep(0.05)
+            yield wave_S
+
+    monkeypatch.setattr("voxid.runtime.torch_engine.BLOCK_S", 0.5)
+    monkeypatch.setattr("voxid.audio.blocks", counted)
+    runtime = TorchRuntime(lstm.model, long_s=2.0, workers=1)
+    stream = runtime.embed_each([(speech(0.5), RATE), (speech(60.0), RATE)])
+    next(stream)  # the long one is under way
+    stream.close()  # type: ignore[attr-defined]
+    time.sleep(0.2)
+    at_most = blocks
+    time.sleep(0.3)
+    assert blocks <= at_most < 100
+
+
+def test_a_process_ends_with_a_runtime_in_use_or_dropped(folder: Path) -> None:
+    code = f"""
+import sys, threading, numpy, voxid
+noise = numpy.random.default_rng(0).uniform(-0.1, 0.1, 32_000)
+dropped = voxid.load({str(folder)!r})
+dropped.embed((noise, 16_000))
+del dropped
+runtime = voxid.load({str(folder)!r})
+stream = runtime.embed_each((noise, 16_000) for _ in iter(int, 1))
+next(stream)
+print("ends")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("ends", "", 0)
 
 
 def test_progress_counts_to_the_end(lstm: TorchRuntime) -> None:
@@ -331,12 +420,6 @@ def test_a_bug_in_decoding_reaches_the_caller(lstm: TorchRuntime, monkeypatch: p
 
 
 # -- load ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    model_of("lstm").save(tmp_path / "model")
-    return tmp_path / "model"
 
 
 def test_load_by_any_spelling_of_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

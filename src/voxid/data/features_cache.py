@@ -13,9 +13,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +24,7 @@ from torch import Tensor
 from voxid.data.pack import Packed, release
 from voxid.errors import BadPreparedData
 from voxid.files import atomic_write
+from voxid.threads import OneThreadWorkers
 from voxid.types import SAMPLE_RATE
 
 FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
@@ -106,35 +105,19 @@ def _compute(
     packed: Packed, features: Any, file: IO, threads: int, progress: Callable[[int, int], None] | None
 ) -> None:
     """Write the features of all utterances in pack order; batches are computed side by side."""
-    waiting: deque[tuple[int, Future[list[bytes]]]] = deque()
 
-    def write_first() -> None:
-        last, done = waiting.popleft()
-        file.writelines(done.result())
-        packed.release()
-        if progress:
-            progress(last, packed.n)
+    def compute(run: tuple[int, int]) -> tuple[int, Iterable[bytes]]:
+        first, last = run
+        if packed.lengths_N[first] > LONG_SAMPLES:
+            return last, _features_of_long(packed.wave(first), features)  # computed here, as it is written
+        return last, _features_of_batch(packed, features, first, last)
 
-    # Whole batches in threads of their own: torch's threads inside one operation stall on a busy machine.
-    with ThreadPoolExecutor(threads, "voxid-features", initializer=_one_thread) as pool:
-        for first, last in _runs(packed.lengths_N):
-            if packed.lengths_N[first] > LONG_SAMPLES:
-                while waiting:
-                    write_first()
-                file.writelines(_features_of_long(packed.wave(first), features))
-                continue
-            waiting.append((last, pool.submit(_features_of_batch, packed, features, first, last)))
-            if len(waiting) > threads:
-                write_first()
-        while waiting:
-            write_first()
-    if progress:
-        progress(packed.n, packed.n)  # the last one may have been long
-
-
-def _one_thread() -> None:
-    torch.get_num_threads()  # torch takes over the process' number now; later it would undo the next line
-    torch.set_num_threads(1)
+    with OneThreadWorkers(threads, "voxid-features") as workers:
+        for last, pieces in workers.map(compute, _runs(packed.lengths_N)):
+            file.writelines(pieces)
+            packed.release()
+            if progress:
+                progress(last, packed.n)
 
 
 def _features_of_batch(packed: Packed, features: Any, first: int, last: int) -> list[bytes]:

@@ -9,13 +9,13 @@ Shapes: B batch, T frames, F features per frame, D embedding.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from voxid.threads import OneThreadWorkers
 
 
 class RowThreads:
@@ -44,8 +44,7 @@ class RowThreads:
             )
         self.encoder = encoder
         self.workers = workers
-        self._pool = ThreadPoolExecutor(workers, "voxid-rows")
-        self._start_threads()
+        self._threads = OneThreadWorkers(workers, "voxid-rows")
 
     def __call__(self, feat_BTF: Tensor) -> Tensor:
         """Return emb_BD; all rows are valid to the last frame."""
@@ -56,7 +55,7 @@ class RowThreads:
 
     def close(self) -> None:
         """Stop the threads."""
-        self._pool.shutdown()
+        self._threads.close()
 
     def __enter__(self) -> Self:
         return self
@@ -64,41 +63,29 @@ class RowThreads:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _start_threads(self) -> None:
-        """Start every thread with one intra-operation thread, and leave the caller's number as it was."""
-        together = Barrier(self.workers)
-
-        def start(_: int) -> None:
-            torch.get_num_threads()  # takes over the process' number now; later it would undo the next line
-            torch.set_num_threads(1)
-            together.wait()  # or the first thread would take all of these
-
-        before = torch.get_num_threads()
-        list(self._pool.map(start, range(self.workers)))
-        torch.set_num_threads(before)  # threads begun later take the last number that anyone has set
-
     def forward_parts(self, feat_BTF: Tensor, with_graph: bool) -> list[Tensor]:
         """Return the embeddings of each part of the batch, each with its own graph."""
 
         device = feat_BTF.device.type
         autocast, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
-        def run(
-            part_BTF: Tensor,
-        ) -> Tensor:  # both settings are a thread's own, so the caller's are carried over
+        def run(part_BTF: Tensor) -> Tensor:
+            # both settings are a thread's own, so the caller's are carried over
             with torch.set_grad_enabled(with_graph), torch.autocast(device, dtype, enabled=autocast):
                 return self.encoder(part_BTF)
 
         parts = feat_BTF.tensor_split(min(self.workers, len(feat_BTF)))
-        return list(self._pool.map(run, parts))
+        return list(self._threads.map(run, parts))
 
     def backward_parts(self, parts: list[Tensor], grad_BD: Tensor, parameters: list[Tensor]) -> list[Tensor]:
         """Return the gradient of every parameter, summed over the parts in their order."""
 
-        def run(part_BD: Tensor, grad_part_BD: Tensor) -> tuple[Tensor, ...]:
+        def run(part_and_grad: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+            part_BD, grad_part_BD = part_and_grad
             return torch.autograd.grad(part_BD, parameters, grad_part_BD)
 
-        grads = list(self._pool.map(run, parts, grad_BD.split([len(part) for part in parts])))
+        grad_parts = grad_BD.split([len(part) for part in parts])
+        grads = list(self._threads.map(run, zip(parts, grad_parts, strict=True)))
         return [torch.stack(of_parameter).sum(dim=0) for of_parameter in zip(*grads, strict=True)]
 
 

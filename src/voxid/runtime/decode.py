@@ -20,7 +20,13 @@ from voxid.errors import AudioError
 from voxid.types import SAMPLE_RATE, Utterance
 
 LONG_S = 300.0  # seconds; a longer recording is never held in memory as a whole
+MOST_THREADS = 8  # decoding Opus takes twice the time of a small network, so every core may
 AHEAD_S = 600.0  # seconds of decoded audio that may wait for the network: 38 MB
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,11 @@ class Decoded:
     error: AudioError | None = None
 
     @property
+    def long(self) -> bool:
+        """Whether the recording is fit for use, but too long to be held in memory."""
+        return self.wave is None and self.error is None
+
+    @property
     def samples(self) -> int:
         """The number of samples held in memory."""
         return 0 if self.wave is None else self.wave.size
@@ -98,14 +109,14 @@ def decode(index: int, item: Any, long_s: float = LONG_S) -> Decoded:
 
 def decode_ahead(
     items: Iterable[Any], *, long_s: float = LONG_S, ahead_s: float = AHEAD_S, workers: int | None = None
-) -> Iterator[Decoded]:
+) -> Generator[Decoded]:
     """Yield every item decoded, in order, while `workers` threads decode the next ones.
 
     `items` is read in those threads, one at a time. No more than `ahead_s` seconds of audio, or as many
     items, wait to be taken; closing the iterator stops the threads.
     """
     line = _Line(iter(items), long_s, ahead_s)
-    count = workers or max(1, min(4, (os.cpu_count() or 1) // 2))
+    count = workers or min(MOST_THREADS, usable_cores())
     threads = [threading.Thread(target=line.work, daemon=True, name="voxid-decode") for _ in range(count)]
     for thread in threads:
         thread.start()

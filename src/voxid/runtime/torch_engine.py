@@ -1,7 +1,8 @@
 """The torch engine: waveform -> features -> encoder -> embedding, in batches.
 
 Windows of many utterances share batches of one constant shape; utterances without a whole window go by
-length-sorted, padded batches. Recordings over `LONG_S` seconds are walked in blocks.
+length-sorted, padded batches. Recordings over `LONG_S` seconds are walked in blocks. On a CPU several parts
+of the recordings go this road side by side, each in a thread that keeps to one core.
 
 Shapes: B batch, N utterances, S samples, T frames, F features per frame, W windows, D embedding.
 """
@@ -9,8 +10,12 @@ Shapes: B batch, N utterances, S samples, T frames, F features per frame, W wind
 from __future__ import annotations
 
 import copy
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import closing
+from threading import Event
 from typing import Any, Self
 
 import numpy as np
@@ -20,13 +25,16 @@ from torch import Tensor
 from voxid import audio as audio_room
 from voxid.errors import AudioError
 from voxid.model import InferenceConfig, Model
-from voxid.runtime.decode import AHEAD_S, LONG_S, Decoded, Recording, decode, decode_ahead
+from voxid.runtime.decode import LONG_S, Decoded, Recording, decode, decode_ahead, usable_cores
 from voxid.runtime.device import pick_device
 from voxid.runtime.protocol import Embedded, EmbedInfo
+from voxid.threads import OneThreadWorkers
 from voxid.types import SAMPLE_RATE
 
 BLOCK_S = 60.0  # seconds of a long recording that are in memory at once
-GATHER_S = 240.0  # seconds of short recordings that are gathered before the network runs
+GATHER_S = 120.0  # seconds of short recordings that are gathered for one worker
+LEAST_S = 10.0  # seconds of recordings that are worth a worker of their own
+MOST_WORKERS = 8
 FEATURES_S = 60.0  # seconds of padded waveform that go through the features at once
 
 
@@ -35,7 +43,9 @@ class TorchRuntime:
 
     It keeps its own copy of the model, so that training may go on with the one it was given. Recordings
     longer than `long_s` seconds are read in blocks: memory stays constant in sliding mode; in full mode
-    the features of the whole recording are held, because the encoder needs all frames at once.
+    the features of the whole recording are held, because the encoder needs all frames at once. On a CPU
+    `workers` threads compute, each on one core (None: the cores there are, 8 at most); on other devices the
+    caller's thread does.
 
     >>> model = Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8})
     >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000)
@@ -43,11 +53,16 @@ class TorchRuntime:
     (16,)
     """
 
-    def __init__(self, model: Model, device: str = "cpu", *, long_s: float = LONG_S) -> None:
+    def __init__(
+        self, model: Model, device: str = "cpu", *, long_s: float = LONG_S, workers: int | None = None
+    ) -> None:
         self._device = pick_device(device)
         self._model = copy.deepcopy(model).requires_grad_(False).eval().to(self._device)
         self._fingerprint = model.fingerprint
         self._long_s = long_s
+        on_cpu = self._device.type == "cpu"
+        count = min(MOST_WORKERS, usable_cores()) if workers is None else workers
+        self._workers = OneThreadWorkers(count, "voxid-embed") if on_cpu else None
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, device: str = "cpu", mode: str | None = None) -> Self:
@@ -91,11 +106,11 @@ class TorchRuntime:
     def embed_with_info(self, audio: Any) -> Embedded:
         """Return the embedding together with how it came about; raise an AudioError."""
         decoded = decode(0, audio, self._long_s)
-        if decoded.error is not None:
-            raise decoded.error
-        if decoded.wave is None:
-            return self._embed_long(decoded, batch_size=128)
-        return self._embed_gathered([decoded], batch_size=128)[0]
+        [outcome] = self._outcomes([[decoded]], batch_size=128)
+        if isinstance(outcome, Decoded):
+            assert outcome.error is not None
+            raise outcome.error
+        return outcome
 
     def embed_many(
         self,
@@ -122,38 +137,73 @@ class TorchRuntime:
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each usable recording, in order, in constant memory.
 
-        `audio` may be endless; a background thread reads and decodes it. A recording that raises AudioError
+        `audio` may be endless; background threads read and decode it. A recording that raises AudioError
         is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
         `batch_size` is the number of windows the network takes at once.
         """
+        with (
+            closing(decode_ahead(audio, long_s=self._long_s)) as stream,
+            closing(self._outcomes(self._parts(stream), batch_size)) as outcomes,
+        ):
+            for outcome in outcomes:
+                if isinstance(outcome, Embedded):
+                    yield outcome
+                    continue
+                assert outcome.error is not None
+                if on_error is None:
+                    raise outcome.error
+                on_error(outcome.index, outcome.error)
+
+    def _parts(self, stream: Iterable[Decoded]) -> Iterator[list[Decoded]]:
+        """Yield the recordings in parts for one worker each, in order; a long recording is a part."""
         gathered: list[Decoded] = []
-        samples = 0
-        for decoded in decode_ahead(audio, long_s=self._long_s, ahead_s=AHEAD_S):
-            if decoded.wave is not None:
-                gathered.append(decoded)
-                samples += decoded.samples
-            if samples >= GATHER_S * SAMPLE_RATE or (decoded.wave is None and decoded.error is None):
-                yield from self._embed_gathered(gathered, batch_size)
-                gathered, samples = [], 0
-            if decoded.wave is None:
-                try:
-                    if decoded.error is not None:
-                        raise decoded.error
-                    long = self._embed_long(decoded, batch_size)
-                except AudioError as error:
-                    if on_error is None:
-                        raise
-                    on_error(decoded.index, error)
-                else:
-                    yield long
-        yield from self._embed_gathered(gathered, batch_size)
+        seconds = 0.0
+        for decoded in stream:
+            if decoded.long:
+                yield from self._even(gathered, seconds)
+                yield [decoded]
+                gathered, seconds = [], 0.0
+                continue
+            gathered.append(decoded)
+            seconds += max(decoded.samples / SAMPLE_RATE, 1.0)  # an endless row of errors has to end too
+            if seconds >= GATHER_S:
+                yield gathered
+                gathered, seconds = [], 0.0
+        yield from self._even(gathered, seconds)
+
+    def _even(self, gathered: list[Decoded], seconds: float) -> Iterator[list[Decoded]]:
+        """Yield the last recordings, shared out among the workers, in order."""
+        most = self._workers.workers if self._workers else 1
+        parts = max(1, min(most, len(gathered), round(seconds / LEAST_S)))
+        ends = [len(gathered) * part // parts for part in range(parts + 1)]
+        yield from (gathered[start:end] for start, end in itertools.pairwise(ends) if end > start)
+
+    def _outcomes(self, parts: Iterable[list[Decoded]], batch_size: int) -> Generator[Embedded | Decoded]:
+        """Yield an Embedded for each recording, or what was decoded with its error, in order."""
+        left = Event()
+
+        def embed(part: list[Decoded]) -> list[Embedded | Decoded]:
+            if not part[0].long:
+                return self._embed_gathered(part, batch_size)
+            try:
+                return [self._embed_long(part[0], batch_size, left)]
+            except AudioError as error:
+                return [Decoded(part[0].index, error=error)]
+
+        done = self._workers.map(embed, parts) if self._workers else map(embed, parts)
+        try:
+            for outcomes in done:
+                yield from outcomes
+        finally:
+            left.set()  # a worker on a long recording stops after its block
 
     @torch.inference_mode()
-    def _embed_gathered(self, gathered: list[Decoded], batch_size: int) -> list[Embedded]:
-        """Return the embeddings of recordings in memory, in their order."""
+    def _embed_gathered(self, gathered: list[Decoded], batch_size: int) -> list[Embedded | Decoded]:
+        """Return the embeddings of recordings in memory, in their order; those with an error as they are."""
         self._model.eval()  # whatever a caller did to `.model`, dropout stays off
         inference = self._model.inference
-        feats_TF = self._features([decoded.wave for decoded in gathered if decoded.wave is not None])
+        good = [decoded for decoded in gathered if decoded.wave is not None]
+        feats_TF = self._features([decoded.wave for decoded in good if decoded.wave is not None])
         whole = [inference.mode == "full" or len(feat_TF) < inference.window for feat_TF in feats_TF]
         windows = [
             _windows(feat_TF, inference) for feat_TF, full in zip(feats_TF, whole, strict=True) if not full
@@ -166,14 +216,15 @@ class TorchRuntime:
             )
         )
         counts = iter(map(len, windows))
-        return [
-            Embedded(
+        embedded = {
+            decoded.index: Embedded(
                 decoded.index,
                 next(by_sequence if full else by_window),
                 EmbedInfo(decoded.samples / SAMPLE_RATE, full, 1 if full else next(counts)),
             )
-            for decoded, full in zip(gathered, whole, strict=True)
-        ]
+            for decoded, full in zip(good, whole, strict=True)
+        }
+        return [embedded.get(decoded.index, decoded) for decoded in gathered]
 
     def _features(self, waves: list[np.ndarray]) -> list[Tensor]:
         """Return feat_TF of each wave; waves of like length share a padded batch."""
@@ -193,7 +244,8 @@ class TorchRuntime:
         """Return for each utterance's windows (W, T, F) the mean of their embeddings."""
         if not windows:
             return []
-        batches = torch.cat(windows).split(batch_size)
+        windows_WTF = torch.cat(windows)
+        batches = windows_WTF.tensor_split(-(-len(windows_WTF) // batch_size))  # of one size, but for one
         emb_WD = torch.cat([self._model.encoder(feat_BTF) for feat_BTF in batches])
         means = [part.mean(dim=0) for part in emb_WD.split([len(part) for part in windows])]
         return list(torch.stack(means).float().cpu().numpy())
@@ -211,12 +263,15 @@ class TorchRuntime:
         return embeddings
 
     @torch.inference_mode()
-    def _embed_long(self, decoded: Decoded, batch_size: int) -> Embedded:
-        """Return the embedding of a recording read in blocks, twice: for its peak, then for its features."""
+    def _embed_long(self, decoded: Decoded, batch_size: int, left: Event) -> Embedded:
+        """Return the embedding of a recording read in blocks, twice: for its peak, then for its features.
+
+        Raise CancelledError once `left` is set: nobody waits for the result any more.
+        """
         assert decoded.recording is not None
         self._model.eval()
-        samples, peak = self._first_walk(decoded.recording)
-        logmels = self._log_mel(decoded.recording.blocks(BLOCK_S))
+        samples, peak = self._first_walk(decoded.recording, left)
+        logmels = self._log_mel(_blocks(decoded.recording, left))
         feats = (self._model.features.from_log_mel(logmel_TM[None], peak)[0] for logmel_TM in logmels)
         inference = self._model.inference
         if inference.mode == "full" or self._model.features.frames(samples) < inference.window:
@@ -226,12 +281,12 @@ class TorchRuntime:
             full = False
         return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows))
 
-    def _first_walk(self, recording: Recording) -> tuple[int, float]:
+    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float]:
         """Return the number of samples and the peak of the log mel bands; raise AudioError if unusable."""
         checker = audio_room.Checker()
 
         def checked() -> Iterator[np.ndarray]:
-            for wave_S in recording.blocks(BLOCK_S):
+            for wave_S in _blocks(recording, left):
                 checker.add(wave_S)
                 yield wave_S
 
@@ -259,6 +314,14 @@ class TorchRuntime:
             count += len(windows)
             kept_TF = kept_TF[len(windows) * inference.step :]
         return (total_D / count).float().numpy(), count
+
+
+def _blocks(recording: Recording, left: Event) -> Iterator[np.ndarray]:
+    """Yield the blocks of a long recording; raise CancelledError once `left` is set."""
+    for wave_S in recording.blocks(BLOCK_S):
+        if left.is_set():
+            raise CancelledError
+        yield wave_S
 
 
 def _windows(feat_TF: Tensor, inference: InferenceConfig) -> Tensor:
