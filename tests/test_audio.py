@@ -342,6 +342,15 @@ def test_samples_that_are_not_numbers(bad: float, tone: np.ndarray) -> None:
         audio.check(tone)
 
 
+@pytest.mark.parametrize("loudest", [1e18, 1e300])
+def test_samples_whose_spectrum_would_be_infinite(loudest: float, tone: np.ndarray) -> None:
+    wave = tone.astype(np.float64) * loudest
+    with pytest.raises(AudioNotFinite):
+        audio.check(audio.load((wave, RATE)))
+    unscaled = tone * np.float32(2**31)  # the loudest that are still a recording, in the wrong unit
+    audio.check(audio.load((unscaled, RATE)))
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -362,6 +371,7 @@ def test_samples_that_are_not_numbers(bad: float, tone: np.ndarray) -> None:
         (np.zeros(100, bool), RATE),
         (np.zeros(100, complex), RATE),
         (np.array(["a"]), RATE),
+        ([[0.1, 0.2], [0.1]], RATE),
         (np.zeros(()), RATE),
         (np.zeros((2, 3, 4)), RATE),
         (np.zeros((2, 16_000)), RATE),

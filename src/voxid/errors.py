@@ -94,7 +94,7 @@ class AudioSilent(AudioError):
 
 
 class AudioNotFinite(AudioError):
-    """The samples hold NaN or infinity."""
+    """The samples hold NaN or infinity, or are so large that their spectrum does."""
 
     reason = "not_finite"
 

@@ -15,6 +15,10 @@ MIN_DURATION_S = 0.1
 # on swings to -37 dB, so whispering far from a microphone passes.
 SILENCE_PEAK = 10 ** (-60 / 20)
 
+# Full scale is 1; unscaled 32-bit integers reach 2**31. Far above that (about 1e16) spectra overflow to
+# infinity and embeddings to NaN, so what is louder is refused by name.
+LOUDEST = 2.0**32
+
 
 class Checker:
     """Checks a recording that arrives in blocks, in constant memory.
@@ -41,13 +45,18 @@ class Checker:
         return (self._high - self._low) / 2 if self.samples else 0.0
 
     def add(self, wave_S: np.ndarray) -> None:
-        """Take the next samples; raise AudioNotFinite on NaN or infinity."""
+        """Take the next samples; raise AudioNotFinite on NaN, infinity or what leads to it (LOUDEST)."""
         if wave_S.size == 0:
             return
         # min and max hand a NaN on, so two cheap passes find every kind of bad sample
         low, high = float(wave_S.min()), float(wave_S.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise AudioNotFinite(not_finite(wave_S, self.samples))
+        if max(-low, high) > LOUDEST:
+            raise AudioNotFinite(
+                f"a sample is {max(-low, high):.3g}, where full scale is 1 and at most {LOUDEST:.3g} is "
+                "taken: its spectrum would be infinite. Find the step that wrote it."
+            )
         self.samples += wave_S.size
         self._low, self._high = min(self._low, low), max(self._high, high)
 
@@ -62,9 +71,9 @@ class Checker:
                 "some seconds of speech are better."
             )
         if self.peak < SILENCE_PEAK:
-            level = f"{20 * np.log10(self.peak):.0f} dB" if self.peak > 0 else "digital silence"
+            level = f"at {20 * np.log10(self.peak):.0f} dB of full scale" if self.peak > 0 else "zero"
             raise AudioSilent(
-                f"silence: the loudest sample is at {level} of full scale, and speech must pass "
+                f"silence: the loudest sample is {level}, and speech must pass "
                 f"{20 * np.log10(SILENCE_PEAK):.0f} dB. Check the microphone and the channel."
             )
 
@@ -76,7 +85,7 @@ def check(wave_S: np.ndarray) -> None:
 
     >>> check(np.zeros(16000, np.float32))
     Traceback (most recent call last):
-    voxid.errors.AudioSilent: silence: the loudest sample is at digital silence of full scale, ...
+    voxid.errors.AudioSilent: silence: the loudest sample is zero, ...
     """
     checker = Checker()
     checker.add(wave_S)

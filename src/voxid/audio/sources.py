@@ -204,14 +204,18 @@ class ArraySource:
         piece = self._samples[self._position : self._position + frames]
         self._position += len(piece)
         if piece.dtype.kind == "f":
-            return piece.astype(np.float32)
+            with np.errstate(over="ignore"):  # becomes infinity, which is refused by name
+                return piece.astype(np.float32)
         full = float(1 << (8 * piece.dtype.itemsize - 1))
         middle = full if piece.dtype.kind == "u" else 0.0
         return ((piece - middle) / full).astype(np.float32)
 
 
 def _checked_samples(samples: Any) -> np.ndarray:
-    array = np.asarray(samples)
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:  # lists of different length
+        raise BadAudioInput(f"samples must be (S,) or (S, C): {error}") from None
     if array.dtype.kind not in "fiu" or array.dtype in (np.int64, np.uint64):
         raise BadAudioInput(
             f"samples of type {array.dtype} have no known full scale. Give floats in -1..1, or int16 "
