@@ -56,6 +56,25 @@ def test_too_many_pairs_are_refused_before_memory_runs_out(monkeypatch: pytest.M
         make_trials("all", data_of(ann=3, bob=3))
 
 
+def test_too_many_triplets_are_refused_before_memory_runs_out() -> None:
+    with pytest.raises(BadTrials, match=r"99,999,999,999 triplets.*1000000-triplets"):
+        make_trials("99999999999-triplets", data_of(ann=3, bob=3))
+
+
+def test_a_list_in_a_folder_one_may_not_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", refuse)
+    with pytest.raises(BadTrials, match="locked/list"):
+        make_trials("locked/list", data_of(ann=3, bob=3))
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(BadTrials, match="got -1"):
+        make_trials("5-triplets", data_of(ann=3, bob=3), seed=-1)
+
+
 # -- triplets ------------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 
     if match := re.fullmatch(r"(\d+)-triplets", text):
         return _triplets(int(match[1]), data.speakers(), seed)
     path = Path(text).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path raises where a folder may not be entered
         raise BadTrials(
             f"trials are 'all', 'N-triplets' (for example 10000-triplets) or the path of a list; {text!r} is "
             "none of these, and there is no such file."
@@ -91,6 +91,13 @@ def _all_pairs(speaker_N: np.ndarray) -> Trials:
 def _triplets(count: int, speaker_N: np.ndarray, seed: int) -> Trials:
     if count < 1:
         raise BadTrials("ask for one triplet or more, for example 10000-triplets.")
+    if 2 * count > MOST_PAIRS:
+        raise BadTrials(
+            f"{count:,} triplets are {2 * count:,} trials; at most {MOST_PAIRS:,} are made. "
+            "Error rates stop moving long before: ask for 1000000-triplets."
+        )
+    if seed < 0:
+        raise BadTrials(f"a seed is a whole number from 0 up, got {seed}.")
     _need_both_kinds(speaker_N)
     rng = np.random.default_rng(seed)
     by_speaker = np.argsort(speaker_N, kind="stable")
