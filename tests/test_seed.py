@@ -163,6 +163,19 @@ def test_a_file_cut_short(part: float, tmp_path: Path) -> None:
         import_seed(path, tmp_path / "model")
 
 
+def test_a_flipped_bit_of_the_weights_is_noticed(tmp_path: Path) -> None:
+    state = state_dict(layers=1, hidden=4)
+    path = save(tmp_path, state)
+    content = bytearray(path.read_bytes())
+    weights = next(iter(state.values())).numpy().tobytes()
+    content[content.index(weights) + 1] ^= 0x10  # the low bits of a number: torch.load does not mind
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(BadCheckpoint, match=r"checksum of .* is wrong"):
+        import_seed(path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     "content", [b"hello", b"PK\x03\x04 no zip", b"\x80\x02", b"\x80\x02}q\x00.", b"\x00" * 999]
 )

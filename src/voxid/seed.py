@@ -12,6 +12,7 @@ import math
 import os
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,12 +69,15 @@ def import_seed(
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the dict in the file, with nothing in it but tensors and plain values."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path raises where a folder may not be entered
         raise BadCheckpoint(f"there is no checkpoint file {path}. Give the path of a published .pt file.")
     try:
+        _check_sums(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of archives it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except BadCheckpoint:
+        raise
     except PermissionError as error:
         raise BadCheckpoint(f"cannot read {path}: {error.strerror}. Check that you may read it.") from None
     except Exception as error:  # bytes that are not a checkpoint fail anywhere in torch's reader
@@ -93,6 +97,17 @@ def _read(path: Path) -> dict[str, Any]:
             "Expected a dict with 'encoder_state_dict', 'losses' and 'training_time'."
         )
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Raise BadCheckpoint when a record of the archive does not have its checksum: torch does not look."""
+    if not zipfile.is_zipfile(path):
+        return  # torch's format before 1.6 has no checksums
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise BadCheckpoint(
+                f"{path} is damaged: the checksum of {damaged!r} inside it is wrong. Download the file again."
+            )
 
 
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
