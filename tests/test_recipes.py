@@ -133,7 +133,7 @@ def test_bad_recipe_files(tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="TOML file"):
         load_recipe(path)
     path.write_text('name = "x"')
-    with pytest.raises(BadConfig, match=r"recipe\.encoder: field required"):
+    with pytest.raises(BadConfig, match=r"recipe\.encoder: is missing"):
         load_recipe(path)
 
 

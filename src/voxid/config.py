@@ -39,6 +39,8 @@ def _explain(cls: type[Config], error: ValidationError, where: str) -> str:
             known = sorted(cls.model_fields)
             hint = did_you_mean(str(problem["loc"][-1]), known)
             lines.append(f"{key}: no such option. Known: {', '.join(known)}.{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{key}: is missing, and has no default.")
         else:
             lines.append(f"{key}: {problem['msg'].lower()}, got {problem['input']!r}.")
     return " ".join(lines)
