@@ -133,6 +133,15 @@ def test_error_becomes_its_exit_code_and_one_line(
         assert (out, err) == ("", f"{error.__name__}: what, got, allowed, next\n")
 
 
+@pytest.mark.parametrize("arguments", ["train --json", "embed --bogus --json", "nonsense --json"])
+def test_wrong_usage_is_json_too(arguments: str) -> None:
+    done = voxid(*arguments.split())
+    assert (done.returncode, done.stderr) == (2, "")
+    said = json.loads(done.stdout)
+    assert said["error"] == "WrongUsage"
+    assert said["message"]
+
+
 def test_exit_codes_do_not_clash_with_the_shells() -> None:
     codes = {e.exit_code for e in ERRORS if e is not VoxidError}
     assert codes <= set(range(3, 126))

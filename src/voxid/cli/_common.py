@@ -23,15 +23,22 @@ if TYPE_CHECKING:
 CTRL_C = 130  # exit code, by convention 128 + SIGINT
 STOPPED = "stopped by Ctrl-C; every file that was written is whole"
 
+USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def run_app(build: Callable[[], typer.Typer]) -> None:
     """Run what `build` returns; a VoxidError becomes one readable line (or JSON) and its exit code."""
+    as_json = "--json" in sys.argv
     try:
-        build()()
+        # Standing alone, typer prints wrong usage itself, and never as JSON.
+        code = build()(standalone_mode=not as_json)
+        sys.exit(code if isinstance(code, int) else 0)
     except VoxidError as error:
         _fail(type(error).__name__, str(error), error.exit_code)
+    except USAGE_ERROR as error:  # only with --json: else typer has printed it
+        _fail("WrongUsage", error.format_message(), error.exit_code)
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:
