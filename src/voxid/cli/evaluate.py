@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from voxid.cli._common import JsonFlag, emit, progress_bar
 
 if TYPE_CHECKING:
     from voxid.evaluation import Report
+
+WIDTH = 120  # columns of a table that goes into a file or another program
 
 
 def evaluate(
@@ -67,7 +70,7 @@ def _print(report: Report, eer_grid: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     trials, data = report.trials, report.data
     console.print(
         f"{data['name']}: {data['used_in_trials']:,} of {data['utterances']:,} utterances of "
@@ -76,7 +79,7 @@ def _print(report: Report, eer_grid: bool) -> None:
         highlight=False,
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("model")
+    table.add_column("model", overflow="fold", min_width=16)
     columns = ["EER %", "threshold", "minDCF 0.01", "Cllr", "min Cllr", "trials", "left out"]
     for column in [*columns, *(["grid EER %"] if eer_grid else [])]:
         table.add_column(column, justify="right", no_wrap=True)
@@ -93,7 +96,7 @@ def _print(report: Report, eer_grid: bool) -> None:
         ]
         table.add_row(model.model, *cells, *([grid] if eer_grid else []))
         for name, group in model.groups.items():
-            alike = f"  {name.replace('_', ' ')}"
+            alike = f"  {name.replace('_and_', ', ').replace('_', ' ')}"
             table.add_row(
                 alike,
                 f"{100 * group['eer']:.2f}",
