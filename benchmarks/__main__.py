@@ -20,7 +20,8 @@ def main(wanted: list[str]) -> int:
     failed = []
     for name in wanted or known:
         print(f"\n== {name}: python -m benchmarks.{name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, check=False).returncode:
+        command = [sys.executable, "-m", f"benchmarks.{name}"]
+        if subprocess.run(command, cwd=HERE.parent, check=False).returncode:
             failed.append(name)
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)

@@ -25,6 +25,7 @@ from voxid.errors import (
     AudioNotFinite,
     AudioNotFound,
     AudioNotReadable,
+    AudioNotScaled,
     AudioSilent,
     AudioTooShort,
     AudioTruncated,
@@ -342,13 +343,17 @@ def test_samples_that_are_not_numbers(bad: float, tone: np.ndarray) -> None:
         audio.check(tone)
 
 
-@pytest.mark.parametrize("loudest", [1e18, 1e300])
-def test_samples_whose_spectrum_would_be_infinite(loudest: float, tone: np.ndarray) -> None:
+@pytest.mark.parametrize("loudest", [32768, 2**31, 1e18])
+def test_samples_nobody_scaled(loudest: float, tone: np.ndarray) -> None:
     wave = tone.astype(np.float64) * loudest
-    with pytest.raises(AudioNotFinite):
+    with pytest.raises(AudioNotScaled, match="Divide the samples"):
         audio.check(audio.load((wave, RATE)))
-    unscaled = tone * np.float32(2**31)  # the loudest that are still a recording, in the wrong unit
-    audio.check(audio.load((unscaled, RATE)))
+    audio.check(audio.load((tone * 4, RATE)))  # a codec's overshoot, or a careless mix: still a recording
+
+
+def test_samples_beyond_float32_are_not_finite(tone: np.ndarray) -> None:
+    with pytest.raises(AudioNotFinite):
+        audio.check(audio.load((tone.astype(np.float64) * 1e300, RATE)))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +383,7 @@ def test_samples_whose_spectrum_would_be_infinite(loudest: float, tone: np.ndarr
         (np.zeros((100, 0)), RATE),
         io.StringIO("text"),
     ],
-    ids=str,
+    ids=lambda source: type(source).__name__,
 )
 def test_values_that_are_not_audio(source: object) -> None:
     with pytest.raises(BadAudioInput):

@@ -338,6 +338,7 @@ def test_calibrate_keeps_the_line_in_the_model_folder(corpus: Path, model: Path,
     assert (stored.fitted_on.targets, stored.fitted_on.nontargets) == (24, 96)
     assert load(folder).fingerprint == before == stored.model
     assert result.left_out == {"undecodable": 1}
+    assert "24 trials of one speaker" in result.warnings[0]  # too few for a probability, and says so
     assert result.min_cllr <= result.cllr < 1
     measured = evaluate([folder], corpus, "all").models[0]
     assert measured.cllr_of == "llr"

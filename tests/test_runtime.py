@@ -233,6 +233,18 @@ def test_bad_long_audio_is_found_in_blocks(
     assert errors == [1]
 
 
+@pytest.mark.parametrize("one", ["a.wav", b"RIFF", Path("a.wav")])
+def test_one_recording_is_not_a_list(one: object, lstm: TorchRuntime) -> None:
+    with pytest.raises(BadAudioInput, match="list"):
+        lstm.embed_many(one)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", [None, 3, ""])
+def test_what_cannot_name_a_model(name: object) -> None:
+    with pytest.raises(UnknownModel, match=r"config\.json"):
+        voxid.load(name)  # pyright: ignore[reportArgumentType]
+
+
 def test_dropout_is_off_whatever_was_done_to_the_model() -> None:
     runtime = TorchRuntime(model_of("transformer"))
     audio = (speech(4.0), RATE)

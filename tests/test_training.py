@@ -20,6 +20,7 @@ from packing import make_pack
 from torch import nn
 from typer.testing import CliRunner
 
+from voxid.cli import build_app
 from voxid.cli.train import train as train_command
 from voxid.data.batches import Batches
 from voxid.data.features_cache import cached_features
@@ -37,7 +38,15 @@ from voxid.errors import (
     RunExists,
 )
 from voxid.model import Model
-from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
+from voxid.training import (
+    Recipe,
+    TrainResult,
+    initial_model,
+    load_recipe,
+    make_plan,
+    refuse_to_spoil,
+    train,
+)
 from voxid.training.checkpoint import load_checkpoint, newest_checkpoint
 from voxid.training.log import Row, read_log
 
@@ -506,3 +515,16 @@ def test_command_stops_with_130_on_ctrl_c_and_can_be_resumed(arguments: list[str
     raised = ["--set", f"training.steps={checkpoint.step + 5}", "--resume", "--json"]
     result = invoke([*arguments, "-o", str(tmp_path / "run"), *raised])
     assert json.loads(result.stdout)["result"]["resumed_from"] == checkpoint.step
+
+
+def test_a_used_folder_is_refused_before_anything_is_decoded(whole: TrainResult, tmp_path: Path) -> None:
+    with pytest.raises(RunExists, match="--resume"):
+        refuse_to_spoil(whole.folder, resume=False)
+    refuse_to_spoil(whole.folder, resume=True)
+    refuse_to_spoil(tmp_path / "new", resume=False)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(NotWritable):
+        refuse_to_spoil(tmp_path / "file", resume=False)
+    no_corpus = ["train", "demo", "--train", str(tmp_path / "nowhere"), "-o", str(whole.folder)]
+    result = CliRunner().invoke(build_app(), no_corpus)
+    assert isinstance(result.exception, RunExists), result.exception  # not CorpusNotFound: asked first

@@ -99,6 +99,12 @@ class AudioNotFinite(AudioError):
     reason = "not_finite"
 
 
+class AudioNotScaled(AudioError):
+    """The samples are far beyond full scale: integers that were never divided by their range."""
+
+    reason = "not_scaled"
+
+
 class BadAudioInput(AudioError):
     """The value given is not a path, bytes, an open file or (samples, rate)."""
 

@@ -40,7 +40,7 @@ def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFull(
             f"no room to write {path} ({error.strerror}). What was there before is untouched. "
-            "Free some space, or choose another folder, and run the same command again."
+            "Free some space, or choose another folder."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
         return NotWritable(f"cannot write {path} ({error.strerror}). Choose a folder you may write to.")

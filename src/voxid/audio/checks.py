@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxid.errors import AudioEmpty, AudioNotFinite, AudioSilent, AudioTooShort
+from voxid.errors import AudioEmpty, AudioNotFinite, AudioNotScaled, AudioSilent, AudioTooShort
 from voxid.types import SAMPLE_RATE
 
 # Shorter than this holds no syllable: 0.1 s is three frames of the default features.
@@ -15,9 +15,9 @@ MIN_DURATION_S = 0.1
 # on swings to -37 dB, so whispering far from a microphone passes.
 SILENCE_PEAK = 10 ** (-60 / 20)
 
-# Full scale is 1; unscaled 32-bit integers reach 2**31. Far above that (about 1e16) spectra overflow to
-# infinity and embeddings to NaN, so what is louder is refused by name.
-LOUDEST = 2.0**32
+# Full scale is 1. Lossy codecs and resamplers overshoot it a little; sixteen times as much is a recording of
+# integers that nobody divided by their range, which packing would clip into square waves.
+LOUDEST = 16.0
 
 
 class Checker:
@@ -45,7 +45,7 @@ class Checker:
         return (self._high - self._low) / 2 if self.samples else 0.0
 
     def add(self, wave_S: np.ndarray) -> None:
-        """Take the next samples; raise AudioNotFinite on NaN, infinity or what leads to it (LOUDEST)."""
+        """Take the next samples; raise AudioNotFinite on NaN or infinity, AudioNotScaled above LOUDEST."""
         if wave_S.size == 0:
             return
         # min and max hand a NaN on, so two cheap passes find every kind of bad sample
@@ -53,9 +53,9 @@ class Checker:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise AudioNotFinite(not_finite(wave_S, self.samples))
         if max(-low, high) > LOUDEST:
-            raise AudioNotFinite(
-                f"a sample is {max(-low, high):.3g}, where full scale is 1 and at most {LOUDEST:.3g} is "
-                "taken: its spectrum would be infinite. Find the step that wrote it."
+            raise AudioNotScaled(
+                f"a sample is {max(-low, high):.3g}, where full scale is 1 and at most {LOUDEST:g} is taken. "
+                "Divide the samples by their full range: 16-bit integers by 32768."
             )
         self.samples += wave_S.size
         self._low, self._high = min(self._low, low), max(self._high, high)
@@ -81,7 +81,8 @@ class Checker:
 def check(wave_S: np.ndarray) -> None:
     """Return nothing when mono 16 kHz samples (S,) can hold a voice.
 
-    Raise AudioEmpty, AudioNotFinite, AudioTooShort (MIN_DURATION_S) or AudioSilent (SILENCE_PEAK).
+    Raise AudioEmpty, AudioNotFinite, AudioNotScaled (LOUDEST), AudioTooShort (MIN_DURATION_S) or AudioSilent
+    (SILENCE_PEAK).
 
     >>> check(np.zeros(16000, np.float32))
     Traceback (most recent call last):

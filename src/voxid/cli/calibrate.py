@@ -11,9 +11,12 @@ from voxid.cli._common import JsonFlag, emit, progress_bar
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="A model folder; its config.json gets the calibration.")],
+    model: Annotated[
+        Path, typer.Argument(readable=False, help="A model folder; its config.json gets the calibration.")
+    ],
     data: Annotated[
-        list[Path], typer.Option("--data", help="A prepared folder or corpora; may be repeated.")
+        list[Path],
+        typer.Option("--data", readable=False, help="A prepared folder or corpora; may be repeated."),
     ],
     prior: Annotated[
         float, typer.Option(help="Probability of 'same speaker' before anything is heard.")
@@ -42,6 +45,7 @@ def calibrate(
         "min_cllr": result.min_cllr,
         "trials": result.trials,
         "left_out": result.left_out,
+        "warnings": result.warnings,
     }
 
     def text() -> None:
@@ -56,6 +60,8 @@ def calibrate(
         )
         for reason, count in result.left_out.items():
             typer.echo(f"left out {count:,} {reason}")
+        for warning in result.warnings:
+            typer.echo(f"warning: {warning}")
         typer.echo(f"Test on other speakers than those of {name}, or the figures will be too good.")
 
     emit(summary, json, text)

@@ -12,8 +12,10 @@ from voxid.cli._common import JsonFlag, emit, progress_bar
 
 def embed(
     model: Annotated[str, typer.Argument(help="A model folder.")],
-    data: Annotated[list[Path], typer.Argument(help="Corpora, prepared folders or audio files.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    data: Annotated[
+        list[Path], typer.Argument(readable=False, help="Corpora, prepared folders or audio files.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The .npz file to write.")],
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     mode: Annotated[str | None, typer.Option(help="sliding or full, instead of the model's own.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",

@@ -17,16 +17,19 @@ WIDTH = 120  # columns of a table that goes into a file or another program
 
 
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(help="Model folders, measured on the same trials.")],
+    models: Annotated[
+        list[Path], typer.Argument(readable=False, help="Model folders, measured on the same trials.")
+    ],
     data: Annotated[
-        list[Path], typer.Option("--data", help="A prepared folder or corpora; may be repeated.")
+        list[Path],
+        typer.Option("--data", readable=False, help="A prepared folder or corpora; may be repeated."),
     ],
     trials: Annotated[
         str, typer.Option("--trials", help="all, N-triplets (for example 10000-triplets), or a list.")
     ] = "all",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.json, scores, figures.")] = Path(
-        "report"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, help="Folder for report.json, scores, figures.")
+    ] = Path("report"),
     inference: Annotated[
         str | None, typer.Option(help="sliding or full, instead of the models' own.")
     ] = None,

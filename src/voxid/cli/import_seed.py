@@ -19,8 +19,10 @@ class Aggregation(StrEnum):
 
 
 def import_seed(
-    file: Annotated[Path, typer.Argument(help="A .pt file that the original system published.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, help="A .pt file that the original system published.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The model folder to write.")],
     aggregation: Annotated[
         Aggregation, typer.Option(help="LSTM only: it leaves no trace in the file.")
     ] = Aggregation.mean,

@@ -30,8 +30,10 @@ REASONS = {
 
 
 def prepare(
-    corpora: Annotated[list[Path], typer.Argument(help="Corpora on disk: folders, or CSV files.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The prepared folder to write.")],
+    corpora: Annotated[
+        list[Path], typer.Argument(readable=False, help="Corpora on disk: folders, or CSV files.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The prepared folder to write.")],
     layout: Annotated[str, typer.Option(help="auto, librispeech, csv, kaldi, voxceleb or folders.")] = "auto",
     subset: Annotated[
         list[str] | None, typer.Option(help="Take only this folder of the corpus; may be repeated.")

@@ -22,11 +22,16 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `voxid recipes`) or a TOML file.")],
     train_data: Annotated[
         list[Path],
-        typer.Option("--train", help="Corpus or prepared folder to learn from; may be repeated."),
+        typer.Option(
+            "--train", readable=False, help="Corpus or prepared folder to learn from; may be repeated."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; it becomes the model folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, help="Run folder; it becomes the model folder.")
+    ],
     test_data: Annotated[
-        Path | None, typer.Option("--test", help="Corpus or prepared folder to measure on at the end.")
+        Path | None,
+        typer.Option("--test", readable=False, help="Corpus or prepared folder to measure on at the end."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -50,11 +55,12 @@ def train(
     from voxid.data.pack import Packed
     from voxid.data.prepare import ensure_prepared
     from voxid.runtime.device import pick_device
-    from voxid.training import load_recipe, make_plan
+    from voxid.training import load_recipe, make_plan, refuse_to_spoil
     from voxid.training import train as run_training
 
     loaded = load_recipe(recipe, overrides)
-    pick_device(device)  # before minutes of decoding
+    pick_device(device)  # this and the next line: before minutes of decoding
+    refuse_to_spoil(out, resume)
     with progress_bar("decoding the training speech", quiet=as_json) as progress:
         packed = Packed.open(ensure_prepared(train_data, layout=layout, progress=progress))
     prepared_test = None

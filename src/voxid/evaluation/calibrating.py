@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from voxid.evaluation.scores import score
 from voxid.evaluation.trials import make_trials
 from voxid.runtime import load
 from voxid.scoring import Calibration, CalibrationSet, fit
+
+FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
+FEWEST_SPEAKERS = 10
 
 StrPath = str | os.PathLike[str]
 
@@ -30,6 +33,7 @@ class Calibrated:
     min_cllr: float
     trials: int
     left_out: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
 
 
 def calibrate(
@@ -83,4 +87,14 @@ def calibrate(
         min_cllr=metrics.min_cllr(scored.score_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=dict(Counter(dropped.reason for dropped in scored.left_out)),
+        warnings=_warnings(targets, int(corpus.speakers().max()) + 1),
     )
+
+
+def _warnings(targets: int, speakers: int) -> list[str]:
+    if targets >= FEWEST_TARGETS and speakers >= FEWEST_SPEAKERS:
+        return []
+    return [
+        f"fitted on {targets} trials of one speaker and {speakers} speakers: too few to trust a probability. "
+        f"Take at least {FEWEST_TARGETS} such trials and {FEWEST_SPEAKERS} speakers."
+    ]

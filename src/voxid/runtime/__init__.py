@@ -14,6 +14,12 @@ from voxid.runtime.protocol import Embedded, EmbedInfo, Runtime
 __all__ = ["EmbedInfo", "Embedded", "Runtime", "load"]
 
 
+_WHERE_FROM = (
+    "Give a folder that holds config.json and model.safetensors; "
+    "`voxid train` and `voxid import-seed` write one."
+)
+
+
 def load(name_or_folder: str | os.PathLike[str], device: str = "cpu", *, mode: str | None = None) -> Runtime:
     """Return the runtime of a model folder, ready to embed.
 
@@ -23,12 +29,13 @@ def load(name_or_folder: str | os.PathLike[str], device: str = "cpu", *, mode: s
 
     Example: `voxid.load("runs/bilstm").embed("me.wav")` is a float32 array of `dim` numbers.
     """
+    if not isinstance(name_or_folder, str | os.PathLike) or not os.fspath(name_or_folder):
+        raise UnknownModel(f"a model is named by a folder, got {name_or_folder!r}. {_WHERE_FROM}")
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
         raise UnknownModel(
             f"no model {os.fspath(name_or_folder)!r}: voxid ships no model by a name yet, and there is no "
-            "such folder. Give a folder that holds config.json and model.safetensors; "
-            "`voxid train` and `voxid import-seed` write one."
+            f"such folder. {_WHERE_FROM}"
         )
     try:
         from voxid.runtime.torch_engine import TorchRuntime

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from voxid import audio as audio_room
-from voxid.errors import AudioError
+from voxid.errors import AudioError, BadAudioInput
 from voxid.model import InferenceConfig, Model
 from voxid.runtime.decode import LONG_S, Decoded, Recording, decode, decode_ahead, usable_cores
 from voxid.runtime.device import pick_device
@@ -120,6 +120,11 @@ class TorchRuntime:
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Return float32 (N, D), rows in the order given; raise an AudioError at the first bad recording."""
+        if isinstance(audio, str | bytes | os.PathLike):
+            raise BadAudioInput(
+                f"embed_many takes a list of recordings, got one {type(audio).__name__}. "
+                "Use embed for one, or put it into a list."
+            )
         items = list(audio)
         emb_ND = np.empty((len(items), self.dim), np.float32)
         for done, (index, emb_D, _) in enumerate(self.embed_each(items, batch_size=batch_size), start=1):

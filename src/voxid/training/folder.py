@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,21 @@ RECIPE = "recipe.toml"
 OURS = (RECIPE, LOG, CHECKPOINTS, CURVE, "config.json", "model.safetensors", "tensorboard", "evaluation")
 
 
+def refuse_to_spoil(folder: Path, resume: bool) -> None:
+    """Raise RunExists or NotWritable for a folder that cannot take a run; it is neither made nor changed."""
+    try:
+        used = [name for name in OURS if (folder / name).exists()]
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(folder))
+    except OSError as error:
+        raise output_error(error, folder) from error
+    if used and not resume:
+        raise RunExists(
+            f"{folder} holds a run already ({', '.join(used)}). Go on with it: --resume. "
+            "Or choose another folder with -o, or delete this one."
+        )
+
+
 def open_run(
     folder: Path, recipe: Recipe, data: str, resume: bool, overwrite: bool
 ) -> tuple[Checkpoint | None, list[str]]:
@@ -30,12 +46,8 @@ def open_run(
     try:
         if used and overwrite and not resume:
             _delete(folder, used)
-        elif used and not resume:
-            raise RunExists(
-                f"{folder} holds a run already ({', '.join(used)}). Go on with it: --resume. "
-                "Or choose another folder with -o, or delete this one."
-            )
         elif used:
+            refuse_to_spoil(folder, resume)
             checkpoint, warnings = newest_checkpoint(folder / CHECKPOINTS)
             if checkpoint is None:
                 warnings.append(f"{folder} has no checkpoint yet: starting at step 0.")
