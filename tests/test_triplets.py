@@ -150,13 +150,3 @@ def test_short_utterances_are_repeated_or_dropped(tmp_path: Path, mfcc: Mfcc, ca
         Batches(packed, mfcc, DataConfig(window=20, short_utterances="drop"), 0, store)
     dropping = Batches(packed, mfcc, DataConfig(window=17, short_utterances="drop"), 0, store)
     assert set(dropping.batch(0).rows_B.tolist()) == {2, 3, 4, 5}
-
-
-def test_reading_ahead_yields_the_same_batches(tmp_path: Path, mfcc: Mfcc) -> None:
-    packed = make_pack(tmp_path, [3, 3], seconds=1.0)
-    batches = Batches(packed, mfcc, DataConfig(window=20), 0, cached_features(packed, mfcc))
-    got = list(batches.ahead(4, 9))
-    assert [batch.step for batch in got] == [4, 5, 6, 7, 8]
-    for batch in got:
-        assert torch.equal(batch.feat_BTF, batches.batch(batch.step).feat_BTF)
-    assert list(batches.ahead(9, 9)) == []

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +21,7 @@ from voxid.data.triplets import CROPS, TripletSampler, generator
 class DataConfig(Config):
     """How batches are made; the defaults are the original's."""
 
-    triplets: int = Field(default=8, ge=1)  # of a batch: three windows each
+    triplets: int = Field(default=8, ge=1, le=10_000)  # of a batch: three windows each
     window: int = Field(default=100, ge=2)  # frames
     short_utterances: Literal["repeat", "drop"] = "repeat"  # shorter than a window
     cache_features: bool = True  # compute features once, on disk; False: afresh in every step
@@ -48,7 +46,8 @@ class Batches:
     """The batches of a training: `batch(step)` depends on nothing but the data, the seed and the step.
 
     With a `store`, windows are cut from stored features; without, from the waveform, long enough for the
-    same number of frames. Raise NotEnoughSpeakers.
+    same number of frames. Nothing is read ahead in a thread: a batch of stored features takes less than a
+    hundredth of a step, and another thread costs the encoder's threads more. Raise NotEnoughSpeakers.
     """
 
     def __init__(
@@ -75,16 +74,6 @@ class Batches:
             return Batch(step, rows_B, starts_B, labels_B, wave_BS=self._waves(rows_B, starts_B))
         feat_BTF = torch.from_numpy(self.store.gather(rows_B, starts_B, self.config.window))
         return Batch(step, rows_B, starts_B, labels_B, feat_BTF=feat_BTF)
-
-    def ahead(self, first: int, end: int) -> Iterator[Batch]:
-        """Yield the batches of steps `first` to `end` - 1, each read in a thread while the last is in use."""
-        with ThreadPoolExecutor(1, thread_name_prefix="voxid-batch") as pool:
-            following: Future[Batch] | None = pool.submit(self.batch, first) if first < end else None
-            for step in range(first, end):
-                assert following is not None
-                batch = following.result()
-                following = pool.submit(self.batch, step + 1) if step + 1 < end else None
-                yield batch
 
     def _waves(self, rows_B: np.ndarray, starts_B: np.ndarray) -> Tensor:
         """Return wave_BS whose features have `window` frames; a short utterance is repeated."""

@@ -157,8 +157,8 @@ class _Run:
             Stepper(encoder, self.loss, self.optimizer, options.clip_norm, self.workers) as stepper,
             _stop_signals() as stop,
         ):
-            for batch in self.batches.ahead(self.step, options.steps):
-                self.take(stepper, batch)
+            while self.step < options.steps:
+                self.take(stepper, self.batches.batch(self.step))
                 now = time.perf_counter()
                 self.seconds = self.first_seconds + now - start
                 late = options.max_seconds is not None and self.seconds >= options.max_seconds
