@@ -35,8 +35,8 @@ from voxid.types import SAMPLE_RATE, Utterance
 ORIGINAL_STEPS_PER_S = 100_000 / 31_599
 TURN = 10  # steps
 BATCHES = 100  # of random numbers
-# glibc hands freed memory back and fetches it again, in one of the two more than in the other by the chance of
-# where it lies: up to 15% either way. For the comparison it keeps what it has.
+# glibc hands freed memory back and fetches it again, more in one of the two than in the other by the chance
+# of where it lies: up to 15% either way. For the comparison it keeps what it has.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
 
 

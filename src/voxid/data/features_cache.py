@@ -30,7 +30,7 @@ from voxid.types import SAMPLE_RATE
 FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
 BATCH_SAMPLES = 15 * SAMPLE_RATE  # padded samples that go through the features module at once
 LONG_SAMPLES = 120 * SAMPLE_RATE  # longer utterances are walked in blocks
-RELEASE_EVERY = 64  # gathers: mapped pages count as resident memory until they are let go
+RELEASE_EVERY = 8  # gathers: mapped pages count as resident memory until they are let go
 
 
 class FeatureStore:
