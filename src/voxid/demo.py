@@ -190,6 +190,8 @@ def run_demo(
     packed = Packed.open(prepared["test"])
     same, different = _verify_two(packed, model)
     say(f"- one speaker: {_sentence(same)}\n- two speakers: {_sentence(different)}")
+    if not same.accepted or different.accepted:
+        say("One of them is **wrong**: this is what an error rate above zero means, and why it is measured.")
 
     figures = draw(packed, {"before": untrained, "after": model}, out / "figures")
     figures += [model / "training.png", out / "evaluation" / "det.png", out / "evaluation" / "histogram.png"]
