@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SAMPLE_RATE = 16_000  # Hz: everything inside voxid is mono at this rate
+ADULT_AGE = 18  # years; younger speakers are children
 
 
 @dataclass(frozen=True, slots=True)

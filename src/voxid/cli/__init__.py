@@ -15,6 +15,7 @@ from voxid.cli._common import run_app
 COMMANDS = {
     "prepare": "voxid.cli.prepare",
     "download": "voxid.cli.download",
+    "split": "voxid.cli.split",
     "train": "voxid.cli.train",
     "evaluate": "voxid.cli.evaluate",
     "calibrate": "voxid.cli.calibrate",

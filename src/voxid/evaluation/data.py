@@ -17,9 +17,7 @@ import numpy as np
 from voxid import corpora
 from voxid.data.pack import Packed, is_prepared
 from voxid.errors import BadTrials, EmptyCorpus
-from voxid.types import SAMPLE_RATE, Utterance
-
-ADULT_AGE = 18  # years; younger speakers are children
+from voxid.types import ADULT_AGE, SAMPLE_RATE, Utterance
 
 
 @dataclass(frozen=True)

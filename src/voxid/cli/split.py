@@ -1,0 +1,40 @@
+"""`voxid split`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit
+
+
+def split(
+    data: Annotated[list[Path], typer.Argument(readable=False, help="Corpora, split together.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, help="Folder for rest.csv and held-out.csv.")
+    ],
+    hold_out: Annotated[float, typer.Option(help="Share of the speakers to hold out.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Which speakers.")] = 0,
+    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Set speakers aside, to calibrate on or to choose between recipes with.
+
+    Writes two lists that share no speaker; each is a corpus for every other command. No audio is copied.
+
+    Example: `voxid split LibriSpeech/train-clean-100 -o lists --hold-out 0.1`
+    """
+    from voxid.corpora.split import split as split_corpora
+
+    result = split_corpora(data, out, hold_out=hold_out, seed=seed, layout=layout)
+
+    def text() -> None:
+        for side in (result.rest, result.held_out):
+            typer.echo(f"{side.path}: {side.utterances:,} utterances of {side.speakers:,} speakers")
+        for warning in result.warnings:
+            typer.echo(f"warning: {warning}")
+
+    emit(asdict(result), json, text)
