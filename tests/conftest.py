@@ -25,6 +25,15 @@ def find_real_data() -> Path | None:
     return beside if beside.is_dir() else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prepared folders and embeddings of the tests go here, never into the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXID_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real speech; the test is skipped, saying so, where there is none."""

@@ -12,6 +12,11 @@ from typing import IO
 from voxid.errors import DiskFull, NotWritable, OutputError
 
 
+def user_cache() -> Path:
+    """Return the folder for what can be made again: $VOXID_CACHE, else ~/.cache/voxid."""
+    return Path(os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     """Yield a file that replaces `path` when the block ends well; otherwise `path` stays as it was.

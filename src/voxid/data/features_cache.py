@@ -23,7 +23,7 @@ from torch import Tensor
 
 from voxid.data.pack import Packed, release
 from voxid.errors import BadPreparedData
-from voxid.files import atomic_write
+from voxid.files import atomic_write, user_cache
 from voxid.threads import OneThreadWorkers
 from voxid.types import SAMPLE_RATE
 
@@ -97,7 +97,7 @@ def features_path(packed: Packed, features: Any) -> Path:
     path = packed.folder / name
     if path.is_file() or os.access(packed.folder, os.W_OK):
         return path
-    cache = Path(os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
+    cache = user_cache()
     return cache / "features" / name
 
 

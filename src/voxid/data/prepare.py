@@ -26,7 +26,7 @@ from voxid.corpora import Scan, scan
 from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
 from voxid.data.seen import Seen
 from voxid.errors import AudioError, BadPreparedData, EmptyCorpus, NotWritable
-from voxid.files import output_error
+from voxid.files import output_error, user_cache
 from voxid.types import Dropped, Utterance
 
 LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
@@ -120,8 +120,7 @@ def ensure_prepared(
             "alone, or all corpora as they are on disk."
         )
     count, key = _fingerprint(scan(given, layout, subsets))
-    home = Path(cache or os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
-    target = home / "prepared" / f"{given[0].absolute().name}-{key[:16]}"
+    target = (cache or user_cache()) / "prepared" / f"{given[0].absolute().name}-{key[:16]}"
     if not is_prepared(target):
         counted = (lambda done, _: progress(done, count)) if progress else None
         prepare(scan(given, layout, subsets), target, workers=workers, progress=counted)

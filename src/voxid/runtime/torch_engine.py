@@ -85,6 +85,11 @@ class TorchRuntime:
         return self._fingerprint
 
     @property
+    def engine(self) -> str:
+        """What computes: an embedding kept for one engine is not taken for another's."""
+        return f"torch {self._device.type}"
+
+    @property
     def sample_rate(self) -> int:
         """16,000 Hz."""
         return SAMPLE_RATE

@@ -1,0 +1,175 @@
+"""Kept embeddings: met again only when the model, the program and the audio are the same."""
+
+from __future__ import annotations
+
+import doctest
+import sqlite3
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from voxid.evaluation import cache as cache_module
+from voxid.evaluation.cache import EmbeddingCache, content_key
+from voxid.model import Model
+from voxid.runtime import EmbedInfo
+from voxid.runtime.torch_engine import TorchRuntime
+from voxid.types import Utterance
+
+INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2)
+
+
+def row(value: float, dim: int = 4) -> tuple[np.ndarray, EmbedInfo]:
+    return np.full(dim, value, np.float32), INFO
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EmbeddingCache:
+    return EmbeddingCache("model", tmp_path, dim=4)
+
+
+@pytest.fixture
+def runtime() -> TorchRuntime:
+    return TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4}))
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(cache_module).failed == 0
+
+
+def test_what_was_put_is_got_and_nothing_else(cache: EmbeddingCache) -> None:
+    keys = [f"key {i}".encode() for i in range(1200)]  # more than one query takes
+    cache.put(keys, [row(i) for i in range(1200)])
+    known = cache.get([*keys[::-1], b"unknown", None, keys[3]])
+    assert sorted(known) == [*range(1200), 1202]
+    assert all(known[i][0].tolist() == [1199 - i] * 4 for i in range(1200))
+    assert known[1202] == (pytest.approx(np.full(4, 3)), INFO)
+    assert cache.warnings == []
+
+
+def test_recordings_without_a_key_are_not_kept(cache: EmbeddingCache) -> None:
+    cache.put([None, b"a"], [row(1), row(2)])
+    assert list(cache.get([None, b"a"])) == [1]
+
+
+def test_a_file_is_known_by_its_bytes_and_the_part_meant(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000)
+    for name, factor in (("a", 1.0), ("copy", 1.0), ("other", 0.9)):
+        soundfile.write(tmp_path / f"{name}.wav", factor * wave, 16_000)
+    said = Utterance("s", "u", str(tmp_path / "a.wav"))
+    key = content_key(said)
+    assert key == content_key(tmp_path / "a.wav")
+    assert key == content_key(replace(said, utterance="v", speaker="t", path=str(tmp_path / "copy.wav")))
+    differing = [
+        content_key(replace(said, path=str(tmp_path / "other.wav"))),
+        content_key(replace(said, start_s=0.1)),
+        content_key(replace(said, duration_s=0.5)),
+    ]
+    assert len({key, *differing}) == 4
+    soundfile.write(tmp_path / "a.wav", 0.5 * wave, 16_000)
+    assert content_key(said) != key
+    assert content_key(replace(said, path=str(tmp_path / "missing.wav"))) is None
+
+
+def test_samples_are_known_by_value_type_and_rate() -> None:
+    wave = np.arange(10, dtype=np.int16)
+    keys = {
+        content_key((wave, 16_000)),
+        content_key((wave, 8_000)),
+        content_key((wave.astype(np.float32), 16_000)),
+        content_key((wave.reshape(5, 2), 16_000)),
+        content_key((wave + 1, 16_000)),
+    }
+    assert len(keys) == 5
+    assert content_key((wave.copy(), 16_000)) in keys
+    assert content_key(b"bytes of a file") is None
+
+
+def test_every_part_of_what_makes_an_embedding_names_the_file(
+    runtime: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name(of: object) -> str:
+        found = EmbeddingCache.of(of, tmp_path)  # type: ignore[arg-type]
+        assert found is not None
+        return found.path.name
+
+    other = TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4}))
+    names = [name(runtime), name(other)]
+    assert name(runtime) == names[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchRuntime, "engine", "torch cuda")
+        names.append(name(runtime))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "_program", lambda: "another version")
+        names.append(name(runtime))
+    assert len(set(names)) == 4
+
+
+def test_the_program_is_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in cache_module.ROOMS:
+        path = tmp_path / "voxid" / (room if room.endswith(".py") else f"{room}/code.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x = 1\n")
+    monkeypatch.setattr(cache_module.voxid, "__file__", str(tmp_path / "voxid" / "__init__.py"))
+    program = cache_module._program.__wrapped__
+    before = program()
+    assert program() == before
+    for room in cache_module.ROOMS:
+        path = tmp_path / "voxid" / (room if room.endswith(".py") else f"{room}/code.py")
+        path.write_text("x = 2\n")
+        assert program() != before, room
+        path.write_text("x = 1\n")
+    assert program() == before
+
+
+def test_an_engine_that_does_not_say_what_it_is_is_not_cached(tmp_path: Path) -> None:
+    class Nameless:
+        fingerprint, dim = "f", 4
+
+    assert EmbeddingCache.of(Nameless(), tmp_path) is None  # type: ignore[arg-type]
+
+
+def test_a_damaged_row_is_not_known(cache: EmbeddingCache) -> None:
+    cache.put([b"a", b"b"], [row(1), row(2)])
+    with sqlite3.connect(cache.path) as database:
+        [[content]] = database.execute("SELECT content FROM embeddings WHERE key = ?", (b"a",))
+        flipped = content[:-1] + bytes([content[-1] ^ 1])
+        database.execute("UPDATE embeddings SET content = ? WHERE key = ?", (flipped, b"a"))
+    database.close()
+    assert list(cache.get([b"a", b"b"])) == [1]
+    cache.put([b"a"], [row(1)])
+    assert list(cache.get([b"a", b"b"])) == [0, 1]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "folder"])
+def test_a_cache_that_cannot_be_used_costs_a_warning_only(cache: EmbeddingCache, damage: str) -> None:
+    if damage == "garbage":
+        cache.path.write_bytes(b"no database " * 1000)
+    else:
+        cache.path.mkdir()
+    assert cache.get([b"a"]) == {}
+    cache.put([b"a"], [row(1)])
+    assert "could not be" in cache.warnings[-1]
+    assert str(cache.path) in cache.warnings[-1]
+
+
+def _fill(folder: str, worker: int) -> None:
+    own = EmbeddingCache("model", folder, dim=4)
+    for i in range(50):
+        own.put([f"{worker} {i}".encode()], [row(worker)])
+    assert own.warnings == []
+
+
+def test_processes_share_it(tmp_path: Path) -> None:
+    context = get_context("spawn")
+    workers = [context.Process(target=_fill, args=(str(tmp_path), n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    keys = [f"{n} {i}".encode() for n in range(3) for i in range(50)]
+    assert len(EmbeddingCache("model", tmp_path, dim=4).get(keys)) == 150
