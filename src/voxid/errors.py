@@ -212,6 +212,10 @@ class BadScores(EvaluationError):
     """Scores or labels are not finite, of different length, or hold one class only."""
 
 
+class BadCohort(EvaluationError):
+    """The embeddings to fit a scorer on are missing, too few, or do not vary."""
+
+
 # -- the world outside: exit codes 9 and 10 ----------------------------------------------------------------
 
 

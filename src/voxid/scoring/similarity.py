@@ -64,26 +64,34 @@ def cosine_of_pairs(emb_ND: ArrayLike, left_K: np.ndarray, right_K: np.ndarray) 
     >>> cosine_of_pairs([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]], np.array([0, 0]), np.array([1, 2])).tolist()
     [0.0, 1.0]
     """
-    rows = unit_rows(emb_ND)
-    dense = left_K.size * 8 > len(rows) ** 2 and bool(np.all(left_K[1:] >= left_K[:-1]))
-    scores = _pairs_by_product(rows, left_K, right_K) if dense else _pairs_by_row(rows, left_K, right_K)
+    scores = dots_of_pairs(unit_rows(emb_ND), left_K, right_K)
     return np.clip(scores, -1, 1, out=scores)
 
 
-def _pairs_by_product(unit_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+def dots_of_pairs(rows_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+    """Return the inner product of row left_K[k] with row right_K[k], (K,) float32, in bounded extra memory.
+
+    >>> dots_of_pairs(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), np.array([0]), np.array([1])).tolist()
+    [11.0]
+    """
+    dense = left_K.size * 8 > len(rows_ND) ** 2 and bool(np.all(left_K[1:] >= left_K[:-1]))
+    return (_pairs_by_product if dense else _pairs_by_row)(rows_ND, left_K, right_K)
+
+
+def _pairs_by_product(rows_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
     scores = np.empty(left_K.size, dtype=np.float32)
-    block = max(1, BLOCK_VALUES // len(unit_ND))
-    for first in range(0, len(unit_ND), block):
+    block = max(1, BLOCK_VALUES // len(rows_ND))
+    for first in range(0, len(rows_ND), block):
         begin, end = np.searchsorted(left_K, (first, first + block))
-        table = unit_ND[first : first + block] @ unit_ND.T
+        table = rows_ND[first : first + block] @ rows_ND.T
         scores[begin:end] = table[left_K[begin:end] - first, right_K[begin:end]]
     return scores
 
 
-def _pairs_by_row(unit_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+def _pairs_by_row(rows_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
     scores = np.empty(left_K.size, dtype=np.float32)
-    block = max(1, BLOCK_VALUES // unit_ND.shape[1])
+    block = max(1, BLOCK_VALUES // rows_ND.shape[1])
     for begin in range(0, left_K.size, block):
         end = begin + block
-        scores[begin:end] = np.einsum("kd,kd->k", unit_ND[left_K[begin:end]], unit_ND[right_K[begin:end]])
+        scores[begin:end] = np.einsum("kd,kd->k", rows_ND[left_K[begin:end]], rows_ND[right_K[begin:end]])
     return scores
