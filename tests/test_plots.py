@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
+import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from statistics import NormalDist
 
@@ -11,6 +16,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from sklearn.decomposition import PCA
+from sklearn.isotonic import IsotonicRegression
 
 from voxid import metrics, plots
 from voxid.errors import NotWritable
@@ -143,6 +149,8 @@ def test_pictures_are_written_whole(tmp_path: Path, trials: tuple[np.ndarray, np
         plots.features_row([scores.reshape(-1, 40)], ["a"]),
         plots.embedding_scatter(scores.reshape(-1, 10)[:50], np.arange(50) % 3),
         plots.losses(scores[:50].tolist()),
+        plots.calibration_plot(curve),
+        plots.bayes_error_plot(curve),
     ]
     for number, figure in enumerate(figures):
         plots.save(figure, tmp_path / f"{number}.png")
@@ -156,3 +164,104 @@ def test_a_picture_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NotWritable):
         plots.save(plots.losses([1.0]), tmp_path / "file" / "loss.png")
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(plots.__path__)))
+def test_doctests(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"voxid.plots.{name}")).failed == 0
+
+
+def test_the_ninth_system_has_a_line_of_its_own(trials: tuple[np.ndarray, np.ndarray]) -> None:
+    curve = metrics.det(*trials)
+    lines = plots.det_curve([(f"s{n}", curve) for n in range(10)]).axes[0].lines[:20:2]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
+
+
+def test_names_are_shown_letter_by_letter(trials: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    curve = metrics.det(*trials)
+    figure = plots.det_curve([("$a_1$ & \\frac", curve), ("_hidden", curve), ("\U0001f600", curve)])
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len(legend) == 3
+    assert "_hidden" in legend[1]
+    plots.save(figure, tmp_path / "names.png")  # no warning about a letter the font lacks
+    assert "$a_1$ &amp; \\frac: EER" in plots.svg(figure, "names", "names")
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 8])  # many ties, some, none
+def test_hull_is_what_isotonic_regression_pools(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    labels = rng.random(3000) < 0.3
+    scores = np.round(rng.standard_normal(3000) + labels, decimals)
+    curve = metrics.det(scores, labels)
+    corners = plots.calibration.hull(curve)
+    share = (
+        -np.diff(curve.frr[corners])
+        * labels.sum()
+        / (np.diff(curve.far[corners]) * (~labels).sum() - np.diff(curve.frr[corners]) * labels.sum())
+    )
+    of_score = share[np.searchsorted(curve.thresholds[corners[1:]], scores, side="right")]
+    theirs = IsotonicRegression().fit_transform(scores, labels.astype(float))
+    np.testing.assert_allclose(of_score, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.05, 0.5])
+def test_costs_over_priors_are_the_metrics(prior: float, trials: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, labels = trials
+    llrs = 6 * scores - 1
+    axes = plots.bayes_error_plot(metrics.det(llrs, labels)).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    odds = np.log(prior / (1 - prior))
+    for label, known in (
+        ("actual", metrics.act_dcf(llrs, labels, p_target=prior)),
+        ("minimum", metrics.min_dcf(llrs, labels, p_target=prior)),
+    ):
+        x, y = drawn[label].get_data()
+        assert np.interp(odds, x, y) == pytest.approx(known, abs=0.02)
+    assert (drawn["minimum"].get_ydata() <= drawn["actual"].get_ydata() + 1e-12).all()
+    assert drawn["deciding blindly"].get_ydata()[0] == 1
+
+
+def test_a_calibrated_system_follows_the_diagonal() -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(400_000) % 2 == 0
+    # Bells of variance 2 m at +m and -m are their own log-likelihood ratios.
+    llrs = 2 * rng.standard_normal(labels.size) + np.where(labels, 2.0, -2.0)
+    for factor in (1.0, 2.0):
+        line = plots.calibration_plot(metrics.det(factor * llrs, labels)).axes[0].lines[1]
+        given, right = line.get_data()
+        middle = np.abs(given) < 3 * factor
+        assert middle.sum() > 50
+        np.testing.assert_allclose(right[middle], given[middle] / factor, atol=0.35)
+
+
+def test_calibration_of_separated_trials_is_drawn() -> None:
+    figure = plots.calibration_plot(metrics.det([-40.0, -2.0, 3.0, 90.0], [0, 0, 1, 1]))
+    low, high = figure.axes[0].get_xlim()
+    assert -30 < low < -20  # LLRs beyond e^25 are drawn at the edge
+    assert 20 < high < 30
+    assert plots.svg(figure, "separated", "nothing in the middle").count("<path") > 5
+
+
+def test_svgs_stand_side_by_side_in_a_page(trials: tuple[np.ndarray, np.ndarray]) -> None:
+    curve = metrics.det(*trials)
+    texts = [plots.svg(plots.det_curve([("a", curve)]), name, 'a "<b>"') for name in ("one", "two")]
+    assert texts[0] == plots.svg(plots.det_curve([("a", curve)]), "one", 'a "<b>"')  # repeatable
+    ids = [re.findall(r'\bid="([^"]+)"', text) for text in texts]
+    assert len(set(ids[0])) == len(ids[0]) > 20
+    assert not set(ids[0]) & set(ids[1])
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', texts[0]))
+    assert used <= set(ids[0])
+    root = ElementTree.fromstring(texts[0])
+    assert (root.get("role"), root.get("aria-label")) == ("img", 'a "<b>"')
+    assert any("EER" in (node.text or "") for node in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert "<style" not in texts[0]  # it would reach the whole page
+    assert "var(--figure-ink, #000000)" in texts[0]
+    assert "var(--series-0, #0072b2)" in texts[0]
+
+
+def test_an_svg_changes_no_name(trials: tuple[np.ndarray, np.ndarray]) -> None:
+    name = 'x id="y" url(#z) #000000 <script>'
+    text = plots.svg(plots.det_curve([(name, metrics.det(*trials))]), "names", "")
+    root = ElementTree.fromstring(text)
+    shown = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert any(line.startswith(name) for line in shown)
