@@ -63,8 +63,8 @@ def main() -> None:
     print(
         f"AS-norm (top {TOP_K}) of {len(a):,} x {len(b):,} embeddings of {arguments.dim}, cohort of "
         f"{len(cohort):,}, BLAS threads: {threads}: {whole:.2f} s (target < {TARGET_S:g} s), "
-        f"{whole / product:.1f} x the products with the cohort alone ({product:.2f} s); a loop over the trials "
-        f"{looped:,.0f} s (timed on {LOOP_TRIALS}, scaled), {looped / whole:,.0f} x"
+        f"{whole / product:.1f} x the products with the cohort alone ({product:.2f} s); a loop over the "
+        f"trials {looped:,.0f} s (timed on {LOOP_TRIALS}, scaled), {looped / whole:,.0f} x"
     )
 
 
