@@ -1,0 +1,45 @@
+"""Error rates of a verifier, from its scores and the truth. Plain numpy; every sweep is vectorised.
+
+Everywhere: a higher score means "more likely the same speaker", a trial is accepted when
+`score >= threshold`, and a label is 1 or True for a target trial (one speaker said both utterances), 0 or
+False for a non-target trial. FAR is the share of non-target trials that are accepted, FRR the share of target
+trials that are rejected. Trials with the same score are accepted or rejected together, never one by one.
+"""
+
+from __future__ import annotations
+
+from voxid.metrics.costs import (
+    DCF_01,
+    DCF_05,
+    Det,
+    MinDcf,
+    OperatingPoint,
+    act_dcf,
+    det,
+    min_dcf,
+    min_dcf_at,
+)
+from voxid.metrics.likelihood import Pav, cllr, min_cllr, pav, pav_llr
+from voxid.metrics.rates import Eer, RatesAt, eer, eer_grid, frr_at_far
+
+__all__ = [
+    "DCF_01",
+    "DCF_05",
+    "Det",
+    "Eer",
+    "MinDcf",
+    "OperatingPoint",
+    "Pav",
+    "RatesAt",
+    "act_dcf",
+    "cllr",
+    "det",
+    "eer",
+    "eer_grid",
+    "frr_at_far",
+    "min_cllr",
+    "min_dcf",
+    "min_dcf_at",
+    "pav",
+    "pav_llr",
+]
