@@ -5,6 +5,7 @@ Shapes: N utterances, D embedding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -27,6 +28,7 @@ class EmbedInfo:
     speech_s: float  # seconds of audio heard
     full_sequence: bool  # embedded by its full sequence, because asked for or shorter than a window
     windows: int  # how many window embeddings were averaged; 1 for a full sequence
+    net_speech_s: float = math.nan  # seconds of it that are speech (`audio.speech`); NaN: not measured
 
 
 class Embedded(NamedTuple):

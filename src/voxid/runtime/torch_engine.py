@@ -230,9 +230,15 @@ class TorchRuntime:
             decoded.index: Embedded(
                 decoded.index,
                 next(by_sequence if full else by_window),
-                EmbedInfo(decoded.samples / SAMPLE_RATE, full, 1 if full else next(counts)),
+                EmbedInfo(
+                    decoded.samples / SAMPLE_RATE,
+                    full,
+                    1 if full else next(counts),
+                    audio_room.speech_seconds(decoded.wave),
+                ),
             )
             for decoded, full in zip(good, whole, strict=True)
+            if decoded.wave is not None
         }
         return [embedded.get(decoded.index, decoded) for decoded in gathered]
 
@@ -280,7 +286,7 @@ class TorchRuntime:
         """
         assert decoded.recording is not None
         self._model.eval()
-        samples, peak = self._first_walk(decoded.recording, left)
+        samples, speech_s, peak = self._first_walk(decoded.recording, left)
         logmels = self._log_mel(_blocks(decoded.recording, left))
         feats = (self._model.features.from_log_mel(logmel_TM[None], peak)[0] for logmel_TM in logmels)
         inference = self._model.inference
@@ -289,20 +295,21 @@ class TorchRuntime:
         else:
             emb_D, windows = self._mean_of_stream(feats, batch_size)
             full = False
-        return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows))
+        return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows, speech_s))
 
-    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float]:
-        """Return the number of samples and the peak of the log mel bands; raise AudioError if unusable."""
-        checker = audio_room.Checker()
+    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float, float]:
+        """Return (samples, seconds of speech, peak of the log mel bands); raise AudioError if unusable."""
+        checker, meter = audio_room.Checker(), audio_room.SpeechMeter()
 
         def checked() -> Iterator[np.ndarray]:
             for wave_S in _blocks(recording, left):
                 checker.add(wave_S)
+                meter.add(wave_S)
                 yield wave_S
 
         peak = max(float(logmel_TM.max()) for logmel_TM in self._log_mel(checked()))
         recording.judge(checker)
-        return checker.samples, peak
+        return checker.samples, meter.seconds(), peak
 
     def _log_mel(self, blocks: Iterable[np.ndarray]) -> Iterator[Tensor]:
         return self._model.features.log_mel_blocks(
