@@ -1,7 +1,8 @@
 """A model: features and encoder in one module, saved to and loaded from one folder.
 
 A model folder holds `config.json` (what to build, how to score, calibration, where it came from) and
-`model.safetensors` (the weights). Nothing in it is ever unpickled.
+`model.safetensors` (the weights); `cohort.npy` (embeddings of strangers) if its calibration uses them.
+Nothing in it is ever unpickled.
 
 Shapes: B batch, S samples, D embedding.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,6 +28,7 @@ from voxid.errors import BadConfig, BadModel, UnknownModel
 from voxid.features import FEATURES
 from voxid.files import atomic_write
 from voxid.scoring.calibration import Calibration
+from voxid.scoring.cohort import COHORT_FILE, Cohort
 
 FORMAT = 1  # of the model folder; a reader refuses a higher number
 CONFIG_FILE = "config.json"
@@ -87,6 +90,7 @@ class Model(nn.Module):
         self.encoder = encoder_class(encoder_config, self.features.dim)
         self.inference = inference or InferenceConfig()
         self.calibration = calibration
+        self.cohort: Cohort | None = None  # whoever sets a calibration that needs one sets it too
         self.metadata = dict(metadata or {})
         # Every option is written out, so that a default changed later does not change an old model.
         self.tables = {
@@ -137,12 +141,13 @@ class Model(nn.Module):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors into `folder`; each is whole or is the one from before.
 
-        Raise DiskFull, NotWritable or OutputError.
+        The cohort is written too when the calibration uses one. Raise DiskFull, NotWritable or OutputError;
+        BadModel when the calibration was fitted with another cohort than the model's.
         """
         folder = Path(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
-        content = _ModelFile(
+        config = _ModelFile(
             format=FORMAT,
             **self.tables,
             inference=self.inference,
@@ -150,13 +155,27 @@ class Model(nn.Module):
             metadata=self.metadata,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
-        # Both files are on the disk before either takes its name: a full disk cannot leave a mixed pair.
-        with atomic_write(folder / CONFIG_FILE, "w") as config_file:
-            config_file.write(json.dumps(content.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
-            config_file.flush()
-            os.fsync(config_file.fileno())
-            with atomic_write(folder / WEIGHTS_FILE) as weights_file:
-                weights_file.write(weights)
+        text = json.dumps(config.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+        contents = {CONFIG_FILE: text.encode(), **self._cohort_file(), WEIGHTS_FILE: weights}
+        # All files are on the disk before one takes its name: a full disk cannot leave a mixed set.
+        with ExitStack() as stack:
+            for name, content in contents.items():
+                file = stack.enter_context(atomic_write(folder / name))
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _cohort_file(self) -> dict[str, bytes]:
+        """Return the cohort's file, by name, if the calibration uses one."""
+        wanted = self.calibration.cohort if self.calibration else None
+        if wanted is None:
+            return {}
+        if self.cohort is None or self.cohort.info.sha256 != wanted.sha256:
+            raise BadModel(
+                f"the calibration was fitted with the cohort {wanted.name!r}, and the model has "
+                f"{'another' if self.cohort else 'none'}. Set model.cohort to it before saving."
+            )
+        return {COHORT_FILE: self.cohort.content()}
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -179,6 +198,8 @@ class Model(nn.Module):
         except BadConfig as error:
             raise BadModel(f"{folder / CONFIG_FILE} describes no model voxid can build: {error}") from error
         model._fill(_read_weights(folder, content.weights_sha256), folder / WEIGHTS_FILE)
+        if content.calibration is not None and content.calibration.cohort is not None:
+            model.cohort = Cohort.load(folder, content.calibration.cohort)
         return model.eval()
 
     def _fill(self, tensors: dict[str, Tensor], source: Path) -> None:

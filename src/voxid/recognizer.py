@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from voxid.errors import NotCalibrated, UnknownModel
-from voxid.runtime import Runtime, load
-from voxid.scoring import cosine
+from voxid.runtime import Embedded, Runtime, load
+from voxid.scoring import Qualities, cosine, trial_qualities
 from voxid.types import Decision
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None
     """Return whether one speaker said both `a` and `b` (path, bytes, open file or (samples, rate)).
 
     `model` is a model folder or a loaded runtime. The score is the cosine of the two embeddings; the
-    decision is its calibrated log-likelihood ratio against the threshold stored with the model. Raise an
+    decision is its calibrated log-likelihood ratio against the threshold stored with the model, which may
+    weigh how good the recordings are (net speech, ...), if it was calibrated so. Raise an
     AudioError for a recording that cannot be used; UnknownModel, BadModel, NotCalibrated for the model.
 
     Example: `compare("a.wav", "b.wav", model="models/mine").accepted`.
@@ -38,7 +41,7 @@ def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None
         )
     left, right = runtime.embed_each([a, b])
     score = float(cosine(left.embedding[None], right.embedding[None])[0, 0])
-    llr = float(calibration.llr(score))
+    llr = float(calibration.llr(np.array([score]), _qualities(runtime, left, right))[0])
     accepted = llr >= calibration.threshold
     return Decision(
         accepted=accepted,
@@ -50,6 +53,18 @@ def compare(a: Source, b: Source, model: str | os.PathLike[str] | Runtime | None
         reason=f"LLR {llr:.2f} is {'at or above' if accepted else 'below'} "
         f"the threshold {calibration.threshold:.2f}",
     )
+
+
+def _qualities(runtime: Runtime, left: Embedded, right: Embedded) -> dict[str, np.ndarray]:
+    """Return the quality numbers of one trial that the model's calibration weighs."""
+    measures = runtime.model.calibration.measures
+    if not measures:
+        return {}
+    emb_2D = np.stack((left.embedding, right.embedding))
+    speech_s_2 = [left.info.net_speech_s, right.info.net_speech_s]
+    cohort = runtime.model.cohort if "cohort_mean" in measures else None
+    both = Qualities.of(emb_2D, speech_s_2, cohort)
+    return trial_qualities(measures, both.take([0]), both.take([1]))
 
 
 def _runtime(model: Any) -> tuple[Runtime, str]:

@@ -1,18 +1,26 @@
 """From embeddings to scores, and from scores to calibrated log-likelihood ratios. No torch."""
 
-from voxid.scoring.calibration import Calibration, CalibrationSet, fit
+from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
+from voxid.scoring.cohort import Cohort, CohortInfo
+from voxid.scoring.quality import MEASURES, Qualities, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
 from voxid.scoring.similarity import cosine, cosine_of_pairs, unit_rows
 
 __all__ = [
+    "MEASURES",
     "SCORERS",
     "Calibration",
     "CalibrationSet",
+    "Cohort",
+    "CohortInfo",
     "FittedScorer",
+    "Qualities",
+    "QualityTerm",
     "Scorer",
     "cosine",
     "cosine_of_pairs",
     "fit",
     "make_scorer",
+    "trial_qualities",
     "unit_rows",
 ]

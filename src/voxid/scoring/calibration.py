@@ -1,11 +1,14 @@
 """Cosine -> natural-log likelihood ratio, by logistic regression on trials whose truth is known.
 
+Beside the cosine, a calibration may weigh how good the two recordings are (`voxid.scoring.quality`).
+
 # K trials
 """
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,13 +16,19 @@ from pydantic import Field
 
 from voxid.config import Config
 from voxid.errors import BadScores
+from voxid.scoring.cohort import CohortInfo
+from voxid.scoring.logistic import Column, fit_logistic
+from voxid.scoring.quality import MEASURES
 
 # Weight of the squared slope (for scores of unit variance) beside the mean loss. Without it, trials that a
 # threshold separates perfectly would drive the slope to infinity; with it, other trials hardly notice.
 RIDGE = 1e-6
-STEPS = 100
+# The same for qualities. They help a little or not at all, and trials share speakers, so what few of them
+# seem to say is worth less than their number: a useless quality has to stay near a weight of 0.
+QUALITY_RIDGE = 1e-3
 
 Value = TypeVar("Value", float, np.ndarray)
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class CalibrationSet(Config):
@@ -33,6 +42,31 @@ class CalibrationSet(Config):
     nontargets: int = 0
 
 
+class QualityTerm(Config):
+    """What one quality of a trial adds to its LLR: weight * (value - mean) / spread.
+
+    Beyond `low` and `high`, the least and the most that the calibration saw, nothing more is added: a
+    calibration on recordings of 2 to 10 seconds knows nothing of half a second, and does not guess.
+    """
+
+    name: str
+    weight: Finite
+    mean: Finite
+    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    low: Finite
+    high: Finite
+
+    def of(self, value: Any) -> Any:
+        """Return what `value` (a number or an array) adds to the LLR; it is an array's dtype that stays.
+
+        >>> term = QualityTerm(name="speech_min", weight=2.0, mean=1.0, spread=0.5, low=0.0, high=2.0)
+        >>> term.of(np.array([1.5, 9.0]))
+        array([2., 4.])
+        """
+        inside = np.clip(value, self.low, self.high)
+        return (inside - self.mean) * (self.weight / self.spread)
+
+
 class Calibration(Config):
     """The straight line from a cosine to a log-likelihood ratio, and the LLR to accept from.
 
@@ -42,19 +76,35 @@ class Calibration(Config):
     """
 
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    offset: Annotated[float, Field(allow_inf_nan=False)]
+    offset: Finite
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of "same speaker", before anything was heard
-    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0  # LLR: accept from here
+    threshold: Finite = 0.0  # LLR: accept from here
     fitted_on: CalibrationSet | None = None
     model: str = ""  # fingerprint of the model whose cosines these are; "" when not known
+    qualities: tuple[QualityTerm, ...] = ()
+    cohort: CohortInfo | None = None  # that the quality "cohort_mean" was measured with
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of an utterance that `llr` needs: what to ask `trial_qualities` for."""
+        names = {term.name for term in self.qualities}
+        return tuple(measure for measure, made in MEASURES.items() if names.intersection(made))
 
     def fits(self, fingerprint: str) -> bool:
         """Return whether this calibration is for the cosines of the model with that fingerprint."""
         return self.model in ("", fingerprint)
 
-    def llr(self, cosine: Value) -> Value:
-        """Return scale * cosine + offset: a natural-log likelihood ratio for each cosine."""
-        return self.scale * cosine + self.offset
+    def llr(self, cosine: Value, qualities: Mapping[str, Any] | None = None) -> Value:
+        """Return a natural-log likelihood ratio for each cosine: scale * cosine + offset + its qualities.
+
+        `qualities` holds, by name, a number for each cosine (`trial_qualities` makes them); those that this
+        calibration does not know are not looked at. Raise BadScores when one it needs is missing, not
+        finite or of another length.
+        """
+        llr = self.scale * cosine + self.offset
+        for term in self.qualities:
+            llr = llr + term.of(_quality(term.name, qualities, np.shape(cosine)))
+        return llr if isinstance(llr, np.ndarray) else float(llr)  # type: ignore[return-value]
 
     def probability(self, llr: float) -> float:
         """Return the posterior probability of "same speaker" at `prior`, 0 to 1.
@@ -70,6 +120,8 @@ def fit(
     labels: ArrayLike,
     prior: float = 0.5,
     *,
+    qualities: Mapping[str, ArrayLike] | None = None,
+    cohort: CohortInfo | None = None,
     fitted_on: CalibrationSet | None = None,
     model: str = "",
 ) -> Calibration:
@@ -80,67 +132,74 @@ def fit(
     a very small ridge on the slope, which also makes separable trials come out finite. The threshold is the
     LLR at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of 0.5.
 
-    Raise BadScores when one class is missing, the scores are not finite or all equal, `prior` is not between
-    0 and 1, or higher scores do not mean the same speaker.
+    `qualities` are further numbers for each trial by name, (K,) each, as `trial_qualities` returns them; one
+    that is the same in all trials gets the weight 0. `cohort` says what "cohort_mean" was measured with.
+
+    Raise BadScores when one class is missing, the scores or qualities are not finite or the scores all
+    equal, `prior` is not between 0 and 1, or higher scores do not mean the same speaker.
 
     >>> line = fit([0.9, 0.7, 0.6, 0.65, 0.2, 0.1], [1, 1, 1, 0, 0, 0])
     >>> line.llr(0.9) > 0 > line.llr(0.1)
     True
     """
-    score_K, label_K = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    score_K, label_K = _floats(scores), np.asarray(labels).astype(bool)
     _check(score_K, label_K, prior)
-    mean, spread = score_K.mean(), score_K.std()
-    if spread <= 1e-12 * max(1.0, abs(mean)):
+    score = Column.of(score_K, RIDGE)
+    if score.constant:
         raise BadScores(
-            f"all {score_K.size} scores are the same ({mean:.6g}): there is nothing to calibrate."
+            f"all {score_K.size} scores are the same ({score.mean:.6g}): there is nothing to calibrate."
         )
-    weight_K = np.where(label_K, prior / label_K.sum(), (1 - prior) / (~label_K).sum())
-    slope, intercept = _newton((score_K - mean) / spread, label_K, weight_K, _log_odds(prior))
+    named = {name: _quality(name, qualities, score_K.shape) for name in qualities or {}}
+    others = [Column.of(_floats(value), QUALITY_RIDGE) for value in named.values()]
+    slope, *weights, intercept = fit_logistic([score, *others], label_K, prior, _log_odds(prior)).tolist()
     if slope <= 0:
         raise BadScores(
             "in these trials a higher score does not mean the same speaker, so no calibration helps: "
             "check the labels, and the model's EER."
         )
     return Calibration(
-        scale=slope / spread,
-        offset=intercept - slope * mean / spread,
+        scale=slope / score.spread,
+        offset=intercept - slope * score.mean / score.spread,
         prior=prior,
         threshold=-_log_odds(prior) + 0.0,  # + 0.0 turns -0.0 into 0.0
         fitted_on=fitted_on,
         model=model,
+        qualities=tuple(map(_term, named, weights, others)),
+        cohort=cohort,
     )
 
 
-def _newton(x_K: np.ndarray, label_K: np.ndarray, weight_K: np.ndarray, shift: float) -> tuple[float, float]:
-    """Return (slope, intercept) of the weighted, slightly ridged logistic regression of `label` on `x`.
+def _term(name: str, weight: float, column: Column) -> QualityTerm:
+    return QualityTerm(
+        name=name,
+        weight=0.0 if column.constant else weight,
+        mean=column.mean,
+        spread=column.spread,
+        low=float(column.value_K.min()),
+        high=float(column.value_K.max()),
+    )
 
-    `shift` is the prior's log odds, added inside so that slope * x + intercept is a likelihood ratio.
-    """
-    sign_K = np.where(label_K, 1.0, -1.0)
-    design_K2 = np.stack((x_K, np.ones_like(x_K)), axis=1)
-    ridge_2 = np.array([RIDGE, 0.0])
 
-    def loss(line_2: np.ndarray) -> float:
-        margin_K = sign_K * (design_K2 @ line_2 + shift)
-        return float(weight_K @ np.logaddexp(0, -margin_K) + 0.5 * ridge_2 @ line_2**2)
+def _floats(values: ArrayLike) -> np.ndarray:
+    """Return float32 as it is, anything else as float64."""
+    array = np.asarray(values)
+    return array if array.dtype == np.float32 else array.astype(np.float64)
 
-    line_2 = np.zeros(2)
-    best = loss(line_2)
-    for _ in range(STEPS):
-        miss_K = np.exp(-np.logaddexp(0, sign_K * (design_K2 @ line_2 + shift)))  # P(the wrong answer)
-        gradient_2 = -design_K2.T @ (weight_K * sign_K * miss_K) + ridge_2 * line_2
-        curvature_K = weight_K * miss_K * (1 - miss_K)
-        hessian_22 = (design_K2 * curvature_K[:, None]).T @ design_K2 + np.diag(ridge_2)
-        step_2 = np.linalg.lstsq(hessian_22, gradient_2, rcond=None)[0]
-        size = 1.0
-        while loss(line_2 - size * step_2) > best and size > 1e-10:  # a full step may overshoot at first
-            size /= 2
-        line_2 = line_2 - size * step_2
-        now = loss(line_2)
-        if best - now <= 1e-14 * max(1.0, best):
-            break
-        best = now
-    return float(line_2[0]), float(line_2[1])
+
+def _quality(name: str, qualities: Mapping[str, Any] | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return one quality of all trials, checked."""
+    if qualities is None or name not in qualities:
+        raise BadScores(
+            f"this calibration needs the quality {name!r} of each trial, got "
+            f"{', '.join(qualities) if qualities else 'none'}. Make them with voxid.scoring.trial_qualities, "
+            "from the measures that calibration.measures names."
+        )
+    values = np.asarray(qualities[name])
+    if values.shape != shape:
+        raise BadScores(f"the quality {name!r} has shape {values.shape}, the scores have {shape}.")
+    if not np.isfinite(values).all():
+        raise BadScores(f"the quality {name!r} of some trials is NaN or infinite: look at its recordings.")
+    return values
 
 
 def _check(score_K: np.ndarray, label_K: np.ndarray, prior: float) -> None:

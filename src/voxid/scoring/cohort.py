@@ -1,0 +1,123 @@
+"""A crowd of strangers that travels with a model: what an utterance scores against it says how special it is.
+
+# N utterances, C embeddings, M rows of the cohort (one a speaker), D embedding
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field
+
+from voxid.config import Config
+from voxid.errors import BadCohort, BadModel, BadScores
+from voxid.files import atomic_write
+from voxid.scoring.normalization import TOP_K, speaker_means, top_statistics
+from voxid.scoring.scorers import cohort_rows, speaker_numbers
+from voxid.scoring.similarity import unit_rows
+
+COHORT_FILE = "cohort.npy"  # beside the model: plain numbers, read without pickle
+
+
+class CohortInfo(Config):
+    """What a calibration says of its cohort: enough to notice another one in its place."""
+
+    name: str
+    rows: Annotated[int, Field(ge=1)]
+    top_k: Annotated[int, Field(ge=1)] = TOP_K
+    sha256: str
+    model: str = ""  # fingerprint of the model that embedded it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Unit-length mean embeddings of speakers, `rows_MD` float32, and how many of the nearest count.
+
+    `fingerprint` is of the model that made the embeddings, `name` of the corpus they come from.
+    """
+
+    rows_MD: np.ndarray
+    top_k: int = TOP_K
+    name: str = ""
+    fingerprint: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        emb_CD: ArrayLike,
+        speaker_C: ArrayLike,
+        *,
+        top_k: int = TOP_K,
+        name: str = "",
+        fingerprint: str = "",
+    ) -> Cohort:
+        """Return the cohort of these embeddings: one row a speaker, the mean of unit-length embeddings.
+
+        Raise BadCohort or BadScores.
+
+        >>> Cohort.of(np.eye(3), ["a", "a", "b"], name="strangers").rows_MD.shape
+        (2, 3)
+        """
+        emb = cohort_rows(emb_CD, "cohort_mean")
+        rows_MD = speaker_means(unit_rows(emb), speaker_numbers(speaker_C, len(emb)))
+        if top_k < 1:
+            raise BadCohort(f"top_k is the number of nearest speakers that count, 1 or more; got {top_k!r}.")
+        return cls(rows_MD, min(top_k, len(rows_MD)), name, fingerprint)
+
+    @property
+    def info(self) -> CohortInfo:
+        """What to keep in the calibration."""
+        sha256 = hashlib.sha256(self.content()).hexdigest()
+        return CohortInfo(
+            name=self.name, rows=len(self.rows_MD), top_k=self.top_k, sha256=sha256, model=self.fingerprint
+        )
+
+    def means(self, emb_ND: ArrayLike) -> np.ndarray:
+        """Return the mean cosine of each embedding with its `top_k` nearest of the cohort, (N,) float64.
+
+        Raise BadScores for embeddings of another dimension, and as `unit_rows` does.
+        """
+        unit_ND = unit_rows(emb_ND)
+        if unit_ND.shape[1] != self.rows_MD.shape[1]:
+            raise BadScores(
+                f"embeddings of {unit_ND.shape[1]} and a cohort of {self.rows_MD.shape[1]} dimensions cannot "
+                "be compared: they come from different models."
+            )
+        return top_statistics(unit_ND, self.rows_MD, min(self.top_k, len(self.rows_MD)))[0]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write COHORT_FILE into `folder`, whole or not at all; raise an OutputError."""
+        with atomic_write(Path(folder) / COHORT_FILE) as file:
+            file.write(self.content())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], info: CohortInfo) -> Cohort:
+        """Return the cohort of `folder` that `info` describes; raise BadModel when it is not that one."""
+        path = Path(folder) / COHORT_FILE
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadModel(
+                f"cannot read {path} ({error.strerror}), which the model's calibration needs. Copy the whole "
+                "folder, or calibrate again."
+            ) from None
+        if (got := hashlib.sha256(content).hexdigest()) != info.sha256:
+            raise BadModel(
+                f"{path} is damaged or belongs to another calibration: its sha256 begins {got[:12]}, the "
+                f"calibration says {info.sha256[:12]}. Copy the folder again, or calibrate again."
+            )
+        rows_MD = np.load(io.BytesIO(content), allow_pickle=False)
+        return cls(rows_MD, info.top_k, info.name, info.model)
+
+    def content(self) -> bytes:
+        """Return what COHORT_FILE holds: the rows as a .npy of float32."""
+        file = io.BytesIO()
+        np.save(file, np.ascontiguousarray(self.rows_MD, dtype="<f4"), allow_pickle=False)
+        return file.getvalue()
