@@ -13,13 +13,17 @@ import pytest
 import soundfile
 
 from voxid.evaluation import cache as cache_module
-from voxid.evaluation.cache import EmbeddingCache, content_key
+from voxid.evaluation.cache import Contents, EmbeddingCache
 from voxid.model import Model
 from voxid.runtime import EmbedInfo
 from voxid.runtime.torch_engine import TorchRuntime
 from voxid.types import Utterance
 
 INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2)
+
+
+def content_key(audio: object) -> bytes | None:
+    return Contents().key(audio)
 
 
 def row(value: float, dim: int = 4) -> tuple[np.ndarray, EmbedInfo]:
@@ -173,3 +177,31 @@ def test_processes_share_it(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     keys = [f"{n} {i}".encode() for n in range(3) for i in range(50)]
     assert len(EmbeddingCache("model", tmp_path, dim=4).get(keys)) == 150
+
+
+def test_a_file_with_many_utterances_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "long.wav").write_bytes(b"x" * 100)
+    read = []
+    true_digest = cache_module.hashlib.file_digest
+    monkeypatch.setattr(
+        cache_module.hashlib,
+        "file_digest",
+        lambda file, name: read.append(file.name) or true_digest(file, name),
+    )
+    contents = Contents()
+    said = [Utterance("s", f"u{i}", str(tmp_path / "long.wav"), start_s=float(i)) for i in range(5)]
+    assert len({contents.key(utterance) for utterance in said}) == 5
+    assert len(read) == 1
+
+
+def test_a_file_that_changed_since_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one")
+    contents = Contents()
+    contents.key(path)
+    assert contents.unchanged(path)
+    path.write_bytes(b"two")
+    assert not contents.unchanged(path)
+    path.unlink()
+    assert not contents.unchanged(path)
+    assert contents.unchanged((np.zeros(3), 16_000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,15 +23,19 @@ from voxid.errors import (
     AudioError,
     AudioSilent,
     AudioTooShort,
+    BadCohort,
+    BadConfig,
     BadTrials,
     NotWritable,
+    SpeakersMet,
+    UnknownComponent,
     UnknownModel,
 )
-from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run
+from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run, writing
 from voxid.evaluation.scores import score
 from voxid.model import Model
 from voxid.runtime import Embedded, EmbedInfo, load
-from voxid.scoring import Calibration
+from voxid.scoring import Calibration, make_scorer
 from voxid.types import Utterance
 
 
@@ -187,7 +192,7 @@ def test_groups_hold_the_trials_of_like_speakers(use: Callable) -> None:
 def test_groups_by_sex_alone_or_none(use: Callable) -> None:
     use(data_of(utterances(4, 3, sex=["m", "m", "f", "f"])))
     groups = evaluate([CountingRuntime()], "any", "all").models[0].groups
-    assert list(groups) == ["same_sex"]
+    assert list(groups) == ["same_sex", "sex: male, male", "sex: female, female", "sex: male, female"]
     assert (groups["same_sex"]["trials"], groups["same_sex"]["targets"]) == (30, 12)
     use(data_of(utterances(4, 3)))
     assert evaluate([CountingRuntime()], "any", "all").models[0].groups == {}
@@ -213,6 +218,88 @@ def test_grid_is_an_option(use: Callable) -> None:
     assert evaluate([CountingRuntime()], "any", "all").models[0].eer_grid is None
     model = evaluate([CountingRuntime(noise=1.0)], "any", "all", eer_grid=True).models[0]
     assert model.eer_grid == pytest.approx(model.eer, abs=0.03)
+
+
+# -- scoring, intervals and tests ------------------------------------------------------------------------
+
+
+def test_each_scoring_is_a_system_on_the_same_trials(use: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, others = (
+        data_of(utterances()),
+        data_of([replace(u, speaker=f"x{u.speaker}") for u in utterances(9)]),
+    )
+    monkeypatch.setattr(run, "read_data", lambda paths, layout: others if paths == "others" else data)
+    runtime = CountingRuntime(1.0)
+    report = evaluate([runtime], "any", "all", scoring=["cosine", "as-norm:top_k=5"], cohort="others")
+    names = [model.model for model in report.models]
+    assert names == ["counting cosine", "counting as-norm:top_k=5"]
+    assert [model.scoring for model in report.models] == ["cosine", "as-norm:top_k=5"]
+    assert report.data["cohort"]["speakers"] == 9
+    emb = np.stack([e.embedding for e in runtime.embed_each(data.utterances)])
+    cohort = np.stack([e.embedding for e in runtime.embed_each(others.utterances)])
+    trials = make_trials("all", data)
+    scorer = make_scorer({"name": "as-norm", "top_k": 5}).fit(cohort, others.speakers())
+    witness = scorer.pairs(emb, trials.left_K, trials.right_K)
+    assert report.models[1].eer == metrics.eer(witness, trials.same_K).rate
+    assert {(test["a"], test["b"]) for test in report.paired} == {tuple(names)}
+
+
+def test_scoring_that_cannot_be(use: Callable) -> None:
+    use(data_of(utterances()))
+    runtime = CountingRuntime()
+    with pytest.raises(BadCohort, match="plda scoring learns from other speakers"):
+        evaluate([runtime], "any", "all", scoring=["plda"])
+    with pytest.raises(UnknownComponent, match="Did you mean 'as-norm'"):
+        evaluate([runtime], "any", "all", scoring=["asnorm"])
+    with pytest.raises(BadConfig, match="'5' is no option"):
+        evaluate([runtime], "any", "all", scoring=["as-norm:5"])
+    assert not runtime.embedded
+
+
+def test_a_cohort_with_test_speakers_is_refused_unless_forced(use: Callable) -> None:
+    use(data_of(utterances(8)))  # the cohort is the test itself
+    with pytest.raises(SpeakersMet, match="8 speakers of the test are in the cohort too"):
+        evaluate([CountingRuntime()], "any", "all", scoring=["mean"], cohort="any")
+    forced = evaluate([CountingRuntime()], "any", "all", scoring=["mean"], cohort="any", force=True)
+    assert "8 speakers of the test are in the cohort" in forced.data["warnings"][0]
+
+
+def test_intervals_hold_the_figures_and_resample_speakers(use: Callable) -> None:
+    data = data_of(utterances(12, 5))
+    use(data)
+    report = evaluate([CountingRuntime(1.0), CountingRuntime(1.5)], "any", "all", seed=3)
+    trials = make_trials("all", data)
+    speaker = data.speakers()
+    for model in report.models:
+        for figure in ("eer", "min_dcf", "min_dcf_05", "min_cllr"):
+            low, high = model.intervals[figure]
+            assert low <= getattr(model, figure) <= high, figure
+    scores = score(CountingRuntime(1.0), data, trials).score_K
+    left, right = speaker[trials.left_K], speaker[trials.right_K]
+    witness = metrics.intervals(scores, trials.same_K, left, right, seed=3)["eer"]
+    assert report.models[0].intervals["eer"] == [witness.low, witness.high]
+    assert (report.intervals["resamples"], report.intervals["resampled"]) == (1000, "speakers")
+    first = report.paired[0]
+    assert (first["a"], first["b"], first["figure"]) == ("counting", "counting-2", "eer")
+    assert first["difference"] == pytest.approx(report.models[0].eer - report.models[1].eer)
+
+
+def test_a_paired_test_is_on_the_trials_that_both_scored(use: Callable) -> None:
+    data = data_of(utterances(12, 4))
+    use(data)
+    broken = CountingRuntime(1.0, broken={"s0/0": AudioSilent("silent"), "s5/1": AudioSilent("silent")})
+    other = CountingRuntime(1.0, broken={"s3/3": AudioSilent("silent")})
+    report = evaluate([broken, other], "any", "all")
+    assert report.paired[0]["trials"] == 45 * 44 // 2
+    assert report.paired[0]["difference"] == 0.0  # the same system on the common trials
+
+
+def test_no_intervals_says_why(use: Callable) -> None:
+    use(data_of(utterances(3, 5)))
+    report = evaluate([CountingRuntime()], "any", "all")
+    assert "at least 5 of them, got 3" in report.intervals["why_not"]
+    assert (report.models[0].intervals, report.paired) == ({}, [])
+    assert evaluate([CountingRuntime()], "any", "all", resamples=0).intervals["why_not"] == "not asked for"
 
 
 # -- what is written -------------------------------------------------------------------------------------
@@ -253,7 +340,7 @@ def test_readable_scores_are_a_trial_list(
     first = evaluate([CountingRuntime(1.0)], "any", "100-triplets", tmp_path / "a", seed=5)
     again = evaluate([CountingRuntime(1.0)], "any", tmp_path / "a" / "scores-counting.csv", tmp_path / "b")
     assert again.models[0].eer == first.models[0].eer
-    monkeypatch.setattr(run, "READABLE_TRIALS", 100)
+    monkeypatch.setattr(writing, "READABLE_TRIALS", 100)
     long = evaluate([CountingRuntime()], "any", "100-triplets", tmp_path / "c")
     assert "scores-counting.csv" not in long.files
 
@@ -340,11 +427,14 @@ def test_calibrate_keeps_the_line_in_the_model_folder(corpus: Path, model: Path,
     assert result.left_out == {"undecodable": 1}
     assert "24 trials of one speaker" in result.warnings[0]  # too few for a probability, and says so
     assert result.min_cllr <= result.cllr < 1
-    measured = evaluate([folder], corpus, "all").models[0]
+    measured = evaluate([folder], corpus, "all", force=True).models[0]
     assert measured.cllr_of == "llr"
     assert measured.cllr == pytest.approx(result.cllr, abs=1e-6)
     # the line was fitted on sliding windows; scores of full sequences are other scores
-    assert evaluate([folder], corpus, "all", inference="full").models[0].cllr_of == "cosine taken as llr"
+    assert (
+        evaluate([folder], corpus, "all", inference="full", force=True).models[0].cllr_of
+        == "cosine taken as llr"
+    )
 
 
 def test_two_corpora_are_evaluated_together(corpus: Path, tmp_path: Path) -> None:

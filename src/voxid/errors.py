@@ -208,6 +208,10 @@ class BadTrials(EvaluationError):
     """A trial list is malformed, names unknown utterances, or asks for trials that cannot be made."""
 
 
+class SpeakersMet(EvaluationError):
+    """Speakers who must be strangers are not: those of a calibration, of the training and of a test."""
+
+
 class BadScores(EvaluationError):
     """Scores or labels are not finite, of different length, or hold one class only."""
 
@@ -257,7 +261,7 @@ class MissingExtra(VoxidError):
     exit_code = 11
 
 
-_EXTRAS = {"matplotlib": "train", "pyarrow": "train", "safetensors": "train", "torch": "train"}
+_EXTRAS = dict.fromkeys(("jinja2", "markupsafe", "matplotlib", "pyarrow", "safetensors", "torch"), "train")
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,15 @@ from voxid.errors import DiskFull, NotWritable, OutputError
 def user_cache() -> Path:
     """Return the folder for what can be made again: $VOXID_CACHE, else ~/.cache/voxid."""
     return Path(os.environ.get("VOXID_CACHE") or Path.home() / ".cache" / "voxid")
+
+
+def place_id(path: str | os.PathLike[str]) -> str:
+    """Return a short digest of where `path` is: tells whether two paths are one, and nothing else.
+
+    >>> place_id("corpora/../corpora/train") == place_id("corpora/train")
+    True
+    """
+    return hashlib.sha256(os.path.realpath(Path(path).expanduser()).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ A stale entry cannot be met, because an entry is found by everything that made i
 - the name of a cache is the digest of the model's fingerprint, of the engine, of the libraries behind it, and
   of voxid's own source code for audio, features, encoders and inference;
 - inside, the key is the digest of the audio itself: the bytes of the file and the part of it that is meant,
-  or the samples. It is taken before and after embedding; audio that changed meanwhile is not kept.
+  or the samples. An embedding is kept only if the file did not change while it was made.
 
 # N recordings, D embedding
 """
@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import cache
@@ -35,7 +35,6 @@ ROOMS = ("audio", "features.py", "encoders", "model.py", "runtime", "threads.py"
 LIBRARIES = ("numpy", "soundfile", "soxr", "torch", "onnxruntime")
 CHECK = 8  # bytes of digest that guard a row against damage on the disk
 SOME = 500  # keys a query: SQLite takes 999
-BLOCK = 1 << 20
 
 Known = dict[int, tuple[np.ndarray, EmbedInfo]]
 
@@ -146,34 +145,65 @@ def _check(key: bytes, body: bytes) -> bytes:
     return hashlib.blake2b(key + body, digest_size=CHECK).digest()
 
 
-def content_key(audio: Any, file_digest: Callable[[str], bytes | None] | None = None) -> bytes | None:
-    """Return the digest of what an Utterance, a path or (samples, rate) sounds like; None when it has none.
+class Contents:
+    """What recordings sound like, as digests. Each file is read once, however many utterances are in it.
 
-    A file's digest is of its bytes, and of the part of it that is meant. `file_digest` may remember the
-    digests of files that hold several utterances. None: the file cannot be read, or is another kind of audio.
+    >>> Contents().key((np.zeros(3, np.int16), 16_000)) == Contents().key((np.zeros(3, np.int16), 8_000))
+    False
     """
-    digest_of = file_digest or digest_file
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[bytes, tuple[int, ...]]] = {}
+
+    def key(self, audio: Any) -> bytes | None:
+        """Return the digest of an Utterance, a path or (samples, rate); None when it has none.
+
+        A file's is of its bytes, and of the part of it that is meant. None: the file cannot be read, or this
+        is another kind of audio.
+        """
+        if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
+            samples = np.ascontiguousarray(audio[0])
+            digest = hashlib.sha256(samples.view(np.uint8).data).digest()
+            part = f"{samples.dtype.str} {samples.shape} {audio[1]!r}"
+        elif (path := _path(audio)) is not None:
+            digest = self._digest(path)
+            part = f"{getattr(audio, 'start_s', 0.0)!r} {getattr(audio, 'duration_s', None)!r}"
+        else:
+            return None
+        return None if digest is None else hashlib.sha256(digest + part.encode()).digest()
+
+    def unchanged(self, audio: Any) -> bool:
+        """Return whether the file of `audio` is still the one that `key` read."""
+        path = _path(audio)
+        if path is None:
+            return True
+        try:
+            return path in self._files and _signature(os.stat(path)) == self._files[path][1]  # noqa: PTH116
+        except OSError:
+            return False
+
+    def _digest(self, path: str) -> bytes | None:
+        if path not in self._files:
+            try:
+                with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                    signature = _signature(os.fstat(file.fileno()))
+                    self._files[path] = hashlib.file_digest(file, "sha256").digest(), signature
+            except OSError:
+                return None
+        return self._files[path][0]
+
+
+def _path(audio: Any) -> str | None:
     if isinstance(audio, Utterance):
-        digest = digest_of(audio.path)
-        part = f"{audio.start_s!r} {audio.duration_s!r}"
-    elif isinstance(audio, str | os.PathLike):
-        digest, part = digest_of(os.fspath(audio)), "0.0 None"
-    elif isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
-        samples = np.ascontiguousarray(audio[0])
-        digest = hashlib.sha256(samples.view(np.uint8).data).digest()
-        part = f"{samples.dtype.str} {samples.shape} {audio[1]!r}"
-    else:
-        return None
-    return None if digest is None else hashlib.sha256(digest + part.encode()).digest()
+        return os.path.expanduser(audio.path)  # noqa: PTH111 - as decoding does
+    if isinstance(audio, str | os.PathLike):
+        return os.path.expanduser(os.fspath(audio))  # noqa: PTH111
+    return None
 
 
-def digest_file(path: str) -> bytes | None:
-    """Return the SHA-256 of a file's bytes, None when it cannot be read."""
-    try:
-        with open(os.path.expanduser(path), "rb", buffering=0) as file:  # noqa: PTH111, PTH123 - as decode does
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return None
+def _signature(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what changes whenever a file does: its identity, size, and times of change."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @cache

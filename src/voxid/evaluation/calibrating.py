@@ -1,26 +1,33 @@
-"""Fit the line from cosine to log-likelihood ratio on a set of speakers, and keep it in the model folder."""
+"""Fit the line from score to log-likelihood ratio on a set of speakers, and keep it in the model folder."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from voxid import metrics
-from voxid.evaluation.data import read_data
-from voxid.evaluation.scores import score
+from voxid.errors import SpeakersMet
+from voxid.evaluation.cache import EmbeddingCache
+from voxid.evaluation.data import EvaluationData, read_data
+from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
+from voxid.evaluation.scores import score_trials, used
 from voxid.evaluation.trials import make_trials
-from voxid.runtime import load
+from voxid.files import place_id
+from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, CalibrationSet, fit
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10
 
 StrPath = str | os.PathLike[str]
+Data = StrPath | Iterable[StrPath]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +45,49 @@ class Calibrated:
 
 def calibrate(
     model_folder: StrPath,
-    data: StrPath | Iterable[StrPath],
+    data: Data,
     *,
     prior: float = 0.5,
     trials: StrPath = "all",
+    test: Data | None = None,
+    force: bool = False,
     seed: int = 0,
     layout: str = "auto",
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
 ) -> Calibrated:
-    """Return the calibration fitted on all pairs of `data`, after writing it into the model folder.
+    """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
-    nor those it will be tested on (the test would know its answers). Raise a ModelError, CorpusError,
-    NotEnoughSpeakers, BadScores or OutputError.
+    nor those it will be tested on (the test would know its answers). SpeakersMet is raised for the data of
+    the model's training, for speakers of `test`, and for those its run was tested on; `force` makes it a
+    warning. The speakers' names and mean embeddings are kept beside the model, so that a later evaluation
+    notices them too.
+
+    Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores or OutputError.
 
     Example: `calibrate("runs/bilstm", "corpora/dev").calibration.llr(0.8)`
     """
     from voxid.model import Model
 
-    runtime = load(model_folder, device=device)
+    folder = Path(model_folder).expanduser()
+    runtime = load(folder, device=device)
+    kept = EmbeddingCache.of(runtime) if cache else None
     corpus = read_data(data, layout)
-    scored = score(runtime, corpus, make_trials(trials, corpus, seed), progress)
+    met = _trained_on(runtime, corpus)
+    plan = make_trials(trials, corpus, seed)
+    voices = embed_used(runtime, corpus, used(plan), cache=kept, progress=progress)
+    speakers = SpeakerSet.of(corpus, voices)
+    met += _tested_on(folder, speakers)
+    if test is not None:
+        met += _common(runtime, speakers, read_data(test, layout), kept)
+    if met and not force:
+        raise SpeakersMet(
+            f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
+            "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
+        )
+    scored = score_trials(voices, plan)
     targets = int(np.count_nonzero(scored.same_K))
     calibration = fit(
         scored.score_K,
@@ -68,16 +96,16 @@ def calibrate(
         fitted_on=CalibrationSet(
             name=corpus.name,
             fingerprint=corpus.fingerprint,
-            utterances=scored.utterances,
-            speakers=int(corpus.speakers().max()) + 1,
+            utterances=voices.utterances,
+            speakers=len(speakers.names),
             targets=targets,
             nontargets=scored.score_K.size - targets,
         ),
         model=runtime.fingerprint,
     )
-    folder = Path(model_folder).expanduser()
     model = Model.load(folder)
     model.calibration = calibration
+    speakers.save(folder / CALIBRATION_SPEAKERS)
     model.save(folder)
     llrs = calibration.llr(scored.score_K.astype(np.float64))
     return Calibrated(
@@ -86,9 +114,47 @@ def calibrate(
         cllr=metrics.cllr(llrs, scored.same_K),
         min_cllr=metrics.min_cllr(scored.score_K, scored.same_K),
         trials=int(scored.score_K.size),
-        left_out=dict(Counter(dropped.reason for dropped in scored.left_out)),
-        warnings=_warnings(targets, int(corpus.speakers().max()) + 1),
+        left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
+        warnings=[*met, *_warnings(targets, len(speakers.names)), *voices.warnings],
     )
+
+
+def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:
+    """Return what to say when `data`, or a part of it, is where the model's training speech came from."""
+    learned = (runtime.model.metadata or {}).get("training_data") or {}
+    if data.fingerprint == learned.get("fingerprint"):
+        return [f"{data.name} is the data this model was trained on."]
+    known = set(learned.get("places", []))
+    for path in map(Path, data.paths):
+        here = path.expanduser().resolve()
+        if known & {place_id(place) for place in (here, *here.parents)}:
+            return [f"{path} is data this model was trained on."]
+    return []
+
+
+def _tested_on(folder: Path, speakers: SpeakerSet) -> list[str]:
+    """Return what to say when the run that made the model was tested on some of `speakers`."""
+    for path in sorted((folder / "evaluation").glob(TESTED_SPEAKERS.format("*"))):
+        if common := speakers.common(SpeakerSet.load(path)):
+            name = _tested_data(path.parent)
+            return [f"{len(common)} of these speakers are those this model was tested on{name}."]
+    return []
+
+
+def _tested_data(report_folder: Path) -> str:
+    try:
+        return f" ({json.loads((report_folder / 'report.json').read_text())['data']['name']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _common(
+    runtime: Runtime, speakers: SpeakerSet, test: EvaluationData, cache: EmbeddingCache | None
+) -> list[str]:
+    voices: Voices = embed_used(runtime, test, np.arange(len(test.utterances)), cache=cache)
+    common = speakers.common(SpeakerSet.of(test, voices))
+    names = ", ".join(common[:3]) + ", ..." * (len(common) > 3)
+    return [f"{len(common)} of these speakers ({names}) are in {test.name} too."] if common else []
 
 
 def _warnings(targets: int, speakers: int) -> list[str]:

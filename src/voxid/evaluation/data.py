@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,28 @@ class EvaluationData:
     warnings: list[str] = field(default_factory=list)
 
     def speakers(self) -> np.ndarray:
-        """Return an int32 number for each utterance's speaker, (N,)."""
-        return np.unique([u.speaker for u in self.utterances], return_inverse=True)[1].astype(np.int32)
+        """Return an int32 number for each utterance's speaker, (N,): a place in `speaker_names`."""
+        return self._coded_speakers[1]
+
+    def speaker_names(self) -> list[str]:
+        """Return the names of the speakers, sorted."""
+        return self._coded_speakers[0]
+
+    @cached_property
+    def _coded_speakers(self) -> tuple[list[str], np.ndarray]:
+        names, code_N = np.unique([u.speaker for u in self.utterances], return_inverse=True)
+        return names.tolist(), code_N.astype(np.int32)
+
+    def corpora(self) -> list[str]:
+        """Return the corpus of each utterance: the name of its folder where there are several, else ""."""
+        if len(self.paths) < 2:
+            return [""] * len(self.utterances)
+        folders = sorted((str(Path(path).resolve()) for path in self.paths), key=len, reverse=True)
+        names = dict(zip(folders, _told_apart(folders), strict=True))
+        return [
+            next((names[folder] for folder in folders if _inside(u.path, folder)), u.utterance.split("/")[0])
+            for u in self.utterances
+        ]
 
     def sexes(self) -> np.ndarray:
         """Return 0 for "m", 1 for "f", -1 for unknown, (N,) int8."""
@@ -49,6 +70,19 @@ class EvaluationData:
         return np.array(
             [-1 if u.age is None else int(u.age >= ADULT_AGE) for u in self.utterances], dtype=np.int8
         )
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(folder + os.sep) or path == folder
+
+
+def _told_apart(folders: list[str]) -> list[str]:
+    """Return the last part of each path, or the last two where that is not enough."""
+    names = [Path(folder).name for folder in folders]
+    return [
+        name if names.count(name) == 1 else f"{Path(folder).parent.name}/{name}"
+        for name, folder in zip(names, folders, strict=True)
+    ]
 
 
 def read_data(

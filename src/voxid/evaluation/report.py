@@ -12,7 +12,7 @@ from voxid.files import atomic_write
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """The figures of one model. Rates are fractions, times are seconds.
+    """The figures of one system: a model and a way of scoring. Rates are fractions, times are seconds.
 
     `eer_grid` is the original's threshold grid on these scores (None when not asked for, or when the grid
     cannot tell the scores apart). `cllr_of` says what the Cllr was computed on. `left_out` counts utterances
@@ -24,6 +24,7 @@ class ModelReport:
     folder: str
     fingerprint: str
     inference: str
+    scoring: str  # "cosine", "as-norm", ...
     eer: float
     eer_threshold: float
     eer_grid: float | None
@@ -31,9 +32,13 @@ class ModelReport:
     min_dcf: float  # p_target = 0.01
     min_dcf_05: float  # p_target = 0.05
     act_dcf: float | None  # p_target = 0.01; None without a calibration
+    act_dcf_05: float | None
     cllr: float
     cllr_of: str
     min_cllr: float
+    frr_at_far: dict[str, float | None]  # keys "0.01", "0.001", "0.0001"; None: too few non-target trials
+    intervals: dict[str, list[float]]  # figure -> [low, high], 95 % unless report.intervals says otherwise
+    calibration: dict[str, Any] | None  # as stored with the model, with the set it was fitted on
     trials: int
     targets: int
     nontargets: int
@@ -41,20 +46,26 @@ class ModelReport:
     utterances: int
     left_out: dict[str, int]
     full_sequence: int
-    groups: dict[str, dict[str, Any]]
+    groups: dict[str, dict[str, Any]]  # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
+    hardest: list[dict[str, Any]]  # speakers with the most errors, and whom they are taken for
+    worst: dict[str, list[dict[str, Any]]]  # "false_accepts", "false_rejects": the worst trials of each
     embed_s: float
     score_s: float
+    from_cache: int  # utterances whose embedding was known from an earlier evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All models on the same trials; `out` is the folder that holds report.json, scores and figures."""
+    """All systems on the same trials; `out` is the folder that holds report.json, scores and figures."""
 
     voxid: str
+    made: str  # ISO 8601, UTC
     data: dict[str, Any]
     trials: dict[str, Any]
     left_out: dict[str, Any]
+    intervals: dict[str, Any]  # level, resamples, seed, speakers; "why_not" where there are none
     models: list[ModelReport]
+    paired: list[dict[str, Any]]  # a, b, figure, difference (a - b), low, high, p_value, trials
     out: str
     files: list[str] = field(default_factory=list)
 

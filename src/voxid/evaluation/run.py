@@ -5,53 +5,80 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voxid import __version__, metrics, plots
-from voxid.errors import BadScores, OutputError
+from voxid import __version__
+from voxid.errors import BadCohort, BadConfig, OutputError, SpeakersMet
+from voxid.evaluation import confidence
+from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData, read_data
-from voxid.evaluation.report import ModelReport, Report
-from voxid.evaluation.scores import READABLE_TRIALS, Scored, score, write_readable_scores, write_scores
+from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.measure import System, measure
+from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
+from voxid.evaluation.report import Report
+from voxid.evaluation.scores import Scored, score_trials, used
 from voxid.evaluation.trials import Trials, make_trials
+from voxid.evaluation.writing import write_files
 from voxid.files import output_error
 from voxid.runtime import Runtime, load
+from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 
 StrPath = str | os.PathLike[str]
+Data = StrPath | Iterable[StrPath]
 
 
 def evaluate(
     models: Sequence[StrPath | Runtime],
-    data: StrPath | Iterable[StrPath],
+    data: Data,
     trials: StrPath = "all",
     out: StrPath | None = None,
     *,
+    scoring: Sequence[str] = ("cosine",),
+    cohort: Data | None = None,
     inference: str | None = None,
     eer_grid: bool = False,
+    resamples: int = confidence.RESAMPLES,
     seed: int = 0,
     layout: str = "auto",
     device: str = "cpu",
+    cache: bool = True,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    command: str | None = None,
 ) -> Report:
     """Return the error rates of `models` on `trials` of `data`, and write them with figures into `out`.
 
-    `models` are folders or runtimes; `data` a prepared folder or corpora; `trials` "all", "N-triplets" (with
-    `seed`) or a list (see `make_trials`). `inference` ("sliding" or "full") replaces the models' own way of
-    scoring. Each utterance that a trial uses is embedded once per model. `out` gets report.json, det.png,
-    histogram.png, scores-MODEL.npz and, for lists of up to 100,000 trials, scores-MODEL.csv; None writes
-    nothing.
+    `models` are folders or runtimes; `data` a prepared folder or corpora; `trials` a spec such as "all" or
+    "10000-triplets" (with `seed`), or a list (see `make_trials`). `scoring` names one or several scorers
+    ("cosine", "mean", "s-norm", "as-norm", "plda"; options follow a colon: "as-norm:top_k=200"); all but
+    "cosine" learn from `cohort`, a corpus of other speakers. Each model with each scorer is one system of the
+    report. `inference` ("sliding" or "full") replaces the models' own way of embedding. Intervals and paired
+    tests take `resamples` draws of the speakers; 0 leaves them out. Each utterance that a trial uses is
+    embedded once per model, and with `cache` never again. A calibration that was fitted on speakers of this
+    test is not applied, and a warning says so; with `force` it is, and the warning says that.
 
-    Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores or OutputError.
+    `command`, what the user typed, is shown in the report.
+
+    `out` gets report.json, report.html, det.png, histogram.png, scores-SYSTEM.npz and, for lists of up to
+    100,000 trials, scores-SYSTEM.csv; None writes nothing.
+
+    Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, SpeakersMet (test
+    speakers in the cohort, unless `force`) or OutputError.
 
     Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`
     """
     folder = _make_folder(out)
+    scorers = {spec: make_scorer(_scorer_table(spec)) for spec in dict.fromkeys(scoring)}
+    _need_cohort(scorers, cohort)
     runtimes = [
         load(model, device=device, mode=inference) if isinstance(model, str | os.PathLike) else model
         for model in models
@@ -59,98 +86,181 @@ def evaluate(
     names = _names(models, runtimes)
     test = read_data(data, layout)
     plan = make_trials(trials, test, seed)
-    found: list[tuple[ModelReport, Scored]] = []
-    for number, (runtime, name, given) in enumerate(zip(runtimes, names, models, strict=True)):
-        scored = score(runtime, test, plan, _share(progress, number, len(runtimes)))
+    others = read_data(cohort, layout) if cohort is not None else None
+    systems: list[System] = []
+    speakers: dict[str, SpeakerSet] = {}
+    warnings: list[str] = []
+    steps = _Steps(progress, used(plan).size, len(others.utterances) if others else 0, len(runtimes))
+    for runtime, name, given in zip(runtimes, names, models, strict=True):
+        kept = EmbeddingCache.of(runtime) if cache else None
+        voices = embed_used(runtime, test, used(plan), cache=kept, progress=steps.next())
+        speakers[name] = SpeakerSet.of(test, voices)
+        fitted, met = _fit(scorers, runtime, others, kept, steps, speakers[name])
+        _refuse_cohort(met, force)
         source = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
-        found.append((_measure(runtime, name, source, test, scored, eer_grid), scored))
-    files = _write_files(folder, found, test) if folder else []
+        calibration, doubts = usable_calibration(runtime, source, speakers[name], force)
+        for spec, scorer in fitted.items():
+            scored = score_trials(voices, plan, scorer)
+            system_name = name if len(scorers) == 1 else f"{name} {spec}"
+            systems.append(_system(system_name, source, runtime, spec, scorers[spec], scored, calibration))
+        warnings += [*voices.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
+        warnings += [f"{len(met)} speakers of the test are in the cohort: its scores are too good"] * bool(
+            met
+        )
+    sure = confidence.of_systems(systems, test, resamples=resamples, seed=seed)
     report = Report(
         voxid=__version__,
-        data=_describe_data(test, plan),
-        trials=_describe_trials(plan, seed),
-        left_out=_left_out(test, plan, [scored for _, scored in found]),
-        models=[model for model, _ in found],
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=describe_data(test, plan, warnings, others),
+        trials=describe_trials(plan, seed),
+        left_out=left_out(test, plan, systems),
+        intervals=sure.how,
+        models=[
+            measure(system, test, found, eer_grid)
+            for system, found in zip(systems, sure.intervals, strict=True)
+        ],
+        paired=sure.paired,
         out=str(folder or ""),
-        files=[*files, "report.json"] if folder else [],
     )
-    if folder:
-        report.write(folder / "report.json")
-    return report
+    return write_files(folder, report, systems, test, speakers, command) if folder else report
 
 
-def _measure(
-    runtime: Runtime, name: str, source: str, data: EvaluationData, scored: Scored, with_grid: bool
-) -> ModelReport:
-    scores, same = scored.score_K, scored.same_K
-    rate, threshold = metrics.eer(scores, same)
-    grid = _grid(scores, same) if with_grid else None
+def _scorer_table(spec: str) -> dict[str, Any]:
+    """Return the table of a spec: "as-norm:top_k=200" is {"name": "as-norm", "top_k": 200}."""
+    name, _, options = spec.partition(":")
+    table: dict[str, Any] = {"name": name}
+    for option in filter(None, options.split(",")):
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise BadConfig(
+                f"{spec}: {option!r} is no option. Write name:option=value, as in as-norm:top_k=200."
+            )
+        try:
+            table[key.strip()] = json.loads(value)
+        except ValueError:
+            table[key.strip()] = value.strip()
+    return table
+
+
+def _need_cohort(scorers: dict[str, Scorer], cohort: Data | None) -> None:
+    needy = [spec for spec, scorer in scorers.items() if scorer.needs_cohort]
+    if needy and cohort is None:
+        raise BadCohort(
+            f"{needy[0]} scoring learns from other speakers, and no cohort was given. Give one (--cohort D): "
+            "a corpus whose speakers are not those of the test."
+        )
+
+
+def _fit(
+    scorers: dict[str, Scorer],
+    runtime: Runtime,
+    others: EvaluationData | None,
+    cache: EmbeddingCache | None,
+    steps: _Steps,
+    tested: SpeakerSet,
+) -> tuple[dict[str, FittedScorer], list[str]]:
+    """Return every scorer after it has learned from the cohort, and the test speakers in the cohort."""
+    if others is None:
+        return {spec: scorer.fit() for spec, scorer in scorers.items()}, []
+    everyone = np.arange(len(others.utterances))
+    voices = embed_used(runtime, others, everyone, cache=cache, progress=steps.next())
+    speaker_C = others.speakers()[voices.row_N >= 0]
+    fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in scorers.items()}
+    return fitted, tested.common(SpeakerSet.of(others, voices))
+
+
+def _refuse_cohort(met: list[str], force: bool) -> None:
+    if met and not force:
+        names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
+        raise SpeakersMet(
+            f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
+            "Take a cohort of other speakers, or --force it."
+        )
+
+
+def usable_calibration(
+    runtime: Runtime, folder: str, speakers: SpeakerSet, force: bool
+) -> tuple[Calibration | None, list[str]]:
+    """Return the model's calibration, None when its figures would mislead, and what a reader should know."""
     calibration = getattr(runtime.model, "calibration", None)
-    if calibration is not None and not calibration.fits(runtime.fingerprint):
-        calibration = None  # fitted before the weights or the inference were changed
-    llrs = scores.astype(np.float64) if calibration is None else calibration.llr(scores.astype(np.float64))
-    return ModelReport(
-        model=name,
+    if calibration is None:
+        return None, []
+    if not calibration.fits(runtime.fingerprint):
+        return None, ["its calibration is for other weights or another inference, and is not used"]
+    met = Path(folder).expanduser() / CALIBRATION_SPEAKERS if folder else None
+    if met is None or not met.is_file():
+        return calibration, []
+    common = speakers.common(SpeakerSet.load(met))
+    if not common:
+        return calibration, []
+    who = f"its calibration was fitted on {len(common)} of these speakers ({', '.join(common[:3])}, ...)"
+    if force:
+        return calibration, [f"{who}: actual DCF and Cllr are too good"]
+    return None, [f"{who} and is not used; --force uses it all the same"]
+
+
+def _system(
+    name: str,
+    source: str,
+    runtime: Runtime,
+    spec: str,
+    scorer: Scorer,
+    scored: Scored,
+    calibration: Calibration | None,
+) -> System:
+    score_K = scored.score_K
+    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
+    if calibration is not None and spec == "cosine":
+        llr_K = calibration.llr(score_K.astype(np.float64))
+    else:
+        calibration = None  # it is for cosines
+    voices = scored.voices
+    return System(
+        name=name,
+        left_K=scored.left_K,
+        right_K=scored.right_K,
+        same_K=scored.same_K,
+        score_K=score_K,
+        llr_K=llr_K,
+        speech_s_N=_by_utterance(voices),
+        kept_K=scored.kept_K,
+        scoring=spec,
         folder=source,
         fingerprint=runtime.fingerprint,
         inference=runtime.score_mode,
-        eer=rate,
-        eer_threshold=threshold,
-        eer_grid=grid.rate if grid else None,
-        eer_grid_threshold=grid.threshold if grid else None,
-        min_dcf=metrics.min_dcf(scores, same, p_target=0.01),
-        min_dcf_05=metrics.min_dcf(scores, same, p_target=0.05),
-        act_dcf=metrics.act_dcf(llrs, same, p_target=0.01) if calibration else None,
-        cllr=metrics.cllr(llrs, same),
-        cllr_of="llr" if calibration else "cosine taken as llr",
-        min_cllr=metrics.min_cllr(scores, same),
-        trials=int(scores.size),
-        targets=int(np.count_nonzero(same)),
-        nontargets=int(np.count_nonzero(~same)),
+        calibration=None if calibration is None else calibration.model_dump(mode="json"),
+        utterances=voices.utterances,
         trials_lost=int(np.count_nonzero(~scored.kept_K)),
-        utterances=scored.utterances,
-        left_out=dict(Counter(dropped.reason for dropped in scored.left_out)),
-        full_sequence=scored.full_sequence,
-        groups=_groups(data, scored),
-        embed_s=round(scored.embed_s, 3),
-        score_s=round(scored.score_s, 3),
+        left_out=voices.left_out,
+        full_sequence=voices.full_sequence,
+        from_cache=voices.from_cache,
+        embed_s=voices.seconds,
+        score_s=scored.seconds,
     )
 
 
-def _grid(scores: np.ndarray, same: np.ndarray) -> metrics.Eer | None:
-    try:
-        return metrics.eer_grid(scores, same)
-    except BadScores:  # every score is outside the grid; the exact EER stands beside it
-        return None
+def _by_utterance(voices: Voices) -> np.ndarray:
+    speech_s_N = np.full(voices.row_N.size, np.nan)
+    speech_s_N[voices.row_N >= 0] = voices.speech_s_U
+    return speech_s_N
 
 
-def _groups(data: EvaluationData, scored: Scored) -> dict[str, dict[str, Any]]:
-    """Return the error rates of the harder trials, whose two speakers are alike, as far as labels tell.
+class _Steps:
+    """One progress count over everything that is embedded: each model, on the test and on the cohort."""
 
-    "same_sex_and_age_group" needs sex and age of both speakers; "same_sex" stands in where no age is known.
-    """
-    sex_N, adult_N = data.sexes(), data.adults()
-    left, right = scored.left_K, scored.right_K
-    alike_K = (sex_N[left] == sex_N[right]) & (sex_N[left] >= 0)
-    name = "same_sex"
-    if (adult_N >= 0).any():
-        alike_K &= (adult_N[left] == adult_N[right]) & (adult_N[left] >= 0)
-        name = "same_sex_and_age_group"
-    same_K, score_K = scored.same_K[alike_K], scored.score_K[alike_K]
-    targets = int(np.count_nonzero(same_K))
-    if targets in (0, same_K.size):
-        return {}
-    rate, threshold = metrics.eer(score_K, same_K)
-    return {
-        name: {
-            "eer": rate,
-            "eer_threshold": threshold,
-            "min_dcf": metrics.min_dcf(score_K, same_K),
-            "trials": int(same_K.size),
-            "targets": targets,
-            "nontargets": int(same_K.size) - targets,
-        }
-    }
+    def __init__(self, progress: Progress | None, test: int, cohort: int, models: int) -> None:
+        self._progress = progress
+        self._parts: Iterator[int] = iter([part for part in (test, cohort) if part] * models)
+        self._total = (test + cohort) * models
+        self._before = 0
+
+    def next(self) -> Progress | None:
+        """Return the callable for the next piece of work."""
+        if self._progress is None:
+            return None
+        before, progress, total = self._before, self._progress, self._total
+        self._before += next(self._parts)
+        return lambda done, _: progress(before + done, total)
 
 
 def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
@@ -169,15 +279,6 @@ def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
     return names
 
 
-def _share(
-    progress: Callable[[int, int], None] | None, number: int, models: int
-) -> Callable[[int, int], None] | None:
-    """Return a progress callable for one of several models that each have the same work."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(number * total + done, models * total)
-
-
 def _make_folder(out: StrPath | None) -> Path | None:
     """Return the output folder, made before the long work rather than after it."""
     if out is None:
@@ -192,34 +293,32 @@ def _make_folder(out: StrPath | None) -> Path | None:
     return folder
 
 
-def _write_files(folder: Path, found: list[tuple[ModelReport, Scored]], data: EvaluationData) -> list[str]:
-    files = ["det.png", "histogram.png"]
-    curves = [(model.model, metrics.det(scored.score_K, scored.same_K)) for model, scored in found]
-    plots.save(plots.det_curve(curves), folder / "det.png")
-    panels = [(model.model, scored.score_K, scored.same_K, model.eer_threshold) for model, scored in found]
-    plots.save(plots.score_histograms(panels), folder / "histogram.png")
-    for model, scored in found:
-        files.append(f"scores-{model.model}.npz")
-        write_scores(folder / files[-1], scored, data)
-        if scored.score_K.size <= READABLE_TRIALS:
-            files.append(f"scores-{model.model}.csv")
-            write_readable_scores(folder / files[-1], scored, data)
-    return files
-
-
-def _describe_data(data: EvaluationData, trials: Trials) -> dict[str, Any]:
-    return {
+def describe_data(
+    data: EvaluationData, trials: Trials, warnings: Iterable[str] = (), cohort: EvaluationData | None = None
+) -> dict[str, Any]:
+    """Return what report.json says of the data."""
+    described = {
         "name": data.name,
         "paths": data.paths,
         "fingerprint": data.fingerprint,
         "utterances": len(data.utterances),
-        "speakers": int(data.speakers().max()) + 1,
-        "used_in_trials": int(np.unique(np.concatenate((trials.left_K, trials.right_K))).size),
-        "warnings": data.warnings,
+        "speakers": len(data.speaker_names()),
+        "used_in_trials": int(used(trials).size),
+        "warnings": [*data.warnings, *dict.fromkeys(warnings)],
     }
+    if cohort is not None:
+        described["cohort"] = {
+            "name": cohort.name,
+            "paths": cohort.paths,
+            "fingerprint": cohort.fingerprint,
+            "utterances": len(cohort.utterances),
+            "speakers": len(cohort.speaker_names()),
+        }
+    return described
 
 
-def _describe_trials(trials: Trials, seed: int) -> dict[str, Any]:
+def describe_trials(trials: Trials, seed: int) -> dict[str, Any]:
+    """Return what report.json says of the trials."""
     targets = int(np.count_nonzero(trials.same_K))
     return {
         "spec": trials.spec,
@@ -231,12 +330,13 @@ def _describe_trials(trials: Trials, seed: int) -> dict[str, Any]:
     }
 
 
-def _left_out(data: EvaluationData, trials: Trials, all_scored: list[Scored]) -> dict[str, Any]:
-    """Return what no model, or not every model, was measured on."""
-    reasons = {dropped.utterance: dropped.reason for scored in all_scored for dropped in scored.left_out}
-    kept_K = np.logical_and.reduce([scored.kept_K for scored in all_scored])
+def left_out(data: EvaluationData, trials: Trials, systems: Sequence[System]) -> dict[str, Any]:
+    """Return what no system, or not every system, was measured on."""
+    reasons = {dropped.utterance: dropped.reason for system in systems for dropped in system.left_out}
+    kept = [system.kept_K for system in systems if system.kept_K is not None]
+    lost = len(trials) - int(np.count_nonzero(np.logical_and.reduce(kept))) if kept else 0
     return {
         "utterances": dict(Counter(reasons.values())),
-        "trials": len(trials) - int(np.count_nonzero(kept_K)),
+        "trials": lost,
         "when_prepared": data.dropped,
     }

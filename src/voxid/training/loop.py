@@ -28,7 +28,7 @@ from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
 from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.errors import NonFiniteLoss
-from voxid.files import atomic_write
+from voxid.files import atomic_write, place_id
 from voxid.losses import LOSSES
 from voxid.model import Model
 from voxid.runtime.device import pick_device
@@ -253,6 +253,7 @@ class _Run:
             "steps": self.step,
             "training_data": {
                 "sources": [Path(source).name for source in info["sources"]],
+                "places": [place_id(source) for source in info["sources"]],
                 "fingerprint": info["fingerprint"],
                 "speakers": info["n_speakers"],
                 "utterances": info["n_utterances"],

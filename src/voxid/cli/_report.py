@@ -1,0 +1,122 @@
+"""An evaluation's report as text for a terminal: what `voxid evaluate` and `voxid metrics` print."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from voxid.evaluation import ModelReport, Report
+
+WIDTH = 120  # columns of a table that goes into a file or another program
+FIGURES = {"eer": "EER", "min_dcf": "minDCF 0.01"}
+
+
+def print_report(report: Report, eer_grid: bool = False) -> None:
+    """Print what was measured, a line for each system, the paired tests, and what else to know."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    trials, data = report.trials, report.data
+    console.print(
+        f"{data['name']}: {data['used_in_trials']:,} of {data['utterances']:,} utterances of "
+        f"{data['speakers']:,} speakers in {trials['count']:,} trials ({trials['targets']:,} of one speaker, "
+        f"{trials['nontargets']:,} of two)",
+        highlight=False,
+    )
+    console.print(_table(report, eer_grid))
+    for line in [*_tests(report), *_notes(report)]:
+        typer.echo(line)
+
+
+def _table(report: Report, eer_grid: bool) -> object:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("model", overflow="fold", min_width=16)
+    with_intervals = any(model.intervals for model in report.models)
+    interval = f"{100 * report.intervals['level']:g} % interval"
+    columns = ["EER %", *([interval] if with_intervals else []), "threshold", "minDCF 0.01", "actDCF", "Cllr"]
+    columns += ["min Cllr", "trials", "left out", *(["grid EER %"] if eer_grid else [])]
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for model in report.models:
+        grid = "-" if model.eer_grid is None else f"{100 * model.eer_grid:.2f}"
+        calibrated = model.act_dcf is not None
+        cells = [
+            f"{100 * model.eer:.2f}",
+            *([_interval(model)] if with_intervals else []),
+            f"{model.eer_threshold:.4f}",
+            f"{model.min_dcf:.3f}",
+            f"{model.act_dcf:.3f}" if calibrated else "-",
+            f"{model.cllr:.3f}" if calibrated else "-",
+            f"{model.min_cllr:.3f}",
+            f"{model.trials:,}",
+            f"{sum(model.left_out.values()):,}",
+        ]
+        table.add_row(model.model, *cells, *([grid] if eer_grid else []))
+        for name, group in model.groups.items():
+            if group["kind"] != "alike" or group["eer"] is None:
+                continue
+            row = [f"{100 * group['eer']:.2f}", f"{group['eer_threshold']:.4f}", f"{group['min_dcf']:.3f}"]
+            if with_intervals:
+                row.insert(1, "")
+            alike = f"  {name.replace('_and_', ', ').replace('_', ' ')}"
+            table.add_row(alike, *row, "", "", "", f"{group['trials']:,}", style="dim")
+    return table
+
+
+def _interval(model: ModelReport) -> str:
+    if "eer" not in model.intervals:
+        return "-"
+    low, high = model.intervals["eer"]
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def _tests(report: Report) -> list[str]:
+    """Return a line for each paired test: which system is better, and how sure that is."""
+    lines = []
+    for test in report.paired:
+        per_cent = test["figure"] == "eer"
+        factor, unit, digits = (100, " points", 2) if per_cent else (1, "", 3)
+        difference, low, high = (factor * test[name] for name in ("difference", "low", "high"))
+        sure = "better" if test["p_value"] < 1 - report.intervals["level"] else "not clearly better"
+        better, worse = (test["a"], test["b"]) if difference < 0 else (test["b"], test["a"])
+        lines.append(
+            f"{FIGURES[test['figure']]}: {better} is {sure} than {worse}: {test['a']} - {test['b']} = "
+            f"{difference:+.{digits}f}{unit} ({low:+.{digits}f} to {high:+.{digits}f}), "
+            f"p = {test['p_value']:.3g}"
+        )
+    return lines
+
+
+def _notes(report: Report) -> list[str]:
+    """Return a line for all that a reader of the table should know besides."""
+    notes = []
+    for model in report.models:
+        if model.left_out:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in model.left_out.items())
+            notes.append(f"{model.model}: left out {reasons}; {model.trials_lost:,} trials fell with them")
+        if model.full_sequence and model.inference == "sliding":
+            notes.append(
+                f"{model.model}: {model.full_sequence:,} of {model.utterances:,} utterances are shorter than "
+                "a window and were embedded by their full sequence"
+            )
+        if model.act_dcf is None and model.fingerprint and model.scoring == "cosine":
+            notes.append(f"{model.model}: not calibrated, so no Cllr; `voxid calibrate` makes it decide")
+    if why := report.intervals.get("why_not"):
+        notes.append(f"no intervals: {why}")
+    if dropped := report.left_out["when_prepared"]:
+        notes.append(
+            "dropped when prepared: " + ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
+        )
+    for kind, count in report.trials["warnings"].items():
+        notes.append(
+            f"warning: {count:,} trials of the list are {kind.replace('_', ' ')}; they count as given"
+        )
+    notes += [f"warning: {warning}" for warning in report.data["warnings"]]
+    if report.out:
+        notes.append(f"in {report.out}: {', '.join(report.files)}")
+    return notes

@@ -1,0 +1,129 @@
+"""Embed each utterance that the trials use exactly once per model, or take it from the cache.
+
+# N utterances of the data, U of them used, D embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from voxid.errors import AudioError
+from voxid.evaluation.cache import Contents, EmbeddingCache
+from voxid.evaluation.data import EvaluationData
+from voxid.runtime import Embedded, Runtime
+from voxid.types import Dropped
+
+KEEP_EVERY = 500  # embeddings: what an interruption can cost
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Voices:
+    """The embeddings of some utterances of the data by one model, and how they came about.
+
+    `row_N` (int32) is the row of each utterance of the data, -1 where it is not used or was left out.
+    `speech_s_U` are the seconds heard.
+    """
+
+    emb_UD: np.ndarray
+    row_N: np.ndarray
+    speech_s_U: np.ndarray
+    full_sequence: int
+    left_out: list[Dropped]
+    from_cache: int
+    seconds: float
+    warnings: list[str]
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances have an embedding."""
+        return len(self.emb_UD)
+
+
+def embed_used(
+    runtime: Runtime,
+    data: EvaluationData,
+    used_U: np.ndarray,
+    *,
+    cache: EmbeddingCache | None = None,
+    progress: Progress | None = None,
+) -> Voices:
+    """Return the embeddings of the utterances numbered `used_U` (ascending, no number twice).
+
+    Utterances that raise an AudioError are left out and listed. With a cache, only those it does not know are
+    embedded, and kept in it as the work goes on.
+    """
+    begin = perf_counter()
+    left_out: list[Dropped] = []
+    found: dict[int, Embedded] = {}
+    known = 0
+    with closing(_results(runtime, data, used_U, cache, left_out)) as results:  # keeps what it has at a stop
+        for is_known, result in results:
+            found[result.position] = result
+            known += is_known
+            if progress is not None:
+                progress(len(found) + len(left_out), used_U.size)
+    if progress is not None and left_out:
+        progress(used_U.size, used_U.size)
+    positions = sorted(found)
+    row_N = np.full(len(data.utterances), -1, dtype=np.int32)
+    row_N[used_U[positions]] = np.arange(len(positions), dtype=np.int32)
+    return Voices(
+        emb_UD=np.stack([found[position].embedding for position in positions])
+        if positions
+        else np.zeros((0, runtime.dim), np.float32),
+        row_N=row_N,
+        speech_s_U=np.array([found[position].info.speech_s for position in positions]),
+        full_sequence=sum(found[position].info.full_sequence for position in positions),
+        left_out=sorted(left_out, key=lambda dropped: dropped.utterance),
+        from_cache=known,
+        seconds=perf_counter() - begin,
+        warnings=list(cache.warnings) if cache else [],
+    )
+
+
+def _results(
+    runtime: Runtime,
+    data: EvaluationData,
+    used_U: np.ndarray,
+    cache: EmbeddingCache | None,
+    left_out: list[Dropped],
+) -> Generator[tuple[bool, Embedded]]:
+    """Yield (was known, result) with positions in `used_U`; add the unusable to `left_out`."""
+    contents = Contents()
+    keys_U = [contents.key(data.audio(int(i))) for i in used_U] if cache else [None] * used_U.size
+    known = cache.get(keys_U) if cache else {}
+    for position, (emb_D, info) in known.items():
+        yield True, Embedded(position, emb_D, info)
+    unknown = [position for position in range(used_U.size) if position not in known]
+
+    def leave_out(place: int, error: AudioError) -> None:
+        utterance = data.utterances[used_U[unknown[place]]]
+        left_out.append(Dropped(utterance.utterance, utterance.path, error.reason, str(error)))
+
+    fresh: list[Embedded] = []
+
+    def keep() -> None:
+        kept = [result for result in fresh if contents.unchanged(data.audio(int(used_U[result.position])))]
+        if cache:
+            cache.put([keys_U[r.position] for r in kept], [(r.embedding, r.info) for r in kept])
+        fresh.clear()
+
+    try:
+        for place, emb_D, info in runtime.embed_each(
+            (data.audio(int(used_U[position])) for position in unknown), leave_out
+        ):
+            result = Embedded(unknown[place], emb_D, info)
+            if cache:
+                fresh.append(result)
+            yield False, result
+            if len(fresh) >= KEEP_EVERY:
+                keep()
+    finally:
+        keep()
