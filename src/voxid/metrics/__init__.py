@@ -8,6 +8,7 @@ trials that are rejected. Trials with the same score are accepted or rejected to
 
 from __future__ import annotations
 
+from voxid.metrics.confidence import Interval, Paired, intervals, paired
 from voxid.metrics.costs import (
     DCF_01,
     DCF_05,
@@ -27,8 +28,10 @@ __all__ = [
     "DCF_05",
     "Det",
     "Eer",
+    "Interval",
     "MinDcf",
     "OperatingPoint",
+    "Paired",
     "Pav",
     "RatesAt",
     "act_dcf",
@@ -37,9 +40,11 @@ __all__ = [
     "eer",
     "eer_grid",
     "frr_at_far",
+    "intervals",
     "min_cllr",
     "min_dcf",
     "min_dcf_at",
+    "paired",
     "pav",
     "pav_llr",
 ]

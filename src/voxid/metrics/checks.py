@@ -32,8 +32,8 @@ def split_checked(score_K: np.ndarray, same_K: np.ndarray) -> tuple[np.ndarray, 
     nontargets = same_K.size - targets
     if not targets or not nontargets:
         raise BadScores(
-            f"an error rate needs trials of both kinds, got {targets} target, {nontargets} non-target trials. "
-            "Add trials of the missing kind."
+            f"an error rate needs trials of both kinds, got {targets} target, {nontargets} non-target trials."
+            " Add trials of the missing kind."
         )
     return score_K[same_K], score_K[~same_K]
 

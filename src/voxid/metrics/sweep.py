@@ -41,8 +41,8 @@ class Points:
 class Sweep:
     """The trials of a verifier, counted in bins by a map that keeps the order of their scores.
 
-    `far_O`, `frr_O` are the errors at the lower edges of the occupied bins, then those of "reject all": exact,
-    since no bin is cut. `points(first, last)` looks inside occupied bins. Raise BadScores as `split` does.
+    `far_O`, `frr_O` are the errors at the lower edges of the occupied bins, then those of "reject all": exact
+    figures, since no bin is cut. `points(first, last)` looks inside. Raise BadScores as `split` does.
     """
 
     def __init__(self, scores: ArrayLike, labels: ArrayLike) -> None:
