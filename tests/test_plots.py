@@ -265,3 +265,11 @@ def test_an_svg_changes_no_name(trials: tuple[np.ndarray, np.ndarray]) -> None:
     root = ElementTree.fromstring(text)
     shown = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any(line.startswith(name) for line in shown)
+
+
+def test_long_names_leave_room_for_the_curves(trials: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    names = ["a" * 30 + "b" * 300 + "c" * 30, *(f"system {n}" for n in range(30))]
+    figure = plots.det_curve([(name, metrics.det(*trials)) for name in names])
+    plots.save(figure, tmp_path / "long.png")
+    assert figure.axes[0].get_position().width > 0.7
+    assert figure.axes[0].get_legend().get_texts()[0].get_text().startswith("a" * 20 + "…" + "c" * 19 + ":")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 TARGET, NONTARGET = COLORS[0], COLORS[1]
+LONGEST = 40  # letters of a name in a legend
 LINES = ("-", "--", ":", "-.")  # for the ninth system and those after it
 
 
@@ -46,9 +47,13 @@ def blank(width: float, height: float) -> Figure:
 def plain(name: str) -> str:
     """Return a name as matplotlib shows it letter by letter: a dollar is no formula, `_x` is no secret.
 
+    The middle of a name of more than 40 letters is left out: a legend as wide as the figure hides it.
+
     >>> plain("_a$b$")
     ' _a\\\\$b\\\\$'
     """
+    if len(name) > LONGEST:
+        name = f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
     name = name.replace("$", r"\$")
     return f" {name}" if name.startswith("_") else name  # matplotlib leaves labels like "_x" out of legends
 

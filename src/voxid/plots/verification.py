@@ -53,7 +53,8 @@ def det_curve(curves: Sequence[tuple[str, Det]], title: str = "Detection error t
     axes.set_xlabel("false acceptance rate (%): strangers let in")
     axes.set_ylabel("false rejection rate (%): speakers turned away")
     axes.grid(color="0.9")
-    axes.legend(loc="lower left", frameon=True, framealpha=0.95, edgecolor="none")
+    legend = axes.legend(loc="lower left", frameon=True, framealpha=0.95, edgecolor="none")
+    legend.set_in_layout(False)  # else many or long names would leave no room for the curves
     return figure
 
 

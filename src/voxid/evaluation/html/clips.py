@@ -1,0 +1,124 @@
+"""Recordings inside the page: cut, encoded once each, and no more of them than the page has room for.
+
+# S samples
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from voxid import audio
+from voxid.errors import AudioError
+from voxid.types import SAMPLE_RATE
+
+CLIP_S = 10.0  # seconds of a recording that the page holds
+ROOM = 8_000_000  # bytes of encoded recordings in one page: tables and figures leave it below 10 MB
+MP3_LEVEL = 0.84  # of soundfile's scale from 160 to 8 kbit/s at 16 kHz: 32 kbit/s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """One utterance to listen to: samples (S,) float32 in -1..1, whose it is, and what the corpus says.
+
+    `labels` are shown as they are ("sex": "f", "age": 34); empty ones are not shown.
+    """
+
+    samples_S: np.ndarray
+    sample_rate: int
+    speaker: str
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the page shows of an utterance; `number` is its place in the store, None without a recording."""
+
+    utterance: str
+    speaker: str
+    labels: str = ""
+    number: int | None = None
+    seconds: float = 0.0
+    cut: bool = False
+    why_not: str = ""
+
+
+class ClipStore:
+    """Encoded recordings by number, each utterance once, until `room` bytes are used.
+
+    `clip` gives the recording of an utterance, or None; None instead of a callable means that there is no
+    audio at all. `clips` are base64 text, `media` their type, `full` how many found no room.
+    """
+
+    def __init__(self, clip: Callable[[str], Clip | None] | None, room: int = ROOM) -> None:
+        self._clip, self._room = clip, room
+        self._known: dict[str, Heard] = {}
+        self.clips: list[str] = []
+        self.media = "audio/mpeg" if "MP3" in soundfile.available_formats() else "audio/wav"
+        self.full = 0
+
+    def hear(self, utterance: str, speaker: str) -> Heard:
+        """Return what to show of `utterance`, after storing its recording if it has one and there is room."""
+        if utterance not in self._known:
+            self._known[utterance] = self._encode(utterance, speaker)
+        return self._known[utterance]
+
+    def _encode(self, utterance: str, speaker: str) -> Heard:
+        if self._clip is None:
+            return Heard(utterance, speaker)
+        try:
+            clip = self._clip(utterance)
+            if clip is None:
+                return Heard(utterance, speaker, why_not="no recording")
+            wave_S = _mono(clip)
+        except AudioError as error:
+            return Heard(utterance, speaker, why_not=error.reason.replace("_", " "))
+        kept_S = wave_S[: round(CLIP_S * SAMPLE_RATE)]
+        known = Heard(
+            utterance,
+            clip.speaker,
+            labels=", ".join(
+                f"{name} {_short(value)}" for name, value in clip.labels.items() if _says(value)
+            ),
+            seconds=kept_S.size / SAMPLE_RATE,
+            cut=kept_S.size < wave_S.size,
+        )
+        text = base64.b64encode(encode(kept_S, self.media)).decode("ascii")
+        if sum(map(len, self.clips)) + len(text) > self._room:
+            self.full += 1
+            return Heard(utterance, known.speaker, known.labels, why_not="no room")
+        self.clips.append(text)
+        return Heard(utterance, known.speaker, known.labels, len(self.clips) - 1, known.seconds, known.cut)
+
+
+def encode(wave_S: np.ndarray, media: str) -> bytes:
+    """Return samples (S,) at 16 kHz as the bytes of an MP3 ("audio/mpeg") or a 16-bit WAV ("audio/wav")."""
+    file = BytesIO()
+    safe_S = np.clip(wave_S, -1.0, 1.0)
+    if media == "audio/mpeg":
+        how = {"bitrate_mode": "CONSTANT", "compression_level": MP3_LEVEL}
+        soundfile.write(file, safe_S, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III", **how)
+    else:
+        soundfile.write(file, safe_S, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _mono(clip: Clip) -> np.ndarray:
+    """Return the samples at 16 kHz; raise an AudioError where there are none to hear."""
+    if clip.sample_rate == SAMPLE_RATE and clip.samples_S.ndim == 1 and clip.samples_S.size:
+        return clip.samples_S
+    return audio.load((clip.samples_S, clip.sample_rate))
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value != ""
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
