@@ -1,0 +1,111 @@
+"""Write trial lists that other tools read, and `read_trials` too.
+
+# K trials, N utterances and models
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from voxid.errors import BadTrials, did_you_mean
+from voxid.evaluation.columns import DIFFERENT, SAME
+from voxid.evaluation.data import EvaluationData
+from voxid.evaluation.trials.lists import models_path
+from voxid.evaluation.trials.values import Trials
+from voxid.files import atomic_write
+
+LINES_AT_ONCE = 1 << 18
+# what a line is made of: the parts before, between and after the names, for a different pair and for the same
+_LINES: dict[str, Callable[[str, str, bool], str]] = {
+    "voxceleb": lambda left, right, same: f"{int(same)} {left} {right}\n",
+    "kaldi": lambda left, right, same: f"{left} {right} {'target' if same else 'nontarget'}\n",
+    "csv": lambda left, right, same: f"{left},{right},{int(same)}\n",
+}
+WRITTEN = tuple(_LINES)
+
+
+def write_trials(
+    path: str | os.PathLike[str], trials: Trials, data: EvaluationData, format: str = "voxceleb"
+) -> None:
+    """Write `trials` as lines `1 left right` ("voxceleb"), `left right target` ("kaldi") or CSV with a header.
+
+    Enrolment models go beside it, into PATH.enrol (lines `model utterance utterance ...`), where `read_trials`
+    finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold, and where an
+    old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
+    """
+    if format not in _LINES:
+        raise BadTrials(
+            f"no trial list format {format!r}. Known: {', '.join(WRITTEN)}.{did_you_mean(format, list(WRITTEN))}"
+        )
+    if not len(trials):
+        raise BadTrials("there are no trials to write, and an empty list cannot be read back.")
+    names_N = _names(trials, data)
+    used = np.unique(np.concatenate((np.unique(trials.left_K), np.unique(trials.right_K)))).tolist()
+    _check_names((names_N[number] for number in used), format)
+    beside = models_path(path)
+    if trials.models is None and beside.exists():
+        raise BadTrials(
+            f"{beside} lies beside the list: it would turn the left sides into enrolment models. Remove it, or "
+            "write the list under another name."
+        )
+    if trials.models is not None:
+        _write_models(beside, trials, data)
+    written_N = [_quoted(name) for name in names_N] if format == "csv" else names_N
+    line = _LINES[format]
+    with atomic_write(path, "w") as file:
+        if format == "csv":
+            file.write("left,right,label\n")
+        for begin in range(0, len(trials), LINES_AT_ONCE):
+            now = slice(begin, begin + LINES_AT_ONCE)
+            lefts, rights, sames = (
+                column[now].tolist() for column in (trials.left_K, trials.right_K, trials.same_K)
+            )
+            file.write(
+                "".join(
+                    line(written_N[left], written_N[right], same)
+                    for left, right, same in zip(lefts, rights, sames, strict=True)
+                )
+            )
+
+
+def _names(trials: Trials, data: EvaluationData) -> list[str]:
+    names_N = [u.utterance for u in data.utterances]
+    return names_N if trials.models is None else [*names_N, *trials.models.names]
+
+
+def _write_models(path: os.PathLike[str], trials: Trials, data: EvaluationData) -> None:
+    models = trials.models
+    assert models is not None
+    utterances = [[data.utterances[u].utterance for u in models.members(m)] for m in range(len(models))]
+    _check_names((name for row in utterances for name in row), "voxceleb", "the enrolment list")
+    with atomic_write(path, "w") as file:
+        file.writelines(
+            f"{name} {' '.join(row)}\n" for name, row in zip(models.names, utterances, strict=True)
+        )
+
+
+def _check_names(names: Iterable[str], format: str, what: str = "") -> None:
+    what = what or f"the format {format!r}"
+    for name in names:
+        why = ""
+        if not name.isprintable() or name.strip() != name or not name:
+            why = "it is empty, or has white space at an end or characters that cannot be seen"
+        elif name.startswith("#"):
+            why = "a line that begins with it is a comment"
+        elif format != "csv" and any(character.isspace() for character in name):
+            why = "a space ends a name there; write csv"
+        elif format != "csv" and ("," in name or name.lower() in SAME | DIFFERENT):
+            why = "it would be taken for a label or for CSV; write csv"
+        if why:
+            raise BadTrials(f"{what} cannot hold the name {name!r}: {why}.")
+
+
+def _quoted(name: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([name])
+    return text.getvalue()
