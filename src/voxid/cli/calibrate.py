@@ -21,21 +21,54 @@ def calibrate(
     prior: Annotated[
         float, typer.Option(help="Probability of 'same speaker' before anything is heard.")
     ] = 0.5,
+    trials: Annotated[
+        str, typer.Option("--trials", help="all, 10000-triplets, ... (see `voxid trials`), or a list.")
+    ] = "all",
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(help="Weigh speech, norm or cohort_mean beside the score; may be repeated."),
+    ] = None,
+    cohort: Annotated[
+        list[Path] | None,
+        typer.Option("--cohort", readable=False, help="Other speakers, for the quality cohort_mean."),
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option("--test", readable=False, help="Data you will test on: its speakers are refused."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fit even on speakers of the test or the training.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Which random trials.")] = 0,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
     json: JsonFlag = False,
 ) -> None:
     """Fit the line from cosine score to log-likelihood ratio, so that the model can decide.
 
-    All pairs of the data are its trials. **The data must not be the test set**: a test on it would know the
-    answers. Nor should it be the training set, on which scores are too good. Take speakers set aside.
+    **The data must not be the test set**: a test on it would know the answers. Nor should it be the training
+    set, on which scores are too good. Both are refused where they can be told. Take speakers set aside
+    (`voxid split`).
 
-    Example: `voxid calibrate runs/bilstm --data LibriSpeech/dev-clean`
+    Example: `voxid calibrate runs/bilstm --data LibriSpeech/dev-clean --test LibriSpeech/test-clean`
     """
     from voxid import evaluation
 
     with progress_bar("embedding", quiet=json) as update:
-        result = evaluation.calibrate(model, data, prior=prior, layout=layout, device=device, progress=update)
+        result = evaluation.calibrate(
+            model,
+            data,
+            prior=prior,
+            trials=trials,
+            quality=quality or (),
+            cohort=cohort or None,
+            test=test or None,
+            force=force,
+            seed=seed,
+            layout=layout,
+            device=device,
+            progress=update,
+        )
     line = result.calibration
     summary = {
         "model": str(model),
@@ -51,8 +84,10 @@ def calibrate(
     def text() -> None:
         fitted_on = line.fitted_on
         name = fitted_on.name if fitted_on else "the data"
+        terms = "".join(f" {term.weight:+.3f} x {term.name}" for term in line.qualities)
         typer.echo(
-            f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}; accepts from {line.threshold:.3f}"
+            f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}{terms}; "
+            f"accepts from {line.threshold:.3f}"
         )
         typer.echo(
             f"fitted on {result.trials:,} trials of {name}: EER {100 * result.eer:.2f} %, "

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from voxid import metrics
-from voxid.errors import SpeakersMet
+from voxid.errors import BadCohort, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import score_trials, used
+from voxid.evaluation.scores import qualities_of, score_trials, used
 from voxid.evaluation.trials import make_trials
 from voxid.files import place_id
 from voxid.runtime import Runtime, load
-from voxid.scoring import Calibration, CalibrationSet, fit
+from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10
@@ -49,6 +49,8 @@ def calibrate(
     *,
     prior: float = 0.5,
     trials: StrPath = "all",
+    quality: Sequence[str] = (),
+    cohort: Data | None = None,
     test: Data | None = None,
     force: bool = False,
     seed: int = 0,
@@ -59,18 +61,28 @@ def calibrate(
 ) -> Calibrated:
     """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
 
+    `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
+    sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers of
+    `cohort`, whose mean embeddings are then kept beside the model).
+
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
     nor those it will be tested on (the test would know its answers). SpeakersMet is raised for the data of
     the model's training, for speakers of `test`, and for those its run was tested on; `force` makes it a
     warning. The speakers' names and mean embeddings are kept beside the model, so that a later evaluation
     notices them too.
 
-    Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores or OutputError.
+    Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores, BadConfig, BadCohort or OutputError.
 
     Example: `calibrate("runs/bilstm", "corpora/dev").calibration.llr(0.8)`
     """
     from voxid.model import Model
 
+    check_measures(quality)
+    if ("cohort_mean" in quality) != (cohort is not None):
+        raise BadCohort(
+            "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a corpus of "
+            "other speakers."
+        )
     folder = Path(model_folder).expanduser()
     runtime = load(folder, device=device)
     kept = EmbeddingCache.of(runtime) if cache else None
@@ -87,7 +99,9 @@ def calibrate(
             f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
+    crowd = _crowd(runtime, cohort, layout, kept)
     scored = score_trials(voices, plan)
+    qualities = qualities_of(scored, quality, crowd)
     targets = int(np.count_nonzero(scored.same_K))
     calibration = fit(
         scored.score_K,
@@ -102,21 +116,33 @@ def calibrate(
             nontargets=scored.score_K.size - targets,
         ),
         model=runtime.fingerprint,
+        qualities=qualities,
+        cohort=None if crowd is None else crowd.info,
     )
     model = Model.load(folder)
-    model.calibration = calibration
+    model.calibration, model.cohort = calibration, crowd
     speakers.save(folder / CALIBRATION_SPEAKERS)
     model.save(folder)
-    llrs = calibration.llr(scored.score_K.astype(np.float64))
+    llrs = calibration.llr(scored.score_K.astype(np.float64), qualities)
     return Calibrated(
         calibration=calibration,
         eer=metrics.eer(scored.score_K, scored.same_K).rate,
         cllr=metrics.cllr(llrs, scored.same_K),
-        min_cllr=metrics.min_cllr(scored.score_K, scored.same_K),
+        min_cllr=metrics.min_cllr(llrs, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
         warnings=[*met, *_warnings(targets, len(speakers.names)), *voices.warnings],
     )
+
+
+def _crowd(runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingCache | None) -> Cohort | None:
+    """Return the cohort that the quality "cohort_mean" is measured with."""
+    if cohort is None:
+        return None
+    others = read_data(cohort, layout)
+    voices = embed_used(runtime, others, np.arange(len(others.utterances)), cache=cache)
+    speaker_C = others.speakers()[voices.row_N >= 0]
+    return Cohort.of(voices.emb_UD, speaker_C, name=others.name, fingerprint=runtime.fingerprint)
 
 
 def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:

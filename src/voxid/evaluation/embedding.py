@@ -28,12 +28,13 @@ class Voices:
     """The embeddings of some utterances of the data by one model, and how they came about.
 
     `row_N` (int32) is the row of each utterance of the data, -1 where it is not used or was left out.
-    `speech_s_U` are the seconds heard.
+    `speech_s_U` are the seconds heard, `net_speech_s_U` those of them with a voice.
     """
 
     emb_UD: np.ndarray
     row_N: np.ndarray
     speech_s_U: np.ndarray
+    net_speech_s_U: np.ndarray
     full_sequence: int
     left_out: list[Dropped]
     from_cache: int
@@ -80,6 +81,7 @@ def embed_used(
         else np.zeros((0, runtime.dim), np.float32),
         row_N=row_N,
         speech_s_U=np.array([found[position].info.speech_s for position in positions]),
+        net_speech_s_U=np.array([found[position].info.net_speech_s for position in positions]),
         full_sequence=sum(found[position].info.full_sequence for position in positions),
         left_out=sorted(left_out, key=lambda dropped: dropped.utterance),
         from_cache=known,

@@ -25,7 +25,7 @@ from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import System, measure
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.report import Report
-from voxid.evaluation.scores import Scored, score_trials, used
+from voxid.evaluation.scores import Scored, qualities_of, score_trials, used
 from voxid.evaluation.trials import Trials, make_trials
 from voxid.evaluation.writing import write_files
 from voxid.files import output_error
@@ -211,7 +211,8 @@ def _system(
     score_K = scored.score_K
     llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
     if calibration is not None and spec == "cosine":
-        llr_K = calibration.llr(score_K.astype(np.float64))
+        qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
+        llr_K = calibration.llr(score_K.astype(np.float64), qualities)
     else:
         calibration = None  # it is for cosines
     voices = scored.voices

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -20,7 +21,7 @@ from voxid.evaluation.measure import System
 from voxid.evaluation.trials import Trials
 from voxid.files import atomic_write
 from voxid.runtime import Runtime
-from voxid.scoring import FittedScorer, make_scorer
+from voxid.scoring import Cohort, FittedScorer, Qualities, make_scorer, trial_qualities
 
 READABLE_TRIALS = 100_000  # lists up to this long are written as CSV too
 
@@ -86,6 +87,23 @@ def score_trials(voices: Voices, trials: Trials, scorer: FittedScorer | None = N
         voices=voices,
         seconds=perf_counter() - begin,
     )
+
+
+def qualities_of(
+    scored: Scored, measures: Iterable[str], cohort: Cohort | None
+) -> dict[str, np.ndarray] | None:
+    """Return the quality numbers (K,) of the trials that a calibration weighs; None where it weighs none.
+
+    `cohort` is what "cohort_mean" is measured with. Raise BadScores for a measure that is not known.
+    """
+    wanted = list(measures)
+    if not wanted:
+        return None
+    voices = scored.voices
+    crowd = cohort if "cohort_mean" in wanted else None
+    of_each = Qualities.of(voices.emb_UD, voices.net_speech_s_U, crowd)
+    left, right = (of_each.take(voices.row_N[side_K]) for side_K in (scored.left_K, scored.right_K))
+    return trial_qualities(wanted, left, right)
 
 
 def write_scores(path: str | os.PathLike[str], scored: Scored | System, data: EvaluationData) -> None:

@@ -2,7 +2,7 @@
 
 from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
 from voxid.scoring.cohort import Cohort, CohortInfo
-from voxid.scoring.quality import MEASURES, Qualities, trial_qualities
+from voxid.scoring.quality import MEASURES, Qualities, check_measures, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
 from voxid.scoring.similarity import cosine, cosine_of_pairs, unit_rows
 
@@ -17,6 +17,7 @@ __all__ = [
     "Qualities",
     "QualityTerm",
     "Scorer",
+    "check_measures",
     "cosine",
     "cosine_of_pairs",
     "fit",

@@ -63,6 +63,16 @@ class Qualities:
         return Qualities(self.speech_s[index], self.norm[index], means)
 
 
+def check_measures(measures: Iterable[str]) -> None:
+    """Raise BadConfig for a name that is not in MEASURES."""
+    for measure in measures:
+        if measure not in MEASURES:
+            raise BadConfig(
+                f"no quality measure named {measure!r}. Known: {', '.join(MEASURES)}."
+                f"{did_you_mean(measure, list(MEASURES))}"
+            )
+
+
 def trial_qualities(measures: Iterable[str], left: Qualities, right: Qualities) -> dict[str, np.ndarray]:
     """Return the quality numbers (K,) float32 of trials by name; swapping the sides changes nothing.
 
@@ -73,13 +83,10 @@ def trial_qualities(measures: Iterable[str], left: Qualities, right: Qualities) 
     >>> sorted(trial_qualities(["speech", "norm"], one, other))
     ['norm_max', 'norm_min', 'speech_max', 'speech_min']
     """
+    measures = list(measures)
+    check_measures(measures)
     found: dict[str, np.ndarray] = {}
     for measure in measures:
-        if measure not in MEASURES:
-            raise BadConfig(
-                f"no quality measure named {measure!r}. Known: {', '.join(MEASURES)}."
-                f"{did_you_mean(measure, list(MEASURES))}"
-            )
         a, b = _measured(measure, left), _measured(measure, right)
         if measure == "cohort_mean":
             found["cohort_mean"] = (a + b) / 2
