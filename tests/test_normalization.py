@@ -82,6 +82,15 @@ def test_mean_subtracts_raw_embeddings_before_they_get_length_one() -> None:
     assert_allclose(fitted.pairs(ROWS, *ALL_PAIRS), want, atol=1e-6)
 
 
+def test_cosine_by_name_is_the_cosine_and_stays_in_range() -> None:
+    fitted = make_scorer("cosine").fit()
+    assert_allclose(fitted.table(ROWS, COHORT), similarity.cosine(ROWS, COHORT), atol=1e-6)
+    many = np.random.default_rng(0).standard_normal((2000, DIM))
+    same = make_scorer("mean").fit(COHORT).pairs(many, np.arange(2000), np.arange(2000))
+    assert same.max() == 1.0
+    assert same.min() > 1 - 1e-6
+
+
 def test_the_order_of_the_cohort_and_the_names_of_its_speakers_do_not_matter() -> None:
     mixed = np.random.default_rng(0).permutation(len(COHORT))
     names = np.array([f"id{(s * 7) % 40}" for s in COHORT_SPEAKERS])

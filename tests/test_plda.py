@@ -114,6 +114,9 @@ def test_em_climbs_and_ends_above_the_truth() -> None:
             values = {name: getattr(best, name) for name in ("mean_D", "between_DD", "within_DD")}
             worse = TwoCovariance(**{**values, part: factor * values[part]})
             assert worse.log_likelihood(data) < climb[-1]
+    for step in 0.01 * np.concatenate((np.eye(3), -np.eye(3))):
+        moved = TwoCovariance(best.mean_D + step, best.between_DD, best.within_DD)
+        assert moved.log_likelihood(data) < climb[-1]
 
 
 def test_equal_counts_have_a_closed_form_and_em_keeps_it() -> None:

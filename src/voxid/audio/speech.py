@@ -26,7 +26,7 @@ DEPTH_DB = 35.0  # the weakest speech below the peak: fricatives lie 20 to 30 dB
 MARGIN_DB = 6.0  # above the floor, where there is room
 SHARE = 0.4  # of the way from floor to peak, where there is none
 LEAST_RANGE_DB = 6.0  # between floor and peak; stationary noise has less
-SILENT_DB = 90.0  # further below the loudest piece is digital silence, which is not this room's floor
+SILENT_DB = 90.0  # further below the loudest 0.1 s is digital silence, which is not this room's floor
 FLOOR_SHARE = 0.1
 PEAK_SHARE = 0.02
 PEAK_FRAMES = (10, 100)  # at least 0.1 s have to reach the peak, so a click does not make it; 1 s is enough
@@ -103,8 +103,9 @@ class SpeechMeter:
         energy_P = np.concatenate(self._energy) if len(self._energy) > 1 else self._energy[0]
         parts = [energy_P[p : p + HOP * frames - HOP + 1 : HOP] for p in range(SPAN)]
         level_T = 10 * np.log10(np.maximum(np.add.reduce(parts), 1e-20))
+        loudest = np.partition(level_T, max(0, frames - PEAK_FRAMES[0]))[max(0, frames - PEAK_FRAMES[0])]
         # frames that reach into digital silence say nothing of the room: padding must not move the floor
-        heard_T = np.minimum.reduce(parts) > energy_P.max() * 10 ** (-SILENT_DB / 10)
+        heard_T = np.minimum.reduce(parts) > 10 ** ((loudest - SILENT_DB) / 10)
         return _stretches(level_T >= _threshold(level_T[heard_T]))
 
 
