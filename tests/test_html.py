@@ -105,6 +105,22 @@ def test_every_figure_has_its_number(written: Path) -> None:
     assert "fitted on held out, 31 speakers" in text
 
 
+def test_facts_are_all_shown_and_a_seed_can_be_copied() -> None:
+    known = {
+        "seed": 12345,
+        "trials": 12345,
+        "paths": ["a", "b"],
+        "fitted_on": {"name": "x", "n": 2000},
+        "no": (),
+    }
+    assert formats.facts(known, skip=["trials"]) == [
+        ("seed", "12345"),
+        ("paths", "a, b"),
+        ("fitted on: name", "x"),
+        ("fitted on: n", "2,000"),
+    ]
+
+
 def test_a_given_command_is_shown(tmp_path: Path) -> None:
     text = read(tmp_path, make_report(), command="voxid evaluate x --data <y>")
     assert "The command that made this report: voxid evaluate x --data <y>" in text

@@ -271,5 +271,8 @@ def test_long_names_leave_room_for_the_curves(trials: tuple[np.ndarray, np.ndarr
     names = ["a" * 30 + "b" * 300 + "c" * 30, *(f"system {n}" for n in range(30))]
     figure = plots.det_curve([(name, metrics.det(*trials)) for name in names])
     plots.save(figure, tmp_path / "long.png")
-    assert figure.axes[0].get_position().width > 0.7
-    assert figure.axes[0].get_legend().get_texts()[0].get_text().startswith("a" * 20 + "…" + "c" * 19 + ":")
+    place, legend = figure.axes[0].get_position(), figure.legends[0]
+    assert place.width * figure.get_figwidth() > 4  # inches
+    assert legend.get_window_extent().y1 <= figure.axes[0].get_window_extent().y0
+    assert legend.get_texts()[0].get_text().startswith("a" * 20 + "…" + "c" * 19 + ":")
+    assert len(legend.get_texts()) == 31

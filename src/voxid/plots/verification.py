@@ -53,8 +53,11 @@ def det_curve(curves: Sequence[tuple[str, Det]], title: str = "Detection error t
     axes.set_xlabel("false acceptance rate (%): strangers let in")
     axes.set_ylabel("false rejection rate (%): speakers turned away")
     axes.grid(color="0.9")
-    legend = axes.legend(loc="lower left", frameon=True, framealpha=0.95, edgecolor="none")
-    legend.set_in_layout(False)  # else many or long names would leave no room for the curves
+    if len(curves) <= 4 and max(len(name) for name, _ in curves) <= 24:
+        axes.legend(loc="lower left", frameon=True, framealpha=0.95, edgecolor="none")
+    else:  # below the curves, which it would hide
+        figure.set_figheight(6.0 + 0.25 * len(curves))
+        figure.legend(loc="outside lower left", frameon=False)
     return figure
 
 

@@ -49,7 +49,7 @@ def det_figure(panels: Sequence[Panel], models: Sequence[ModelReport]) -> Markup
     curves = [(panel.name, metrics.det(panel.score_K, panel.same_K)) for panel in panels]
     rates = "; ".join(f"{m.model} {100 * m.eer:.2f} %" for m in models)
     figure = plots.det_curve(curves, title="")
-    figure.set_size_inches(5.0, 5.0)
+    figure.set_size_inches(5.0, figure.get_figheight() - 1.0)
     return _svg(figure, "det", f"Detection error trade-off. Equal error rates: {rates}.")
 
 

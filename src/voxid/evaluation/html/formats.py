@@ -68,7 +68,7 @@ def facts(values: dict[str, Any] | None, skip: Iterable[str] = ()) -> list[tuple
     """Return the plain values of a dictionary as (name, text), nested ones as "outer inner"."""
     rows: list[tuple[str, str]] = []
     for name, value in (values or {}).items():
-        if name in skip or value is None or value in ("", [], {}):
+        if name in skip or value is None or value in ("", [], (), {}):
             continue
         title = name.replace("_", " ")
         if isinstance(value, dict):
@@ -76,7 +76,7 @@ def facts(values: dict[str, Any] | None, skip: Iterable[str] = ()) -> list[tuple
         elif isinstance(value, list | tuple):
             rows.append((title, ", ".join(map(_plain, value))))
         else:
-            rows.append((title, _plain(value)))
+            rows.append((title, str(value) if name == "seed" else _plain(value)))
     return rows
 
 
