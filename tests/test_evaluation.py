@@ -220,6 +220,25 @@ def test_grid_is_an_option(use: Callable) -> None:
     assert model.eer_grid == pytest.approx(model.eer, abs=0.03)
 
 
+def test_enrolment_models_are_scored_by_the_mean_of_their_utterances(use: Callable) -> None:
+    data, runtime = data_of(utterances(6, 5)), CountingRuntime(1.0)
+    use(data)
+    report = evaluate([runtime], "any", "2-enrol")
+    trials = make_trials("2-enrol", data)
+    assert trials.models is not None
+    emb = np.stack([e.embedding for e in runtime.embed_each(data.utterances)]).astype(np.float64)
+    emb /= np.linalg.norm(emb, axis=1, keepdims=True)
+    means = np.stack([emb[trials.models.members(m)].mean(axis=0) for m in range(6)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    witness = [
+        means[a - trials.models.first] @ emb[b] for a, b in zip(trials.left_K, trials.right_K, strict=True)
+    ]
+    model = report.models[0]
+    assert (model.trials, model.targets, model.utterances) == (6 * 18, 18, 30)
+    assert model.eer == pytest.approx(metrics.eer(witness, trials.same_K).rate, abs=1e-9)
+    assert report.trials["enrolment_models"] == 6
+
+
 # -- scoring, intervals and tests ------------------------------------------------------------------------
 
 
@@ -501,7 +520,8 @@ def test_evaluate_command(corpus: Path, model: Path, tmp_path: Path, monkeypatch
         assert part in " ".join(text.split()), part
     first = json.loads(run_command(*arguments, "--json", "--seed", "1"))
     assert first["trials"] == {
-        "spec": "50-triplets", "seed": 1, "count": 100, "targets": 50, "nontargets": 50, "warnings": {},
+        "spec": "50-triplets", "seed": 1, "count": 100, "targets": 50, "nontargets": 50,
+        "enrolment_models": 0, "warnings": {}, "left_out": {},
     }  # fmt: skip
     assert first == json.loads((tmp_path / "r" / "report.json").read_text())
 

@@ -17,8 +17,8 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import qualities_of, score_trials, used
-from voxid.evaluation.trials import make_trials
+from voxid.evaluation.scores import qualities_of, score_trials
+from voxid.evaluation.trials import make_trials, with_models
 from voxid.files import place_id
 from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
@@ -62,8 +62,8 @@ def calibrate(
     """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
-    sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers of
-    `cohort`, whose mean embeddings are then kept beside the model).
+    sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers
+    of `cohort`, whose mean embeddings are then kept beside the model).
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
     nor those it will be tested on (the test would know its answers). SpeakersMet is raised for the data of
@@ -80,8 +80,8 @@ def calibrate(
     check_measures(quality)
     if ("cohort_mean" in quality) != (cohort is not None):
         raise BadCohort(
-            "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a corpus of "
-            "other speakers."
+            "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a "
+            "corpus of other speakers."
         )
     folder = Path(model_folder).expanduser()
     runtime = load(folder, device=device)
@@ -89,7 +89,7 @@ def calibrate(
     corpus = read_data(data, layout)
     met = _trained_on(runtime, corpus)
     plan = make_trials(trials, corpus, seed)
-    voices = embed_used(runtime, corpus, used(plan), cache=kept, progress=progress)
+    voices = embed_used(runtime, corpus, plan.used(), cache=kept, progress=progress)
     speakers = SpeakerSet.of(corpus, voices)
     met += _tested_on(folder, speakers)
     if test is not None:
@@ -100,7 +100,7 @@ def calibrate(
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
     crowd = _crowd(runtime, cohort, layout, kept)
-    scored = score_trials(voices, plan)
+    scored = score_trials(with_models(voices, plan), plan)
     qualities = qualities_of(scored, quality, crowd)
     targets = int(np.count_nonzero(scored.same_K))
     calibration = fit(

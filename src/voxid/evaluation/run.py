@@ -25,8 +25,8 @@ from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import System, measure
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.report import Report
-from voxid.evaluation.scores import Scored, qualities_of, score_trials, used
-from voxid.evaluation.trials import Trials, make_trials
+from voxid.evaluation.scores import Scored, qualities_of, score_trials
+from voxid.evaluation.trials import Trials, make_trials, with_models
 from voxid.evaluation.writing import write_files
 from voxid.files import output_error
 from voxid.runtime import Runtime, load
@@ -90,39 +90,43 @@ def evaluate(
     systems: list[System] = []
     speakers: dict[str, SpeakerSet] = {}
     warnings: list[str] = []
-    steps = _Steps(progress, used(plan).size, len(others.utterances) if others else 0, len(runtimes))
+    steps = _Steps(progress, plan.used().size, len(others.utterances) if others else 0, len(runtimes))
     for runtime, name, given in zip(runtimes, names, models, strict=True):
         kept = EmbeddingCache.of(runtime) if cache else None
-        voices = embed_used(runtime, test, used(plan), cache=kept, progress=steps.next())
+        voices = embed_used(runtime, test, plan.used(), cache=kept, progress=steps.next())
         speakers[name] = SpeakerSet.of(test, voices)
+        enrolled = with_models(voices, plan)
         fitted, met = _fit(scorers, runtime, others, kept, steps, speakers[name])
         _refuse_cohort(met, force)
         source = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
         calibration, doubts = usable_calibration(runtime, source, speakers[name], force)
         for spec, scorer in fitted.items():
-            scored = score_trials(voices, plan, scorer)
+            scored = score_trials(enrolled, plan, scorer)
             system_name = name if len(scorers) == 1 else f"{name} {spec}"
-            systems.append(_system(system_name, source, runtime, spec, scorers[spec], scored, calibration))
-        warnings += [*voices.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
+            systems.append(
+                _system(system_name, source, runtime, spec, scorers[spec], scored, voices, calibration)
+            )
+        warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
         warnings += [f"{len(met)} speakers of the test are in the cohort: its scores are too good"] * bool(
             met
         )
-    sure = confidence.of_systems(systems, test, resamples=resamples, seed=seed)
+    listed = plan.extended(test)
+    sure = confidence.of_systems(systems, listed, resamples=resamples, seed=seed)
     report = Report(
         voxid=__version__,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         data=describe_data(test, plan, warnings, others),
-        trials=describe_trials(plan, seed),
+        trials=describe_trials(plan),
         left_out=left_out(test, plan, systems),
         intervals=sure.how,
         models=[
-            measure(system, test, found, eer_grid)
+            measure(system, listed, found, eer_grid)
             for system, found in zip(systems, sure.intervals, strict=True)
         ],
         paired=sure.paired,
         out=str(folder or ""),
     )
-    return write_files(folder, report, systems, test, speakers, command) if folder else report
+    return write_files(folder, report, systems, listed, speakers, command) if folder else report
 
 
 def _scorer_table(spec: str) -> dict[str, Any]:
@@ -206,6 +210,7 @@ def _system(
     spec: str,
     scorer: Scorer,
     scored: Scored,
+    voices: Voices,
     calibration: Calibration | None,
 ) -> System:
     score_K = scored.score_K
@@ -215,7 +220,6 @@ def _system(
         llr_K = calibration.llr(score_K.astype(np.float64), qualities)
     else:
         calibration = None  # it is for cosines
-    voices = scored.voices
     return System(
         name=name,
         left_K=scored.left_K,
@@ -223,7 +227,7 @@ def _system(
         same_K=scored.same_K,
         score_K=score_K,
         llr_K=llr_K,
-        speech_s_N=_by_utterance(voices),
+        speech_s_N=_by_utterance(scored.voices),
         kept_K=scored.kept_K,
         scoring=spec,
         folder=source,
@@ -304,7 +308,7 @@ def describe_data(
         "fingerprint": data.fingerprint,
         "utterances": len(data.utterances),
         "speakers": len(data.speaker_names()),
-        "used_in_trials": int(used(trials).size),
+        "used_in_trials": int(trials.used().size),
         "warnings": [*data.warnings, *dict.fromkeys(warnings)],
     }
     if cohort is not None:
@@ -318,16 +322,18 @@ def describe_data(
     return described
 
 
-def describe_trials(trials: Trials, seed: int) -> dict[str, Any]:
+def describe_trials(trials: Trials) -> dict[str, Any]:
     """Return what report.json says of the trials."""
     targets = int(np.count_nonzero(trials.same_K))
     return {
         "spec": trials.spec,
-        "seed": seed if trials.spec.endswith("-triplets") else None,
+        "seed": trials.seed,
         "count": len(trials),
         "targets": targets,
         "nontargets": len(trials) - targets,
+        "enrolment_models": len(trials.models) if trials.models else 0,
         "warnings": trials.warnings,
+        "left_out": trials.left_out,
     }
 
 

@@ -18,7 +18,7 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import System
-from voxid.evaluation.trials import Trials
+from voxid.evaluation.trials import Trials, with_models
 from voxid.files import atomic_write
 from voxid.runtime import Runtime
 from voxid.scoring import Cohort, FittedScorer, Qualities, make_scorer, trial_qualities
@@ -54,12 +54,8 @@ def score(
     Utterances that raise an AudioError are left out, and the trials they occur in. Raise BadTrials when no
     trial is left.
     """
-    return score_trials(embed_used(runtime, data, used(trials), cache=cache, progress=progress), trials)
-
-
-def used(trials: Trials) -> np.ndarray:
-    """Return the numbers of the utterances that the trials need, ascending."""
-    return np.unique(np.concatenate((trials.left_K, trials.right_K)))
+    voices = embed_used(runtime, data, trials.used(), cache=cache, progress=progress)
+    return score_trials(with_models(voices, trials), trials)
 
 
 def score_trials(voices: Voices, trials: Trials, scorer: FittedScorer | None = None) -> Scored:
