@@ -102,7 +102,7 @@ def test_every_figure_has_its_number(written: Path) -> None:
         assert number in text, number
     assert "--trials 3000-triplets --seed 5" in text
     assert "'/data/a corpus'" in text
-    assert "fitted on held out, 31 speakers" in text
+    assert "fitted on held out, 31 speakers, for a prior of 5 %." in text
 
 
 def test_facts_are_all_shown_and_a_seed_can_be_copied() -> None:
@@ -183,13 +183,14 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     report = dataclasses.replace(
         report,
         left_out={"utterances": {}, "trials": 200, "when_prepared": {"truncated": 9}},
-        trials={**report.trials, "warnings": {"contradictory": 2}},
+        trials={**report.trials, "warnings": {"contradictory": 2}, "left_out": {"speakers_without_sex": 4}},
         data={**report.data, "warnings": ["2 files <gone>"]},
     )
     text = read(tmp_path, report)
     assert "Nothing was left out" not in text
     assert "3 too short, 1 silent" in text
     assert "before any system saw it: 9 truncated" in text
+    assert "had no use for it: 4 speakers without sex" in text
     assert "not measured on the same trials" in text
     assert "2 trials: contradictory" in text
     assert "2 files <gone>" in text

@@ -102,6 +102,8 @@ def calibration_verdict(model: ModelReport) -> str:
     known = f" It was fitted on {fitted['name']}" if fitted.get("name") else ""
     if known and fitted.get("speakers"):
         known += f", {fitted['speakers']:,} speakers"
+    if known and (model.calibration or {}).get("prior"):
+        known += f", for a prior of {100 * (model.calibration or {})['prior']:g} %"
     return (
         f"Deciding by its LLRs costs (DCF) {lost}; Cllr is {cost(model.cllr)}, "
         f"at best {cost(model.min_cllr)}."
@@ -110,9 +112,10 @@ def calibration_verdict(model: ModelReport) -> str:
 
 
 def any_left_out(report: Report) -> bool:
-    """Return whether any system, or the preparation of the data, left anything out."""
+    """Return whether any system, the trials or the preparation of the data left anything out."""
     lost = any(model.left_out or model.trials_lost for model in report.models)
-    return bool(lost or report.left_out.get("trials") or report.left_out.get("when_prepared"))
+    before = report.left_out.get("when_prepared") or report.trials.get("left_out")
+    return bool(lost or before or report.left_out.get("trials"))
 
 
 def warnings(report: Report) -> list[str]:
