@@ -44,7 +44,7 @@ class Runtime(Protocol):
 
     @property
     def model(self) -> Any:
-        """The model in use, with `.inference`, `.calibration` and `.metadata`."""
+        """The model in use, with `.inference`, `.calibration`, `.cohort` and `.metadata`."""
         ...
 
     @property
