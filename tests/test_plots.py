@@ -276,3 +276,40 @@ def test_long_names_leave_room_for_the_curves(trials: tuple[np.ndarray, np.ndarr
     assert legend.get_window_extent().y1 <= figure.axes[0].get_window_extent().y0
     assert legend.get_texts()[0].get_text().startswith("a" * 20 + "…" + "c" * 19 + ":")
     assert len(legend.get_texts()) == 31
+
+
+# -- error rates, costs, intervals -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def curve() -> metrics.Det:
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 4 == 0
+    return metrics.det(rng.standard_normal(400) + 2 * labels, labels)
+
+
+def test_error_rates_cross_at_the_equal_error_rate(curve: metrics.Det) -> None:
+    [axes] = plots.error_rates(curve).axes
+    far, frr, dot = axes.lines
+    assert len(far.get_xdata()) == len(frr.get_xdata()) <= curve.far.size
+    assert far.get_ydata()[0] == 100.0
+    assert frr.get_ydata()[0] == 0.0
+    [x], [y] = dot.get_data()
+    assert y == pytest.approx(100 * curve.far[curve.thresholds.searchsorted(x)], abs=1.0)
+    assert y == pytest.approx(100 * curve.frr[curve.thresholds.searchsorted(x)], abs=1.0)
+
+
+def test_the_dots_of_the_cost_curve_are_the_minimum_costs() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.arange(4000) % 4 == 0
+    scores = rng.standard_normal(4000) + 2 * labels
+    [axes] = plots.cost_curve(metrics.det(scores, labels), (0.05, 0.5)).axes
+    dots = [line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    assert dots == pytest.approx([metrics.min_dcf(scores, labels, p) for p in (0.05, 0.5)])
+
+
+def test_interval_bars_are_where_the_intervals_are() -> None:
+    [axes] = plots.interval_bars([("a", 2.0, 1.0, 4.0), ("_b$", 0.5, -1.0, 1.0)], "EER", zero=True).axes
+    bars = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 3]
+    assert bars == [[1.0, 4.0], [-1.0, 1.0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", r" _b\$"]

@@ -6,6 +6,7 @@ Functions return a matplotlib `Figure`; `save` writes it whole or not at all, `s
 
 from voxid.plots.calibration import bayes_error_plot, calibration_plot
 from voxid.plots.canvas import COLORS, NONTARGET, TARGET, save
+from voxid.plots.errors import cost_curve, error_rates, interval_bars
 from voxid.plots.inline import svg
 from voxid.plots.signals import (
     HOP_S,
@@ -28,10 +29,13 @@ __all__ = [
     "bayes_error_plot",
     "before_after",
     "calibration_plot",
+    "cost_curve",
     "det_curve",
     "embedding_scatter",
+    "error_rates",
     "features_image",
     "features_row",
+    "interval_bars",
     "losses",
     "principal_components",
     "save",
