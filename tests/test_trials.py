@@ -1,16 +1,29 @@
-"""Trials by hand, by law and from every kind of list."""
+"""Trials made from the data: all pairs, triplets, balanced pairs, enrolment, filters."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from voxid.errors import BadTrials, NotEnoughSpeakers
 from voxid.evaluation import EvaluationData, Trials, make_trials
-from voxid.evaluation import trials as trials_module
+from voxid.evaluation.embedding import Voices
+from voxid.evaluation.trials import (
+    Models,
+    doubts,
+    making,
+    pool,
+    shuffling,
+    with_models,
+)
 from voxid.types import Utterance
 
 
@@ -51,7 +64,7 @@ def test_all_pairs_of_a_test_set_are_small() -> None:
 
 
 def test_too_many_pairs_are_refused_before_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials_module, "MOST_PAIRS", 10)
+    monkeypatch.setattr(pool, "MOST_TRIALS", 10)
     with pytest.raises(BadTrials, match=r"15 trials; at most 10.*1000000-triplets"):
         make_trials("all", data_of(ann=3, bob=3))
 
@@ -121,82 +134,308 @@ def test_speakers_must_suffice(spec: str, counts: dict[str, int]) -> None:
         make_trials(spec, data_of(**counts))
 
 
-# -- lists ---------------------------------------------------------------------------------------------
+# -- what is random is nested and seeded ---------------------------------------------------------------
 
-EXPECTED = [("ann/0", "ann/1", True), ("ann/0", "bob/0", False)]
-LISTS = {
-    "voxceleb": "1 ann/0 ann/1\n0 ann/0 bob/0\n",
-    "voxceleb with suffixes": "1 ann/0.wav ann/1.wav\n0 ann/0.wav bob/0.wav\n",
-    "kaldi": "ann/0 ann/1 target\nann/0 bob/0 nontarget\n",
-    "tabs, blank lines, no last newline": "\n1\tann/0\tann/1\n\n0\tann/0\tbob/0",
-    "csv": "ann/0,ann/1,1\nann/0,bob/0,0\n",
-    "csv with header": "left,right,label\nann/0,ann/1,1\nann/0,bob/0,0\n",
-    "csv with BOM, quotes, spaces": '\ufeffleft,right,label\r\n"ann/0", ann/1 ,true\r\nann/0,"bob/0",0\r\n',
-    "csv in another order": "label,score,left,right\ntarget,0.5,ann/0,ann/1\nnontarget,0.1,ann/0,bob/0\n",
-    "csv with other words": "enroll,test,is_same\nann/0,ann/1,same\nann/0,bob/0,different\n",
-    "csv of paths": "/corpus/ann/0.wav,/corpus/ann/1.wav,1\n/corpus/ann/0.wav,/corpus/bob/0.wav,0\n",
-}
+RANDOM = ["{}-triplets", "{}-triplets:same-sex", "{}-pairs", "{}-pairs:same-sex", "2-enrol:max={}"]
 
 
-@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS.keys())
-def test_every_kind_of_list_reads_the_same(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "trials.txt"
-    path.write_text(text, encoding="utf-8")
-    data = data_of(ann=2, bob=1)
-    trials = make_trials(path, data)
-    assert named(trials, data) == EXPECTED
+def labelled(**counts: int) -> EvaluationData:
+    """As `data_of`; the sex is by the first letter (a-l: f, m-z: m), x has none; every second is a child."""
+    plain = data_of(**counts)
+    utterances = [
+        dataclasses.replace(
+            u,
+            sex="" if u.speaker[0] == "x" else "f" if u.speaker[0] < "m" else "m",
+            age=None if u.speaker[0] == "x" else 10 + 30 * (ord(u.speaker[1]) % 2),
+            duration_s=1.0 + int(u.utterance.split("/")[1]),
+        )
+        for u in plain.utterances
+    ]
+    return dataclasses.replace(plain, utterances=utterances)
+
+
+CROWD = {"aa": 5, "bb": 3, "cc": 9, "ma": 4, "mb": 2, "nc": 7, "oo": 1}
+
+
+@pytest.mark.parametrize("spec", RANDOM)
+def test_a_smaller_list_is_the_beginning_of_a_larger_one(spec: str) -> None:
+    data = labelled(**CROWD)
+    full = make_trials(spec.format(90), data, seed=5)
+    for count in (12, 13, 31) if "enrol" in spec else (2, 3, 10, 31):
+        part = make_trials(spec.format(count), data, seed=5)
+        assert len(part) >= count
+        assert named(part, part.extended(data)) == named(full, full.extended(data))[: len(part)]
+
+
+@pytest.mark.parametrize("spec", ["{}-triplets", "{}-pairs"])
+def test_long_lists_are_nested_beyond_one_block_of_random_numbers(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data_of(**CROWD)
+    whole = make_trials(spec.format(400), data, seed=1)
+    monkeypatch.setattr(making, "ROUND_VALUES", 16)
+    monkeypatch.setattr(shuffling, "CHUNK", 7)
+    pieces = make_trials(spec.format(400), data, seed=1)
+    np.testing.assert_array_equal(whole.left_K, pieces.left_K)
+    np.testing.assert_array_equal(whole.right_K, pieces.right_K)
+
+
+@pytest.mark.parametrize("spec", RANDOM)
+def test_the_seed_decides_what_is_random(spec: str) -> None:
+    data = labelled(**CROWD)
+    first, again, other = (make_trials(spec.format(40), data, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.right_K, again.right_K)
+    np.testing.assert_array_equal(first.left_K, again.left_K)
+    assert (first.right_K != other.right_K).any()
+    assert first.seed == 3
+
+
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=2, max_size=8).filter(lambda sizes: max(sizes) > 1),
+    number=st.integers(2, 120),
+    seed=st.integers(0, 99),
+)
+def test_pairs_are_balanced_over_speakers_at_every_length(counts: list[int], number: int, seed: int) -> None:
+    data = data_of(**{f"s{i}": count for i, count in enumerate(counts)})
+    trials = make_trials(f"{number}-pairs", data, seed)
+    speaker_N, several = data.speakers(), np.array(counts) > 1
+    left_K, right_K = speaker_N[trials.left_K], speaker_N[trials.right_K]
+    assert trials.same_K.tolist() == [True, False] * (number // 2) + [True] * (number % 2)
+    np.testing.assert_array_equal(left_K == right_K, trials.same_K)
+    assert (trials.left_K != trials.right_K).all()
+    targets = np.bincount(left_K[trials.same_K], minlength=len(counts))
+    assert np.ptp(targets[several]) <= 1
+    assert not targets[~several].any()
+    others = ~trials.same_K
+    sides = np.bincount(left_K[others], minlength=len(counts)) + np.bincount(
+        right_K[others], minlength=len(counts)
+    )
+    assert np.ptp(sides) <= 2
+
+
+def test_pairs_repeat_nothing_before_they_must() -> None:
+    data = data_of(ann=4, bob=4, cy=4)  # 18 target pairs, 48 non-target pairs
+    trials = make_trials("36-pairs", data, seed=7)
     assert trials.warnings == {}
+    pairs = {frozenset(pair[:2]) for pair in named(trials, data)}
+    assert len(pairs) == 36
+    assert {p for p in pairs if len({name[:3] for name in p}) == 1} == {
+        frozenset((f"{s}/{i}", f"{s}/{j}"))
+        for s in ("ann", "bob", "cy")
+        for i, j in combinations(range(4), 2)
+    }
+    longer = make_trials("40-pairs", data, seed=7)
+    assert longer.warnings == {"duplicate": 2}
+    assert doubts(longer.left_K, longer.right_K, longer.same_K, data.speakers()) == {"duplicate": 2}
+
+
+def test_pairs_draw_evenly() -> None:
+    data = data_of(ann=4, bob=2, cy=3)
+    drawn = Counter()
+    for seed in range(3000):
+        pair = named(make_trials("2-pairs", data, seed), data)
+        drawn.update(frozenset(p[:2]) for p in pair)
+    # the first target is of each speaker alike, and of each of the speaker's pairs alike
+    for speaker, pairs in (("ann", 6), ("bob", 1), ("cy", 3)):
+        counts = [drawn[p] for p in drawn if {name.split("/")[0] for name in p} == {speaker}]
+        assert len(counts) == pairs
+        np.testing.assert_allclose(counts, 1000 / pairs, rtol=0.25)
+    for one, other, pairs in (("ann", "bob", 8), ("ann", "cy", 12), ("bob", "cy", 6)):
+        counts = [drawn[p] for p in drawn if {name.split("/")[0] for name in p} == {one, other}]
+        assert len(counts) == pairs
+        np.testing.assert_allclose(counts, 1000 / pairs, rtol=0.4)
+
+
+@given(size=st.integers(1, 5000), seed=st.integers(0, 9))
+def test_a_shuffle_has_each_item_once(size: int, seed: int) -> None:
+    key = shuffling.keys(seed, 0, np.zeros(1))
+    assert sorted(shuffling.shuffled(np.arange(size), np.array(size), key)) == list(range(size))
+
+
+def test_shuffles_of_different_keys_are_unrelated() -> None:
+    keys = shuffling.keys(0, 0, np.arange(6000))
+    first = shuffling.shuffled(np.zeros(6000), np.array(6), keys)
+    np.testing.assert_allclose(np.bincount(first, minlength=6), 1000, rtol=0.15)
+    assert np.unique(shuffling.keys(0, 0, np.arange(1000))).size == 1000
+    assert (shuffling.keys(0, 0, np.arange(9)) != shuffling.keys(0, 1, np.arange(9))).all()
+
+
+# -- filters -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["all", "40-triplets", "40-pairs", "2-enrol"])
+@pytest.mark.parametrize(
+    ("option", "kept"),
+    [
+        ("same-sex", lambda a, b: a.sex == b.sex != ""),
+        ("same-age-group", lambda a, b: None not in (a.age, b.age) and (a.age < 18) == (b.age < 18)),
+        (
+            "same-sex+same-age-group",
+            lambda a, b: a.sex == b.sex != "" and (a.age < 18) == (b.age < 18),
+        ),
+        ("duration=2-4", lambda a, b: 2 <= a.duration_s < 4 and 2 <= b.duration_s < 4),
+    ],
+    ids=["sex", "age", "sex and age", "duration"],
+)
+def test_a_filter_keeps_what_it_says(base: str, option: str, kept) -> None:
+    crowd = {"aa": 4, "bb": 3, "cc": 6, "dd": 5, "ma": 4, "mb": 5, "nc": 4, "od": 4, "xx": 4}
+    data = labelled(**crowd)
+    if base == "2-enrol" and option == "duration=2-4":
+        base = "1-enrol"
+    trials = make_trials(f"{base}:{option}", data)
+    whole = trials.extended(data)
+    for left, right in zip(trials.left_K, trials.right_K, strict=True):
+        assert kept(whole.utterances[left], whole.utterances[right])
+    if base == "all":
+        expected = [
+            (a.utterance, b.utterance, a.speaker == b.speaker)
+            for a, b in combinations(data.utterances, 2)
+            if kept(a, b)
+        ]
+        assert named(trials, data) == expected
+    if "sex" in option:
+        assert trials.left_out["speakers_without_sex"] == 1
+        assert trials.left_out["utterances_without_sex"] == 4
+    if option == "duration=2-4":
+        outside = sum(not 2 <= u.duration_s < 4 for u in data.utterances)
+        assert trials.left_out["utterances_outside_duration"] == outside
+
+
+def test_duration_buckets_divide_the_trials() -> None:
+    data = labelled(aa=8, bb=8, cc=8)
+    parts = [make_trials(f"all:duration={bucket}", data) for bucket in ("0-3", "3-5.5", "5.5-")]
+    used = [set(part.used().tolist()) for part in parts]
+    assert sum(len(part) for part in used) == len(set().union(*used)) == 24
+
+
+def test_a_duration_that_the_corpus_does_not_say_is_read_from_the_file(tmp_path: Path) -> None:
+    utterances = [
+        Utterance(speaker, f"{speaker}{i}", str(tmp_path / f"{speaker}{i}.wav"))
+        for speaker in "ab"
+        for i in "12"
+    ]
+    for utterance in utterances[:3]:
+        sf.write(utterance.path, np.zeros(16_000), 16_000)
+    data = EvaluationData("d", [str(tmp_path)], "f", utterances, audio=lambda i: utterances[i])
+    trials = make_trials("all:duration=0.5-2", data)
+    assert [pair[:2] for pair in named(trials, data)] == [("a1", "a2"), ("a1", "b1"), ("a2", "b1")]
+    assert trials.left_out == {"utterances_of_unknown_duration": 1}
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("spec", "message"),
     [
-        (
-            "1 ann/0 ann/1\n0 ann/0 eve/0\n1 eve/1 eve/0\n",
-            r"names 2 utterances .* does not have: eve/0, eve/1\.",
-        ),
-        ("", "is empty"),
-        ("1 ann/0\n", "line 1: 2 columns where three"),
-        ("1 ann/0 ann/1\n2 ann/0 bob/0\n", "line 2: '2' is no label"),
-        ("ann/0 ann/1 target\nann/0 bob/0 impostor\n", "line 2: 'impostor' is no label"),
-        ("left,right,label\nann/0,ann/1\n", "line 2: 2 columns where three"),
-        (b"\xff\xfe\x00bad", "cannot read"),
+        ("all:same-sex", r"got 2 speakers with at most 3 .*'all:same-sex' \(1 speakers without sex, 3 utter"),
+        ("10-pairs:duration=99-", r"got 0 speakers .*6 utterances outside duration|9 utterances outside"),
+        ("3-enrol", r"one of them with 4 utterances .*got 3 speakers with at most 3"),
+        ("2-enrol:max=1", r"Raise max"),
     ],
 )
-def test_bad_lists_are_refused(text: str | bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "trials.txt"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
+def test_a_filter_that_leaves_one_kind_says_what_it_left(spec: str, message: str) -> None:
+    with pytest.raises(NotEnoughSpeakers, match=message):
+        make_trials(spec, labelled(aa=3, ma=3, xx=3))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("all:same-sexx", "Did you mean 'same-sex'"),
+        ("all:", "'' is no option"),
+        (
+            "all:max=5",
+            "'max=5' is no option of these trials. Allowed: same-sex, same-age-group, duration=A-B ",
+        ),
+        ("5-pairs:duration=4-2", "no duration is 4 s or more and less than 2 s"),
+        ("5-pairs:duration=x", "'duration=x' is no option"),
+        ("1-pairs", "two pairs or more"),
+        ("0-enrol", "asks for none"),
+        ("10000-triplet", "Did you mean '10000-triplets'"),
+    ],
+)
+def test_a_misspelt_spec_is_explained(spec: str, message: str) -> None:
     with pytest.raises(BadTrials, match=message):
-        make_trials(path, data_of(ann=2, bob=1))
+        make_trials(spec, data_of(ann=5, bob=3))
 
 
-def test_many_missing_names_are_counted_not_all_printed(tmp_path: Path) -> None:
-    path = tmp_path / "trials.txt"
-    path.write_text("".join(f"1 eve/{i} ann/0\n" for i in range(1000)))
-    with pytest.raises(BadTrials, match="names 1000 utterances") as caught:
-        make_trials(path, data_of(ann=2, bob=1))
-    assert len(str(caught.value)) < 400
+# -- enrolment models ----------------------------------------------------------------------------------
 
 
-def test_doubtful_trials_of_a_list_are_counted_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "trials.txt"
-    lines = [
-        "1 ann/0 ann/1",
-        "1 ann/1 ann/0",  # a duplicate, the other way round
-        "0 ann/0 ann/1",  # contradicts both, and the corpus
-        "1 ann/0 bob/0",  # the corpus says otherwise
-        "1 bob/0 bob/0",  # with itself
-        "0 ann/1 bob/0",
-    ]
-    path.write_text("\n".join(lines))
-    trials = make_trials(path, data_of(ann=2, bob=1))
-    assert len(trials) == 6
-    assert trials.warnings == {
-        "duplicate": 2,
-        "contradictory": 3,
-        "with_itself": 1,
-        "against_corpus_speakers": 2,
-    }
+def test_enrolment_meets_every_other_utterance_once() -> None:
+    data = data_of(ann=5, bob=3, cy=2, dee=1)
+    trials = make_trials("2-enrol", data, seed=1)
+    assert trials.models is not None
+    assert trials.models.names == ["ann", "bob"]
+    assert trials.left_out == {"speakers_without_model": 2}
+    members = {name: set(trials.models.members(m).tolist()) for m, name in enumerate(trials.models.names)}
+    assert all(len(enrolled) == 2 for enrolled in members.values())
+    speaker_N, names = data.speakers(), data.speaker_names()
+    for name, enrolled in members.items():
+        assert {names[speaker_N[u]] for u in enrolled} == {name}
+    tests = set(range(11)) - members["ann"] - members["bob"]
+    met = [(int(left) - 11, int(right)) for left, right in zip(trials.left_K, trials.right_K, strict=True)]
+    assert sorted(met) == sorted((m, t) for m in range(2) for t in tests)
+    assert trials.same_K.tolist() == [names[speaker_N[t]] == trials.models.names[m] for m, t in met]
+    assert trials.used().tolist() == list(range(11))
+
+
+def test_the_enrolment_of_fewer_is_part_of_that_of_more() -> None:
+    data = data_of(ann=9, bob=7)
+    two, five = (make_trials(f"{n}-enrol", data, seed=3).models for n in (2, 5))
+    assert two is not None
+    assert five is not None
+    for m in range(2):
+        assert set(two.members(m)) < set(five.members(m))
+
+
+def test_a_capped_enrolment_list_leaves_every_model_its_share() -> None:
+    data = data_of(**{f"s{i}": 6 for i in range(7)})
+    for most in (10, 50, 99):
+        trials = make_trials(f"2-enrol:max={most}", data, seed=2)
+        assert len(trials) == most
+        assert np.ptp(np.bincount(trials.left_K - 42, minlength=7)) <= 1
+
+
+def voices_of(emb_UD: np.ndarray, row_N: list[int]) -> Voices:
+    return Voices(
+        emb_UD=emb_UD,
+        row_N=np.array(row_N, np.int32),
+        speech_s_U=np.arange(1.0, 1 + len(emb_UD)),
+        net_speech_s_U=np.full(len(emb_UD), 0.5),
+        full_sequence=0,
+        left_out=[],
+        from_cache=0,
+        seconds=0.0,
+        warnings=[],
+    )
+
+
+def test_a_model_is_the_mean_of_unit_length_embeddings() -> None:
+    data = data_of(ann=3, bob=3)
+    models = Models(
+        ["ann", "bob", "ghost"], np.array([0, 2, 4, 5]), np.array([0, 1, 3, 4, 5], np.int32), first=6
+    )
+    trials = Trials("t", np.array([6]), np.array([2]), np.array([True]), models=models)
+    emb_UD = np.array([[2.0, 0.0], [0.0, 4.0], [1.0, 1.0], [3.0, 0.0]], np.float32)
+    more = with_models(voices_of(emb_UD, [0, 1, 2, 3, -1, -1]), trials)
+    assert more.row_N.tolist() == [0, 1, 2, 3, -1, -1, 4, 5, -1]
+    # ann: the mean of (1, 0) and (0, 1) points to (1, 1); its length is the mean of 2 and 4
+    np.testing.assert_allclose(more.emb_UD[4], 3 * np.sqrt([0.5, 0.5]), rtol=1e-6)
+    np.testing.assert_allclose(more.emb_UD[5], [3.0, 0.0], rtol=1e-6)
+    assert more.emb_UD.dtype == np.float32
+    assert more.speech_s_U.tolist() == [1, 2, 3, 4, 3, 4]
+    assert more.net_speech_s_U.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0, 0.5]
+    assert more.warnings == ["1 enrolment models are made of fewer utterances than the trials ask for"]
+    whole = trials.extended(data)
+    assert [u.utterance for u in whole.utterances[6:]] == ["ann", "bob", "ghost"]
+    assert [u.speaker for u in whole.utterances[6:]] == ["ann", "bob", "bob"]
+    assert whole.audio(7) == data.audio(3)
+
+
+def test_trials_without_models_change_nothing() -> None:
+    data = data_of(ann=2, bob=1)
+    trials, voices = make_trials("all", data), voices_of(np.eye(3, dtype=np.float32), [0, 1, 2])
+    assert trials.extended(data) is data
+    assert with_models(voices, trials) is voices
 
 
 @pytest.mark.parametrize("spec", ["triplets", "10-triplet", "-5-triplets", "nowhere.txt", "0-triplets"])

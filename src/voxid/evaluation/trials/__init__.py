@@ -1,6 +1,6 @@
 """Which utterance is compared with which: made from the data by a seed, read from a list, written to one."""
 
-from voxid.evaluation.trials.doubts import doubts
+from voxid.evaluation.trials.doubting import doubts
 from voxid.evaluation.trials.enrolment import with_models
 from voxid.evaluation.trials.lists import FORMATS, read_models, read_trials
 from voxid.evaluation.trials.specs import make_trials, read_spec

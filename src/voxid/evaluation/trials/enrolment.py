@@ -148,13 +148,17 @@ def with_models(voices: Voices, trials: Trials) -> Voices:
     mean_MD = unit_rows(sum_MD[made]) * length_M[:, None]
     row_M = np.full(len(models), -1, dtype=np.int32)
     row_M[made] = voices.utterances + np.arange(made.size)
-    speech_s_M = np.bincount(model_E, weights=voices.speech_s_U[row_E], minlength=len(models))
     partial = int(np.count_nonzero((heard_M > 0) & (heard_M < asked_M)))
+
+    def together(seconds_U: np.ndarray) -> np.ndarray:
+        return np.bincount(model_E, weights=seconds_U[row_E], minlength=len(models))[made]
+
     note = [f"{partial} enrolment models are made of fewer utterances than the trials ask for"]
     return dataclasses.replace(
         voices,
         emb_UD=np.concatenate((voices.emb_UD, mean_MD.astype(voices.emb_UD.dtype))),
         row_N=np.concatenate((voices.row_N, row_M)),
-        speech_s_U=np.concatenate((voices.speech_s_U, speech_s_M[made])),
+        speech_s_U=np.concatenate((voices.speech_s_U, together(voices.speech_s_U))),
+        net_speech_s_U=np.concatenate((voices.net_speech_s_U, together(voices.net_speech_s_U))),
         warnings=[*voices.warnings, *note * (partial > 0)],
     )

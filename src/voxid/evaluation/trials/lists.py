@@ -1,4 +1,4 @@
-"""Trial lists of others, and our own: VoxCeleb, Kaldi and NIST, CSV; the format is found out from the content.
+"""Trial lists in the formats of VoxCeleb, Kaldi, NIST and CSV; which one, the content tells.
 
 # K trials, N utterances, M models, E enrolment utterances of all models
 """
@@ -23,7 +23,7 @@ from voxid.evaluation.columns import (
     nearest,
 )
 from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.trials.doubts import doubts
+from voxid.evaluation.trials.doubting import doubts
 from voxid.evaluation.trials.names import Numbers
 from voxid.evaluation.trials.values import Models, Trials
 
@@ -147,9 +147,9 @@ def find_layout(file: TextFile, sample: Sequence[Line], left: Numbers, right: Nu
     fits = fitting(sample, layouts) or _headed(sample, layouts, left, right)
     if not fits:
         raise file.refuse(*nearest(sample, layouts))
-    return (
-        fits[0] if len({layout.roles for layout in fits}) == 1 else _by_names(file, sample, fits, left, right)
-    )
+    if len({layout.roles for layout in fits}) == 1:
+        return fits[0]
+    return _by_names(file, sample, fits, left, right)
 
 
 def _headed(sample: Sequence[Line], layouts: list[Layout], left: Numbers, right: Numbers) -> list[Layout]:
@@ -210,7 +210,7 @@ def read_models(path: str | os.PathLike[str], data: EvaluationData) -> Models:
             mine.append(found)
     if number.missing:
         raise BadTrials(f"{file.path} {number.about_missing()}")
-    if not members:
+    if not members and file.sample():
         raise file.refuse(None, "a header, and no models")
     sizes = [len(mine) for mine in members.values()]
     return Models(

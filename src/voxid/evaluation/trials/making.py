@@ -123,7 +123,7 @@ def _target_pairs(count: int, pool: Pool, can: np.ndarray, seed: int) -> tuple[n
     later_K -= later_K * (later_K - 1) // 2 > pair_K  # the root may be rounded up
     earlier_K = pair_K - later_K * (later_K - 1) // 2
     begin_K = pool.begin_G[group_K]
-    repeated = np.count_nonzero(visit_K >= pairs_K)
+    repeated = int(np.count_nonzero(visit_K >= pairs_K))
     return pool.utterance_P[begin_K + earlier_K], pool.utterance_P[begin_K + later_K], repeated
 
 

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from voxid.audio import AUDIO_SUFFIXES
@@ -48,6 +49,7 @@ class Numbers:
         return -1
 
     def __call__(self, name: str) -> int:
+        """Return the number of `name`; -1, and count it as missing, when there is none."""
         if (number := self.find(name)) < 0:
             self.missing[name] += 1
         return number
@@ -67,15 +69,10 @@ class Numbers:
         )
 
     def _alike(self, name: str, known: Iterable[str]) -> Iterator[str]:
-        """Yield names with the same beginning or end: those close enough to mean, in a large corpus too."""
-        left = NEIGHBOURS
-        for source in (known, self._by_name):
-            for other in source:
-                if other[:3] == name[:3] or other[-3:] == name[-3:]:
-                    yield other
-                    left -= 1
-                if not left:
-                    return
+        """Yield names to compare a misspelt one with; in a large corpus only those that begin or end alike."""
+        every = len(self._by_name) <= NEIGHBOURS
+        alike = (o for o in chain(known, self._by_name) if every or o[:3] == name[:3] or o[-3:] == name[-3:])
+        yield from islice(alike, NEIGHBOURS)
 
     @cached_property
     def _by_path(self) -> dict[str, int]:

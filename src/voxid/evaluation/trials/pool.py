@@ -132,6 +132,6 @@ def _duration(utterance: Utterance) -> float:
         return np.nan
 
 
-def _count(left_out: dict[str, int], reason: str, count: int) -> None:
+def _count(left_out: dict[str, int], reason: str, count: int | np.integer) -> None:
     if count:
         left_out[reason] = left_out.get(reason, 0) + int(count)

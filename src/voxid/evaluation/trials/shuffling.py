@@ -1,7 +1,7 @@
 """Random orders that need no memory: the place of any item is computed, not looked up.
 
-A pseudo-random permutation by a Feistel network with four rounds (Luby and Rackoff, 1988) on the smallest
-even number of bits that holds the range, walked on while it leads outside (Black and Rogaway, 2002).
+A pseudo-random permutation: a Feistel network (Luby and Rackoff, 1988) on the smallest even number of bits
+that holds the range, walked on while it leads outside (Black and Rogaway, 2002).
 
 # K items
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ROUNDS = 4
+ROUNDS = 10  # 4 are enough for large ranges; in ranges of a dozen items some orders would be too frequent
 CHUNK = 1 << 20  # items computed together
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -53,7 +53,7 @@ def _feistel(item_K: np.ndarray, bits_K: np.ndarray, key_K: np.ndarray) -> np.nd
     mask_K = (np.uint64(1) << bits_K) - np.uint64(1)
     high_K, low_K = item_K >> bits_K, item_K & mask_K
     for turn in range(ROUNDS):
-        mixed_K = _hash((low_K + np.uint64(turn + 1)) * _GOLDEN ^ key_K)
+        mixed_K = _hash((low_K * np.uint64(ROUNDS) + np.uint64(turn)) * _GOLDEN + key_K)
         high_K, low_K = low_K, high_K ^ (mixed_K & mask_K)
     return (high_K << bits_K) | low_K
 

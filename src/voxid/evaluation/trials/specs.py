@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voxid.errors import BadTrials, did_you_mean
@@ -37,7 +37,7 @@ class Spec:
     text: str
     base: str
     number: int
-    wanted: Filter = Filter()
+    wanted: Filter = field(default_factory=Filter)
     most: int | None = None
 
 
@@ -87,7 +87,8 @@ def read_spec(text: str) -> Spec | None:
     spec = Spec(text, match[1] or match[3], int(match[2] or 0))
     if spec.base != "all" and spec.number < 1:
         raise BadTrials(
-            f"{text!r} asks for none. Ask for one or more, for example 10000-triplets, 10000-pairs or 3-enrol."
+            f"{text!r} asks for none. Ask for one or more, for example 10000-triplets, 10000-pairs or "
+            "3-enrol."
         )
     for option in match[4].split("+") if match[4] is not None else ():
         spec = _with_option(spec, option)

@@ -20,7 +20,6 @@ from voxid.evaluation.trials.values import Trials
 from voxid.files import atomic_write
 
 LINES_AT_ONCE = 1 << 18
-# what a line is made of: the parts before, between and after the names, for a different pair and for the same
 _LINES: dict[str, Callable[[str, str, bool], str]] = {
     "voxceleb": lambda left, right, same: f"{int(same)} {left} {right}\n",
     "kaldi": lambda left, right, same: f"{left} {right} {'target' if same else 'nontarget'}\n",
@@ -32,15 +31,16 @@ WRITTEN = tuple(_LINES)
 def write_trials(
     path: str | os.PathLike[str], trials: Trials, data: EvaluationData, format: str = "voxceleb"
 ) -> None:
-    """Write `trials` as lines `1 left right` ("voxceleb"), `left right target` ("kaldi") or CSV with a header.
+    """Write `trials` to a list: "voxceleb" (`1 left right`), "kaldi" (`left right target`) or "csv".
 
-    Enrolment models go beside it, into PATH.enrol (lines `model utterance utterance ...`), where `read_trials`
-    finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold, and where an
-    old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
+    Enrolment models go beside it, into PATH.enrol (lines `model utterance utterance ...`), where
+    `read_trials` finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold,
+    and where an old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
     """
     if format not in _LINES:
         raise BadTrials(
-            f"no trial list format {format!r}. Known: {', '.join(WRITTEN)}.{did_you_mean(format, list(WRITTEN))}"
+            f"no trial list format {format!r}. Known: {', '.join(WRITTEN)}."
+            f"{did_you_mean(format, list(WRITTEN))}"
         )
     if not len(trials):
         raise BadTrials("there are no trials to write, and an empty list cannot be read back.")
@@ -50,8 +50,8 @@ def write_trials(
     beside = models_path(path)
     if trials.models is None and beside.exists():
         raise BadTrials(
-            f"{beside} lies beside the list: it would turn the left sides into enrolment models. Remove it, or "
-            "write the list under another name."
+            f"{beside} lies beside the list: it would turn the left sides into enrolment models. Remove "
+            "it, or write the list under another name."
         )
     if trials.models is not None:
         _write_models(beside, trials, data)
