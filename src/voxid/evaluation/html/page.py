@@ -16,8 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+import voxid.evaluation.html.findings as findings
+import voxid.evaluation.html.formats as formats
+import voxid.evaluation.html.tables as tables
 from voxid.errors import EvaluationError
-from voxid.evaluation.html import findings, formats, tables
 from voxid.evaluation.html.clips import CLIP_S, Clip, ClipStore, Heard
 from voxid.evaluation.html.figures import Panel, det_figure, model_figures
 from voxid.evaluation.report import ModelReport, Report
