@@ -20,12 +20,15 @@ from voxid.metrics.costs import (
     min_dcf,
     min_dcf_at,
 )
+from voxid.metrics.histogram import BoundedDcf, BoundedEer, ScoreHistogram
 from voxid.metrics.likelihood import Pav, cllr, min_cllr, pav, pav_llr
 from voxid.metrics.rates import Eer, RatesAt, eer, eer_grid, frr_at_far
 
 __all__ = [
     "DCF_01",
     "DCF_05",
+    "BoundedDcf",
+    "BoundedEer",
     "Det",
     "Eer",
     "Interval",
@@ -34,6 +37,7 @@ __all__ = [
     "Paired",
     "Pav",
     "RatesAt",
+    "ScoreHistogram",
     "act_dcf",
     "cllr",
     "det",

@@ -1,0 +1,216 @@
+"""Error rates of more trials than fit into memory: counts in narrow bins, and a bound on what that hides.
+
+# K trials, B bins
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from voxid.errors import BadScores
+from voxid.metrics.checks import as_array, finite, same_speaker
+from voxid.metrics.costs import Det, weights
+
+BLOCK = 1 << 18  # scores binned at a time
+MOST_BINS = 1 << 22  # whole numbers up to here are exact in float32 with room to spare
+
+
+class BoundedEer(NamedTuple):
+    """An equal error rate from bins, within `error_bound` of the exact one. The threshold is a bin's edge."""
+
+    rate: float
+    threshold: float
+    error_bound: float
+
+
+class BoundedDcf(NamedTuple):
+    """A detection cost that `threshold` has; the exact minimum is at most `error_bound` below it."""
+
+    cost: float
+    threshold: float
+    error_bound: float
+
+
+@dataclass(slots=True, eq=False)
+class ScoreHistogram:
+    """Counts of target and non-target trials by score, from which error rates follow with a bound.
+
+    `bins` bins of one width from `low` to `high`; their edges are exact where the width is a power of two, as
+    it is by default. Scores below `low`, and from `high` on, are counted in two bins of their own, open to
+    their side: they are never moved or lost, `outside` says how many they are, and a figure that would have
+    to look inside one of them is refused.
+
+    Scores may come in any number of blocks and machines: histograms with the same bins add up (`merge`).
+    Bins keep the order of scores, and an error rate at the edge of a bin is exact. So everything hidden lies
+    between two neighbouring edges, and the counts of one bin bound it.
+
+    >>> histogram = ScoreHistogram(bins=1024)
+    >>> histogram.add([0.9, 0.6], [1, 1])
+    >>> histogram.add([0.7, 0.1], [0, 0])
+    >>> histogram.eer()
+    BoundedEer(rate=0.5, threshold=0.6015625, error_bound=0.0)
+    """
+
+    bins: int = 1 << 16
+    low: float = -1.0
+    high: float = 1.0
+    target_B: np.ndarray = field(init=False, repr=False)
+    nontarget_B: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.low, self.high]).all() and self.low < self.high):
+            raise BadScores(
+                f"a histogram reaches from low to a higher high, got {self.low!r} and {self.high!r}. "
+                "Cosines need -1 and 1."
+            )
+        if not 2 <= self.bins <= MOST_BINS:
+            raise BadScores(f"a histogram has 2 to {MOST_BINS:,} bins, got {self.bins!r}. 65,536 are usual.")
+        self.target_B, self.nontarget_B = (np.zeros(self.bins + 2, np.int64) for _ in range(2))
+
+    @property
+    def _scale(self) -> float:
+        return self.bins / (self.high - self.low)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Where bins begin, (B + 2,) float64: minus infinity, `low`, ..., and `high`."""
+        return np.append(-np.inf, np.linspace(self.low, self.high, self.bins + 1))
+
+    @property
+    def targets(self) -> int:
+        """How many target trials were added."""
+        return int(self.target_B.sum())
+
+    @property
+    def nontargets(self) -> int:
+        """How many non-target trials were added."""
+        return int(self.nontarget_B.sum())
+
+    @property
+    def outside(self) -> int:
+        """How many scores lie below `low`, or at `high` and above."""
+        return int(sum(count_B[0] + count_B[-1] for count_B in (self.target_B, self.nontarget_B)))
+
+    def add(self, scores: ArrayLike, labels: ArrayLike) -> None:
+        """Add trials, (K,) scores and (K,) labels of 0/1 or booleans; one class only, or none, is fine.
+
+        Raise BadScores for scores that are not finite and for what is no list of numbers.
+        """
+        score_K, same_K = finite(as_array(scores, "scores")), same_speaker(as_array(labels, "labels"))
+        if score_K.ndim != 1 or score_K.shape != same_K.shape:
+            raise BadScores(
+                f"scores and labels are lists of one length, got shapes {score_K.shape} and {same_K.shape}. "
+                "Give one label for each score."
+            )
+        for start in range(0, score_K.size, BLOCK):
+            score, same = score_K[start : start + BLOCK], same_K[start : start + BLOCK]
+            self.add_counts(self.count(score[same]), self.count(score[~same]))
+
+    def count(self, scores: np.ndarray) -> np.ndarray:
+        """Return how many of some float32 or float64 scores of any shape fall into each bin, (B + 2,) int64.
+
+        Adds nothing: `add_counts` does. Several threads may count at once. Scores are taken as they are; NaN
+        must not be among them.
+        """
+        scale, first = self._scale, self.low * self._scale
+        if np.frexp(scale)[0] == 0.5 and first == np.floor(first):
+            # a power of two rounds nothing in any width of float, and so do whole numbers
+            place = np.floor(scores * scores.dtype.type(scale))
+            place -= scores.dtype.type(first - 1)
+        else:
+            place = np.floor((scores.astype(np.float64) - self.low) * scale) + 1
+        np.clip(place, 0, self.bins + 1, out=place)
+        # by way of int32: float to int64 has no fast instruction on most machines
+        return np.bincount(place.astype(np.int32).ravel().astype(np.intp), minlength=self.bins + 2)
+
+    def add_counts(self, target_B: np.ndarray, nontarget_B: np.ndarray) -> None:
+        """Add what `count` returned, (B + 2,) each; raise BadScores when the number of bins differs."""
+        if target_B.shape != self.target_B.shape or nontarget_B.shape != self.nontarget_B.shape:
+            raise BadScores(
+                f"counts of {target_B.shape} and {nontarget_B.shape} bins do not fit {self.bins} bins and "
+                "two open ones. Count them with this histogram."
+            )
+        self.target_B += target_B
+        self.nontarget_B += nontarget_B
+
+    def merge(self, other: ScoreHistogram) -> None:
+        """Add the trials of another histogram; raise BadScores unless its bins are the same."""
+        if (self.bins, self.low, self.high) != (other.bins, other.low, other.high):
+            raise BadScores(
+                f"histograms add up when their bins are the same, got {self.bins} from {self.low:g} to "
+                f"{self.high:g} and {other.bins} from {other.low:g} to {other.high:g}. "
+                "Count again with one of them."
+            )
+        self.add_counts(other.target_B, other.nontarget_B)
+
+    def det(self) -> Det:
+        """Return the exact operating points at the lower edges of all bins, then "reject all"."""
+        self._need_both()
+        rejected_target, rejected_nontarget = (
+            np.append(0, np.cumsum(count_B)) for count_B in (self.target_B, self.nontarget_B)
+        )
+        return Det(
+            far=1 - rejected_nontarget / rejected_nontarget[-1],
+            frr=rejected_target / rejected_target[-1],
+            thresholds=np.append(self.edges, np.inf),
+        )
+
+    def eer(self) -> BoundedEer:
+        """Return the equal error rate, and how far from that of `metrics.eer` on all scores it may be.
+
+        Let FAR and FRR be (a, r) at the lower edge of the bin where they cross and (a', r') at its upper
+        edge: a > r, a' <= r', all four exact. Inside the bin FAR falls from a to a' and FRR rises from r to
+        r', so the point where they are equal lies within both ranges: between max(a', r) and min(a, r').
+        `rate` is where the straight line between the edges puts it, `error_bound` the farther of both ends.
+
+        Raise BadScores without trials of both kinds, or when the rates cross in a bin that is open.
+        """
+        curve = self.det()
+        after = int(np.argmax(curve.far <= curve.frr))  # never 0: accepting all has FAR 1 and FRR 0
+        self._need_closed(after - 1)
+        (far, far_after), (frr, frr_after) = (
+            (float(rate[after - 1]), float(rate[after])) for rate in (curve.far, curve.frr)
+        )
+        excess, excess_after = far - frr, far_after - frr_after
+        rate = far + excess / (excess - excess_after) * (far_after - far)
+        low, high = max(far_after, frr), min(far, frr_after)
+        edge = after if -excess_after <= excess else after - 1
+        return BoundedEer(rate, float(curve.thresholds[edge]), max(rate - low, high - rate, 0.0))
+
+    def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> BoundedDcf:
+        """Return the lowest normalised detection cost of any edge, and how far the exact one may be below.
+
+        At any threshold inside a bin, FRR is at least that of the bin's lower edge and FAR at least that of
+        its upper edge; the lowest cost of two such rates is a lower bound. Raise BadScores as `eer` does, and
+        for costs that `metrics.min_dcf` refuses.
+        """
+        miss, fa = weights(p_target, c_miss, c_fa)
+        curve = self.det()
+        cost = (miss * curve.frr + fa * curve.far) / min(miss, fa)
+        occupied = (self.target_B + self.nontarget_B) > 0
+        least_B = np.where(occupied, miss * curve.frr[:-1] + fa * curve.far[1:], np.inf) / min(miss, fa)
+        lowest = int(np.argmin(least_B))
+        best = int(np.argmin(cost))
+        if least_B[lowest] < cost[best]:
+            self._need_closed(lowest)
+        return BoundedDcf(
+            float(cost[best]), float(curve.thresholds[best]), max(0.0, float(cost[best] - least_B[lowest]))
+        )
+
+    def _need_both(self) -> None:
+        if not self.targets or not self.nontargets:
+            raise BadScores(
+                f"an error rate needs trials of both kinds, got {self.targets} target, {self.nontargets} "
+                "non-target trials. Add trials of the missing kind."
+            )
+
+    def _need_closed(self, in_bin: int) -> None:
+        if in_bin in (0, self.bins + 1):
+            raise BadScores(
+                f"the answer lies among the {self.outside} scores outside {self.low:g} to {self.high:g}, of "
+                f"{self.targets + self.nontargets}. Make a histogram whose low and high hold the scores."
+            )
