@@ -18,8 +18,8 @@ import numpy as np
 
 from voxid import __version__
 from voxid.errors import BadCohort, BadConfig, OutputError, SpeakersMet
-from voxid.evaluation import confidence
 from voxid.evaluation.cache import EmbeddingCache
+from voxid.evaluation.confidence import RESAMPLES, of_systems
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import System, measure
@@ -46,7 +46,7 @@ def evaluate(
     cohort: Data | None = None,
     inference: str | None = None,
     eer_grid: bool = False,
-    resamples: int = confidence.RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     layout: str = "auto",
     device: str = "cpu",
@@ -111,7 +111,7 @@ def evaluate(
             met
         )
     listed = plan.extended(test)
-    sure = confidence.of_systems(systems, listed, resamples=resamples, seed=seed)
+    sure = of_systems(systems, listed, resamples=resamples, seed=seed)
     report = Report(
         voxid=__version__,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
