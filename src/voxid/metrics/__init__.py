@@ -21,6 +21,14 @@ from voxid.metrics.costs import (
     min_dcf_at,
 )
 from voxid.metrics.histogram import BoundedDcf, BoundedEer, ScoreHistogram
+from voxid.metrics.identification import (
+    FnirAt,
+    OpenSetCurve,
+    Searches,
+    fnir_at_fpir,
+    searches,
+    top_k_accuracy,
+)
 from voxid.metrics.likelihood import Pav, cllr, min_cllr, pav, pav_llr
 from voxid.metrics.rates import Eer, RatesAt, eer, eer_grid, frr_at_far
 
@@ -31,18 +39,22 @@ __all__ = [
     "BoundedEer",
     "Det",
     "Eer",
+    "FnirAt",
     "Interval",
     "MinDcf",
+    "OpenSetCurve",
     "OperatingPoint",
     "Paired",
     "Pav",
     "RatesAt",
     "ScoreHistogram",
+    "Searches",
     "act_dcf",
     "cllr",
     "det",
     "eer",
     "eer_grid",
+    "fnir_at_fpir",
     "frr_at_far",
     "intervals",
     "min_cllr",
@@ -51,4 +63,6 @@ __all__ = [
     "paired",
     "pav",
     "pav_llr",
+    "searches",
+    "top_k_accuracy",
 ]
