@@ -24,7 +24,7 @@ from voxid.evaluation.columns import (
 )
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.trials.doubting import doubts
-from voxid.evaluation.trials.names import Numbers
+from voxid.evaluation.trials.names import Finder, Numbers
 from voxid.evaluation.trials.values import Models, Trials
 
 FORMATS = (
@@ -68,7 +68,7 @@ def read_trials(
         layout = given_layout(columns, sample)
     left_number.missing.clear()
     right_number.missing = left_number.missing  # counted together
-    left_K, right_K, same_K = _numbered(file, layout, left_number, right_number)
+    left_K, right_K, same_K = numbered(file, layout, left_number, right_number)
     if right_number.missing:
         raise BadTrials(f"{file.path} {right_number.about_missing(models.names if models else ())}")
     trials = Trials(os.fspath(path), left_K, right_K, same_K, models=models)
@@ -91,10 +91,10 @@ class _LeftNumbers(Numbers):
         return super().find(name) if self._models is None else self._models.get(name, -1)
 
 
-def _numbered(
-    file: TextFile, layout: Layout, left_number: Numbers, right_number: Numbers
+def numbered(
+    file: TextFile, layout: Layout, left_number: Finder, right_number: Finder
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return left, right (int32) and same (bool) of every line, -1 for names that are missing."""
+    """Return left, right (int32) and same (bool) of every line."""
     parts: list[list[np.ndarray]] = [[], [], []]
     for block in file.read(layout):
         for part, role, number in ((parts[0], "left", left_number), (parts[1], "right", right_number)):
@@ -127,7 +127,7 @@ def given_layout(columns: str, sample: Sequence[Line]) -> Layout:
     return next(iter(fitting(sample[1:], headed) if len(sample) > 1 else []), layouts[0])
 
 
-def find_layout(file: TextFile, sample: Sequence[Line], left: Numbers, right: Numbers) -> Layout:
+def find_layout(file: TextFile, sample: Sequence[Line], left: Finder, right: Finder) -> Layout:
     """Return the layout that every line of the sample fits. Raise BadTrials when there is none, or two."""
     first = sample[0]
     for delimiter in delimiters(first.text):
@@ -152,7 +152,7 @@ def find_layout(file: TextFile, sample: Sequence[Line], left: Numbers, right: Nu
     return _by_names(file, sample, fits, left, right)
 
 
-def _headed(sample: Sequence[Line], layouts: list[Layout], left: Numbers, right: Numbers) -> list[Layout]:
+def _headed(sample: Sequence[Line], layouts: list[Layout], left: Finder, right: Finder) -> list[Layout]:
     """Return the layouts that all lines but the first fit, when the first names no utterance: a header."""
     if len(sample) < 2:
         return []
@@ -166,7 +166,7 @@ def _headed(sample: Sequence[Line], layouts: list[Layout], left: Numbers, right:
 
 
 def _by_names(
-    file: TextFile, sample: Sequence[Line], fits: list[Layout], left: Numbers, right: Numbers
+    file: TextFile, sample: Sequence[Line], fits: list[Layout], left: Finder, right: Finder
 ) -> Layout:
     """Return the one layout by which every name of the sample is known, where labels and names look alike."""
     known = []

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from voxid.audio import AUDIO_SUFFIXES
 from voxid.errors import did_you_mean
@@ -18,6 +19,18 @@ from voxid.evaluation.data import EvaluationData
 
 SHOWN = 5  # missing names in a message
 NEIGHBOURS = 5_000  # names compared with a misspelt one
+
+
+class Finder(Protocol):
+    """Numbers for the names of a list."""
+
+    def find(self, name: str) -> int:
+        """Return the number of a name that is known, else -1."""
+        ...
+
+    def __call__(self, name: str) -> int:
+        """Return the number to put into the trials."""
+        ...
 
 
 class Numbers:
@@ -37,7 +50,7 @@ class Numbers:
         number = self._by_name.get(name, -1)
         if number >= 0:
             return number
-        bare = _bare(name)
+        bare = bare_name(name)
         for known, wanted in (
             (self._by_name, bare),
             (self._by_path, name),
@@ -69,9 +82,10 @@ class Numbers:
         )
 
     def _alike(self, name: str, known: Iterable[str]) -> Iterator[str]:
-        """Yield names to compare a misspelt one with; in a large corpus only those that begin or end alike."""
+        """Yield names to compare a misspelt one with; in a large corpus those that begin or end alike."""
         every = len(self._by_name) <= NEIGHBOURS
-        alike = (o for o in chain(known, self._by_name) if every or o[:3] == name[:3] or o[-3:] == name[-3:])
+        begin, end = name[:3], name[-3:]
+        alike = (o for o in chain(known, self._by_name) if every or o.startswith(begin) or o.endswith(end))
         yield from islice(alike, NEIGHBOURS)
 
     @cached_property
@@ -93,10 +107,10 @@ class Numbers:
             if u.path.startswith(root)
         )
         found = _unique(places)
-        return found | _unique((_bare(place), number) for place, number in found.items())
+        return found | _unique((bare_name(place), number) for place, number in found.items())
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
     """Return the name without the suffix of an audio file."""
     path = PurePosixPath(name)
     return str(path.with_suffix("")) if path.suffix.lower() in AUDIO_SUFFIXES and path.stem else name
