@@ -4,6 +4,7 @@ from voxid.evaluation.calibrating import Calibrated, calibrate
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.report import ModelReport, Report
 from voxid.evaluation.run import evaluate
+from voxid.evaluation.score_report import measure_scores
 from voxid.evaluation.trials import Trials, make_trials
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "calibrate",
     "evaluate",
     "make_trials",
+    "measure_scores",
     "read_data",
 ]

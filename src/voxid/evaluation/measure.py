@@ -47,6 +47,7 @@ class System:
     utterances: int = 0
     trials_lost: int = 0
     left_out: list[Dropped] = field(default_factory=list)
+    no_score: int = 0  # trials that whoever scored them gave no number
     full_sequence: int = 0
     from_cache: int = 0
     embed_s: float = 0.0
@@ -87,7 +88,8 @@ def measure(
         nontargets=int(scores.size) - targets,
         trials_lost=system.trials_lost,
         utterances=system.utterances,
-        left_out=dict(Counter(dropped.reason for dropped in system.left_out)),
+        left_out=dict(Counter(dropped.reason for dropped in system.left_out))
+        | ({"no_score": system.no_score} if system.no_score else {}),
         full_sequence=system.full_sequence,
         groups=groups(data, judged, system.speech_s_N),
         hardest=hardest(data, judged),

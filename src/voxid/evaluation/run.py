@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from voxid import __version__
-from voxid.errors import BadCohort, BadConfig, OutputError, SpeakersMet
+from voxid.errors import BadCohort, BadConfig, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.confidence import RESAMPLES, of_systems
 from voxid.evaluation.data import EvaluationData, read_data
@@ -27,8 +27,7 @@ from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.report import Report
 from voxid.evaluation.scores import Scored, qualities_of, score_trials
 from voxid.evaluation.trials import Trials, make_trials, with_models
-from voxid.evaluation.writing import write_files
-from voxid.files import output_error
+from voxid.evaluation.writing import make_folder, write_files
 from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 
@@ -76,7 +75,7 @@ def evaluate(
 
     Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`
     """
-    folder = _make_folder(out)
+    folder = make_folder(out)
     scorers = {spec: make_scorer(_scorer_table(spec)) for spec in dict.fromkeys(scoring)}
     _need_cohort(scorers, cohort)
     runtimes = [
@@ -282,20 +281,6 @@ def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
             name, number = f"{base}-{number}", number + 1
         names.append(name)
     return names
-
-
-def _make_folder(out: StrPath | None) -> Path | None:
-    """Return the output folder, made before the long work rather than after it."""
-    if out is None:
-        return None
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(error, folder) from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write into {folder}. Choose a folder you may write to.")
-    return folder
 
 
 def describe_data(

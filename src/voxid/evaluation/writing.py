@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from voxid import audio, metrics, plots
+from voxid.errors import OutputError
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.html import Clip, Panel, write_html
 from voxid.evaluation.measure import System
 from voxid.evaluation.overlap import TESTED_SPEAKERS, SpeakerSet
 from voxid.evaluation.report import Report
 from voxid.evaluation.scores import READABLE_TRIALS, write_readable_scores, write_scores
+from voxid.files import output_error
 from voxid.types import SAMPLE_RATE, Utterance
+
+
+def make_folder(out: str | os.PathLike[str] | None) -> Path | None:
+    """Return the output folder, made before the long work rather than after it."""
+    if out is None:
+        return None
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, folder) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into {folder}. Choose a folder you may write to.")
+    return folder
 
 
 def write_files(

@@ -81,7 +81,8 @@ def bayes_error_plot(llrs: Det, title: str = "Cost of decisions", color: str = C
         axes.axvline(place, color="0.8", linewidth=1, zorder=0)
         mark = {"xytext": (3, -11), "textcoords": "offset points", "fontsize": 8}
         axes.annotate(f"{100 * prior:g} %", (place, top), **mark)
-    axes.set(xlim=(odds[0], odds[-1]), ylim=(0, top), title=title)
+    axes.set(xlim=(odds[0], odds[-1]), ylim=(0, top))
+    axes.set_title(title, pad=24 if title else None)  # the legend stands between
     axes.set_xlabel("log odds of the prior of “same speaker”")
     axes.set_ylabel("normalised cost (DCF)")
     axes.grid(color="0.92")
