@@ -1,0 +1,69 @@
+"""`voxid trials`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit
+
+
+def trials(
+    spec: Annotated[str, typer.Argument(help="all, 10000-pairs, 10000-triplets, 3-enrol, ..., or a list.")],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", readable=False, help="A prepared folder or corpora; may be repeated."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The list to write.")],
+    format: Annotated[str, typer.Option(help="voxceleb, kaldi or csv.")] = "voxceleb",
+    seed: Annotated[int, typer.Option(help="Which random trials.")] = 0,
+    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Make a list of trials, or check a list and write it in another format.
+
+    `all`: every two utterances once. `N-pairs`: N random pairs, half of them target, with every speaker as
+    often as every other. `N-triplets`: an anchor with its own speaker, and with another. `N-enrol`: each
+    speaker enrolled with N utterances, against all that enrol nobody (the models go into LIST.enrol).
+
+    Options follow a colon, joined by +: `same-sex`, `same-age-group`, `duration=2-4` (seconds, both sides),
+    and for `N-enrol` `max=N`. With one seed a shorter list is the beginning of a longer one.
+
+    Example: `voxid trials 20000-pairs:same-sex --data LibriSpeech/test-clean -o trials.txt --seed 1`
+    """
+    import numpy as np
+
+    from voxid.evaluation.data import read_data
+    from voxid.evaluation.trials import make_trials, write_trials
+
+    corpus = read_data(data, layout)
+    made = make_trials(spec, corpus, seed)
+    write_trials(out, made, corpus, format)
+    targets = int(np.count_nonzero(made.same_K))
+    result = {
+        "path": str(out),
+        "spec": made.spec,
+        "seed": made.seed,
+        "trials": len(made),
+        "targets": targets,
+        "nontargets": len(made) - targets,
+        "utterances": int(made.used().size),
+        "models": 0 if made.models is None else len(made.models),
+        "left_out": made.left_out,
+        "warnings": made.warnings,
+    }
+
+    def text() -> None:
+        models = f" of {result['models']:,} models" if made.models is not None else ""
+        typer.echo(
+            f"{out}: {len(made):,} trials{models} ({targets:,} target, {len(made) - targets:,} non-target) "
+            f"with {result['utterances']:,} utterances"
+        )
+        for reason, count in made.left_out.items():
+            typer.echo(f"left out: {count:,} {reason.replace('_', ' ')}")
+        for kind, count in made.warnings.items():
+            typer.echo(f"warning: {count:,} {kind.replace('_', ' ')}")
+
+    emit(result, json, text)
