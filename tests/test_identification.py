@@ -105,6 +105,12 @@ def test_the_value_at_a_fpir_is_the_best_of_the_curve(seed: int, decimals: int |
     assert at.resolved == (1 / found.best_U.size <= fpir)
 
 
+def test_a_fpir_that_is_no_float_allows_what_it_says() -> None:
+    assert 0.29 * 100 < 29  # in floating point
+    scores = np.arange(101.0)[:, None]
+    assert metrics.fnir_at_fpir(scores, np.arange(101), [100], fpir=0.29).fpir == 0.29
+
+
 def test_scores_that_say_nothing_find_nobody() -> None:
     _, speaker_Q, enrolled_N = made(2)
     constant = np.zeros((speaker_Q.size, enrolled_N.size))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +15,7 @@ from sklearn.metrics import log_loss, roc_curve
 
 from voxid import metrics
 from voxid.errors import BadScores
+from voxid.metrics import likelihood, sweep
 
 # -- witnesses -----------------------------------------------------------------------------------------
 
@@ -83,6 +88,9 @@ def test_eer_by_hand(scores: list[float], labels: list[int], rate: float) -> Non
 
 def test_eer_threshold_lies_between_scores() -> None:
     assert metrics.eer([0.9, 0.75, 0.25, 0.1], [1, 1, 0, 0]) == (0.0, 0.5)
+    # from 0.4 on (FAR, FRR) = (1/3, 0), from 0.8 on (1/3, 3/4): the first is nearer, and begins above 0.3
+    _, threshold = metrics.eer([0.4, 0.4, 0.4, 0.9, 0.1, 0.3, 0.8], [1, 1, 1, 1, 0, 0, 0])
+    assert threshold == pytest.approx(0.35)
 
 
 @pytest.mark.parametrize("decimals", [None, 2, 1])
@@ -191,6 +199,7 @@ def test_dcf_by_hand() -> None:
     # Bayes threshold log(0.99 / 0.01) = 4.6: one target of two below it, one non-target of two above it
     cost = (0.01 * 0.5 + 0.99 * 0.5) / 0.01
     assert metrics.act_dcf([5.0, 4.0, 5.0, 0.0], [1, 1, 0, 0]) == pytest.approx(cost)
+    assert metrics.act_dcf([0.0, -1.0], [1, 0], 0.5) == 0  # an LLR on the threshold is accepted
 
 
 def test_det_is_scikit_learns_curve() -> None:
@@ -202,6 +211,88 @@ def test_det_is_scikit_learns_curve() -> None:
     np.testing.assert_allclose(curve.thresholds, thresholds[::-1])
     assert (np.diff(curve.far) <= 0).all()
     assert (np.diff(curve.frr) >= 0).all()
+
+
+@pytest.mark.parametrize("decimals", [None, 2, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("costs", [metrics.DCF_01, metrics.DCF_05, (0.5, 10.0, 1.0), (0.9, 1.0, 3.0)])
+def test_min_dcf_has_the_threshold_and_errors_it_says(
+    costs: tuple, decimals: int | None, dtype: type
+) -> None:
+    for seed in range(5):
+        scores, labels = overlapping(seed, count=300, decimals=decimals)
+        scores = scores.astype(dtype)
+        found = metrics.min_dcf_at(scores, labels, *costs)
+        assert errors_at(found.threshold, scores, labels) == pytest.approx((found.far, found.frr))
+        p_target, c_miss, c_fa = costs
+        every = np.array([errors_at(t, scores, labels) for t in [*np.unique(scores), np.inf]])
+        cost = c_miss * p_target * every[:, 1] + c_fa * (1 - p_target) * every[:, 0]
+        blind = min(c_miss * p_target, c_fa * (1 - p_target))
+        assert found.cost == metrics.min_dcf(scores, labels, *costs) == pytest.approx(cost.min() / blind)
+
+
+def test_operating_points_unpack_into_costs() -> None:
+    assert metrics.DCF_01 == (0.01, 1.0, 1.0)
+    assert metrics.OperatingPoint(0.5, c_fa=np.e).threshold == pytest.approx(1.0)
+    llrs, labels = overlapping(2)
+    at_01, at_05 = (metrics.act_dcf(9 * llrs, labels, *point) for point in (metrics.DCF_01, metrics.DCF_05))
+    assert (at_01, at_05) == (metrics.act_dcf(9 * llrs, labels), metrics.act_dcf(9 * llrs, labels, 0.05))
+    with pytest.raises(BadScores, match="detection cost"):
+        _ = metrics.OperatingPoint(1.5).threshold
+
+
+def frr_by_loop(scores: np.ndarray, labels: np.ndarray, far: float) -> tuple[float, float]:
+    """FRR and FAR where the FAR is the largest not above `far`; of several FRRs there, the lowest."""
+    every = [errors_at(t, scores, labels) for t in [*np.unique(scores), np.inf]]
+    reached = max(a for a, _ in every if a <= far + 1e-12)
+    return min(r for a, r in every if a == reached), reached
+
+
+@pytest.mark.parametrize("far", [0.5, 0.1, 0.01, 0.001, 1e-9])
+@pytest.mark.parametrize("decimals", [None, 2, 1, 0])
+def test_frr_at_far_is_that_of_a_search(far: float, decimals: int | None) -> None:
+    for seed in range(6):
+        scores, labels = overlapping(seed, count=400, decimals=decimals)
+        found = metrics.frr_at_far(scores, labels, far)
+        assert (found.frr, found.far) == pytest.approx(frr_by_loop(scores, labels, far))
+        assert errors_at(found.threshold, scores, labels) == pytest.approx((found.far, found.frr))
+        assert found.resolved == (far * np.count_nonzero(labels == 0) >= 1)
+
+
+def test_a_far_that_is_no_float_allows_what_it_says() -> None:
+    assert 0.29 * 100 < 29  # in floating point
+    assert metrics.frr_at_far(np.arange(101.0), [0] * 100 + [1], 0.29).far == 0.29
+    for far in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(BadScores, match="lies between 0 and 1"):
+            metrics.frr_at_far([0.1, 0.2], [0, 1], far)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_long_lists_are_counted_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = overlapping(8)
+
+    def figures() -> list:
+        return [
+            metrics.eer(scores, labels),
+            metrics.min_dcf_at(scores, labels),
+            metrics.frr_at_far(scores, labels, 0.01),
+            pytest.approx(metrics.cllr(scores, labels)),
+        ]
+
+    whole = figures()
+    monkeypatch.setattr(sweep, "BLOCK", block)
+    monkeypatch.setattr(likelihood, "BLOCK", block)
+    assert figures() == whole
+
+
+def test_few_bins_leave_the_figures_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = overlapping(9, decimals=3)
+    whole = metrics.min_dcf_at(scores, labels), metrics.frr_at_far(scores, labels, 0.02)
+    for bins in (1, 2, 30, 1000):
+        monkeypatch.setattr(sweep, "BINS", bins)
+        assert metrics.min_dcf_at(scores, labels)[::2] == pytest.approx(whole[0][::2])
+        assert metrics.frr_at_far(scores, labels, 0.02) == pytest.approx(whole[1])
+        assert metrics.eer(scores, labels).rate == pytest.approx(eer_by_sklearn(scores, labels))
 
 
 # -- Cllr ----------------------------------------------------------------------------------------------
@@ -244,6 +335,61 @@ def test_min_cllr_is_right_where_pooling_goes_one_by_one() -> None:
     assert metrics.min_cllr(scores, labels) == pytest.approx(min_cllr_by_sklearn(scores, labels), abs=1e-9)
 
 
+@pytest.mark.parametrize("decimals", [None, 2, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pav_is_isotonic_regression(decimals: int | None, dtype: type) -> None:
+    scores, labels = overlapping(3, count=500, decimals=decimals)
+    scores = scores.astype(dtype)
+    posterior = IsotonicRegression(y_min=0, y_max=1).fit(scores, labels).predict(scores)
+    with np.errstate(divide="ignore"):
+        witness = np.log(posterior) - np.log1p(-posterior) - np.log(labels.sum() / (1 - labels).sum())
+    llrs = metrics.pav_llr(scores, labels)
+    np.testing.assert_allclose(llrs, witness, atol=1e-5)  # scikit-learn keeps float32 posteriors
+    steps = metrics.pav(scores, labels)
+    assert (np.diff(steps.llrs) > 0).all()
+    assert (steps.first <= steps.last).all()
+    assert (steps.last[:-1] < steps.first[1:]).all()
+    assert (steps.targets.sum(), steps.nontargets.sum()) == (labels.sum(), (1 - labels).sum())
+    for first, last, llr, targets in zip(steps.first, steps.last, steps.llrs, steps.targets, strict=True):
+        inside = (scores >= first) & (scores <= last)
+        assert (llrs[inside] == llr).all()
+        assert {first, last} <= set(scores.astype(np.float64))
+        assert np.count_nonzero(labels[inside]) == targets
+
+
+def test_pav_by_hand() -> None:
+    # 3 of each; 0.4 and 0.5 are the wrong way round and pool: 1 of 3 targets over 1 of 3 non-targets
+    steps = metrics.pav([0.1, 0.2, 0.4, 0.5, 0.6, 0.7], [0, 0, 1, 0, 1, 1])
+    assert steps.first.tolist() == [0.1, 0.4, 0.6]
+    assert steps.last.tolist() == [0.2, 0.5, 0.7]
+    assert steps.llrs.tolist() == [-np.inf, 0.0, np.inf]
+
+
+@given(trial_lists)
+def test_laws_of_the_other_figures(trials: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, labels = trials
+    for p_target, c_miss, c_fa in (metrics.DCF_01, metrics.DCF_05, (0.4, 3.0, 1.0)):
+        cost = metrics.min_dcf(scores, labels, p_target, c_miss, c_fa)
+        # an increasing map of the scores changes nothing
+        mapped = metrics.min_dcf(np.exp(3 * scores), labels, p_target, c_miss, c_fa)
+        assert mapped == pytest.approx(cost, abs=1e-12)
+        # calling "same" what was "different" and turning the scores round swaps FAR and FRR, and so the costs
+        turned = metrics.min_dcf(-scores, 1 - labels, 1 - p_target, c_fa, c_miss)
+        assert turned == pytest.approx(cost, abs=1e-12)
+        # the best order-preserving LLRs decide as well at the Bayes threshold as any threshold does
+        best = np.clip(metrics.pav_llr(scores, labels), -1e6, 1e6)
+        threshold = metrics.OperatingPoint(p_target, c_miss, c_fa).threshold
+        if np.abs(best - threshold).min() > 1e-9:
+            assert metrics.act_dcf(best, labels, p_target, c_miss, c_fa) == pytest.approx(cost, abs=1e-12)
+    lowest = metrics.min_cllr(scores, labels)
+    assert metrics.min_cllr(np.exp(3 * scores), labels) == pytest.approx(lowest, abs=1e-12)
+    assert metrics.min_cllr(-scores, 1 - labels) == pytest.approx(lowest, abs=1e-12)
+    assert metrics.cllr(-scores, 1 - labels) == pytest.approx(metrics.cllr(scores, labels), abs=1e-12)
+    curve, turned = metrics.det(scores, labels), metrics.det(-scores, 1 - labels)
+    np.testing.assert_allclose(curve.far, turned.frr[::-1], atol=1e-12)
+    np.testing.assert_allclose(curve.frr, turned.far[::-1], atol=1e-12)
+
+
 @given(trial_lists)
 def test_the_best_is_never_worse_than_the_actual(trials: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = trials
@@ -257,6 +403,11 @@ def test_the_best_is_never_worse_than_the_actual(trials: tuple[np.ndarray, np.nd
 
 # -- bad input -----------------------------------------------------------------------------------------
 
+
+def frr_at_one_percent(scores: list, labels: list) -> metrics.RatesAt:
+    return metrics.frr_at_far(scores, labels, 0.01)
+
+
 ALL = [
     metrics.eer,
     metrics.eer_grid,
@@ -265,6 +416,10 @@ ALL = [
     metrics.act_dcf,
     metrics.cllr,
     metrics.min_cllr,
+    metrics.pav,
+    metrics.pav_llr,
+    metrics.min_dcf_at,
+    frr_at_one_percent,
 ]
 
 
@@ -282,6 +437,14 @@ ALL = [
         ([0.1, 0.2], [1, 2], "other values"),
         ([0.1, 0.2], [1, -1], "other values"),
         (["a", "b"], [1, 0], "real numbers"),
+        ([0.1 + 1j, 0.2], [1, 0], "real numbers, got an array of complex128"),
+        (np.array([0.1, None]), [1, 0], "real numbers, got an array of object"),
+        ([[0.1], [0.2, 0.3]], [1, 0], "no array"),
+        (np.ma.masked_array([0.1, 0.2], [True, False]), [1, 0], "partly masked"),
+        ([0.1, 0.2], ["target", "nontarget"], "other values"),
+        ([0.1, 0.2], [1.0, np.nan], "other values"),
+        ([0.1, 0.2], np.array([1, None]), "other values"),
+        (0.1, 1, "lists of one length"),
     ],
 )
 def test_bad_scores_are_refused(metric, scores: list, labels: list, message: str) -> None:
@@ -293,6 +456,27 @@ def test_bad_scores_are_refused(metric, scores: list, labels: list, message: str
 def test_costs_that_make_no_sense_are_refused(p_target: float, c_miss: float) -> None:
     with pytest.raises(BadScores, match="detection cost"):
         metrics.min_dcf([0.1, 0.2], [0, 1], p_target, c_miss)
+
+
+def test_scores_that_are_all_the_same_tell_nothing() -> None:
+    scores, labels = np.full(10, 0.3), [1] * 4 + [0] * 6
+    assert metrics.eer(scores, labels).rate == 0.5
+    assert metrics.min_dcf(scores, labels) == metrics.min_cllr(scores, labels) == 1.0
+    assert metrics.frr_at_far(scores, labels, 0.5)[:2] == (1.0, 0.0)
+    assert metrics.pav_llr(scores, labels).tolist() == [0.0] * 10
+
+
+def test_metrics_leave_their_arguments_alone() -> None:
+    scores, labels = overlapping(4)
+    before = scores.copy()
+    for metric in ALL:
+        metric(scores, labels)
+    np.testing.assert_array_equal(scores, before)
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(metrics.__path__)])
+def test_doctests(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"voxid.metrics.{name}")).failed == 0
 
 
 def test_booleans_and_integers_are_labels_and_scores_too() -> None:

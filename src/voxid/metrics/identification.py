@@ -139,8 +139,9 @@ def searches(score_QN: ArrayLike, speaker_Q: ArrayLike, enrolled_N: ArrayLike) -
     """Return what matters of searching each probe among the enrolled speakers.
 
     `score_QN` is (Q, N) finite floats, higher for more alike; `speaker_Q` (Q,) and `enrolled_N` (N,) are
-    names or numbers of speakers. A probe whose speaker is enrolled is mated. The matrix is read in blocks of rows.
-    Raise BadScores for shapes that do not fit, scores that are not finite, and speakers enrolled twice.
+    names or numbers of speakers. A probe whose speaker is enrolled is mated. Memory beyond the matrix is that
+    of some of its rows. Raise BadScores for shapes that do not fit, scores that are not finite, and speakers
+    enrolled twice.
 
     >>> found = searches([[0.9, 0.2], [0.6, 0.5], [0.3, 0.1]], ["ann", "bob", "eve"], ["ann", "bob"])
     >>> found.top_k(1), found.top_k(2)
