@@ -237,6 +237,21 @@ def test_enrolment_models_are_scored_by_the_mean_of_their_utterances(use: Callab
     assert (model.trials, model.targets, model.utterances) == (6 * 18, 18, 30)
     assert model.eer == pytest.approx(metrics.eer(witness, trials.same_K).rate, abs=1e-9)
     assert report.trials["enrolment_models"] == 6
+    table = np.array(witness).reshape(-1)
+    found = model.identification
+    assert found is not None
+    probes = np.unique(trials.right_K)
+    speaker, right = data.speakers(), []
+    for probe in probes:
+        mine = {
+            trials.models.names[a - trials.models.first]: table[k]
+            for k, (a, b) in enumerate(zip(trials.left_K, trials.right_K, strict=True))
+            if b == probe
+        }
+        right.append(max(mine, key=mine.get) == f"s{speaker[probe]}")
+    assert (found["enrolled"], found["probes"]) == (6, 18)
+    assert found["top_1"] == np.mean(right) < 1
+    assert (found["fnir"], found["fpir"]) == (None, None)  # 18 strangers cannot show a rate of 1 %
 
 
 # -- scoring, intervals and tests ------------------------------------------------------------------------

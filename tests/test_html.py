@@ -121,6 +121,15 @@ def test_facts_are_all_shown_and_a_seed_can_be_copied() -> None:
     ]
 
 
+def test_identification_is_shown_where_there_is_one(written: Path, tmp_path: Path) -> None:
+    section = written.read_text().partition('id="identification"')[2].partition("</table>")[0]
+    assert "98.76" in section
+    assert "100.00" in section
+    without = make_report(model("a", identification=None))
+    write_html(tmp_path / "page.html", without, make_panels(without))
+    assert 'id="identification"' not in (tmp_path / "page.html").read_text()
+
+
 def test_a_given_command_is_shown(tmp_path: Path) -> None:
     text = read(tmp_path, make_report(), command="voxid evaluate x --data <y>")
     assert "The command that made this report: voxid evaluate x --data <y>" in text

@@ -104,6 +104,13 @@ def _notes(report: Report) -> list[str]:
                 f"{model.model}: {model.full_sequence:,} of {model.utterances:,} utterances are shorter than "
                 "a window and were embedded by their full sequence"
             )
+        if found := model.identification:
+            notes.append(
+                f"{model.model}: among {found['enrolled']:,} enrolled speakers, "
+                f"top 1 {100 * found['top_1']:.1f} %"
+                + (f", top 5 {100 * found['top_5']:.1f} %" if "top_5" in found else "")
+                + (f"; FNIR {100 * found['fnir']:.1f} % at FPIR 1 %" if found["fnir"] is not None else "")
+            )
         if model.act_dcf is None and model.fingerprint and model.scoring == "cosine":
             notes.append(f"{model.model}: not calibrated, so no Cllr; `voxid calibrate` makes it decide")
     if why := report.intervals.get("why_not"):

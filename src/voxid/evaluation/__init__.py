@@ -5,6 +5,7 @@ from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.report import ModelReport, Report
 from voxid.evaluation.run import evaluate
 from voxid.evaluation.score_report import measure_scores
+from voxid.evaluation.streaming import all_pairs_histogram
 from voxid.evaluation.trials import Trials, make_trials
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ModelReport",
     "Report",
     "Trials",
+    "all_pairs_histogram",
     "calibrate",
     "evaluate",
     "make_trials",

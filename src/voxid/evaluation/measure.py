@@ -15,6 +15,7 @@ from voxid import metrics
 from voxid.errors import BadScores
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.groups import Judged, groups, hardest, worst
+from voxid.evaluation.identifying import identification
 from voxid.evaluation.report import ModelReport
 from voxid.types import Dropped
 
@@ -39,6 +40,7 @@ class System:
     llr_K: np.ndarray | None
     speech_s_N: np.ndarray
     kept_K: np.ndarray | None = None
+    enrolled: bool = False  # the left sides are enrolled speakers
     scoring: str = "cosine"
     folder: str = ""
     fingerprint: str = ""
@@ -91,6 +93,7 @@ def measure(
         left_out=dict(Counter(dropped.reason for dropped in system.left_out))
         | ({"no_score": system.no_score} if system.no_score else {}),
         full_sequence=system.full_sequence,
+        identification=identification(data, judged) if system.enrolled else None,
         groups=groups(data, judged, system.speech_s_N),
         hardest=hardest(data, judged),
         worst=worst(data, judged),

@@ -46,6 +46,7 @@ class ModelReport:
     utterances: int
     left_out: dict[str, int]
     full_sequence: int
+    identification: dict[str, Any] | None  # enrolled, probes, top_1, top_5, fnir, fpir; for enrolment trials
     groups: dict[str, dict[str, Any]]  # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
     hardest: list[dict[str, Any]]  # speakers with the most errors, and whom they are taken for
     worst: dict[str, list[dict[str, Any]]]  # "false_accepts", "false_rejects": the worst trials of each

@@ -103,7 +103,17 @@ def evaluate(
             scored = score_trials(enrolled, plan, scorer)
             system_name = name if len(scorers) == 1 else f"{name} {spec}"
             systems.append(
-                _system(system_name, source, runtime, spec, scorers[spec], scored, voices, calibration)
+                _system(
+                    system_name,
+                    source,
+                    runtime,
+                    spec,
+                    scorers[spec],
+                    scored,
+                    voices,
+                    calibration,
+                    plan.models is not None,
+                )
             )
         warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
         warnings += [f"{len(met)} speakers of the test are in the cohort: its scores are too good"] * bool(
@@ -211,6 +221,7 @@ def _system(
     scored: Scored,
     voices: Voices,
     calibration: Calibration | None,
+    enrolled: bool,
 ) -> System:
     score_K = scored.score_K
     llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
@@ -228,6 +239,7 @@ def _system(
         llr_K=llr_K,
         speech_s_N=_by_utterance(scored.voices),
         kept_K=scored.kept_K,
+        enrolled=enrolled,
         scoring=spec,
         folder=source,
         fingerprint=runtime.fingerprint,
