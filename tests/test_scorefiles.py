@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxid.errors import BadScores, BadTrials
-from voxid.evaluation import columns
+from voxid.evaluation import textfiles
 from voxid.evaluation.scorefiles import ScoreFile, read_scores
 
 PAIRS = [("ann/0", "ann/1"), ("ann/0", "bob/0"), ("cy/0", "bob/0"), ("cy/0", "cy/1")]
@@ -141,14 +141,14 @@ def test_scores_are_read_exactly(
     text = "".join(" ".join(line[word] for word in layout.split()) + "\n" for line in lines)
     path = written(tmp_path_factory.mktemp("scores"), text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "BLOCK_BYTES", block)
+        patch.setattr(textfiles, "BLOCK_BYTES", block)
         read = read_scores(path)
     assert read.score_K.tolist() == [row[3] for row in rows]
     assert read.same_K.tolist() == [row[2] for row in rows]
     assert named(read) == [(f"u{row[0]}", f"u{row[1]}") for row in rows]
 
 
-def test_a_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
+def test_a_large_file_is_read_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = 400_000
     body = "".join(
         f"s{i % 997}/{i % 13} t{i % 991} {i % 3 - i / lines:.5f} {'non' * (i % 7 > 0)}target\n"
@@ -156,13 +156,14 @@ def test_a_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
     )
     path = written(tmp_path, body)
     read_scores(path)  # so that what is imported and cached is not counted
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
     tracemalloc.start()
     read = read_scores(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read) == lines
     assert np.count_nonzero(read.same_K) == len(range(0, lines, 7))
-    assert peak < 48 * lines + 6 * columns.BLOCK_BYTES
+    assert peak < 48 * lines + 6 * textfiles.BLOCK_BYTES
 
 
 # -- what must not be guessed --------------------------------------------------------------------------
@@ -202,7 +203,8 @@ def test_bad_files_are_refused(text: str | bytes, message: str, tmp_path: Path) 
         read_scores(written(tmp_path, text))
 
 
-def test_a_bad_line_far_from_the_beginning(tmp_path: Path) -> None:
+def test_a_bad_line_far_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
     good = "a b 0.5 target\nc d 0.25 nontarget\n" * 300_000
     for bad, message in (
         ("e f 0.1", "line 600001: 3 columns"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxid.errors import BadTrials
-from voxid.evaluation import EvaluationData, Trials, columns, make_trials
+from voxid.evaluation import EvaluationData, Trials, columns, make_trials, textfiles
 from voxid.evaluation.trials import (
     WRITTEN,
     doubting,
@@ -119,15 +119,18 @@ def test_blocks_do_not_show(size: int, tmp_path: Path, monkeypatch: pytest.Monke
     path, data = tmp_path / "trials.txt", data_of(ann=2, bob=1)
     path.write_text(long_list(100).rstrip("\n"), newline="")
     whole = named(read_trials(path, data), data)
-    monkeypatch.setattr(columns, "BLOCK_BYTES", size)
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", size)
     assert named(read_trials(path, data), data) == whole
     path.write_text(long_list(100) + "0 ann/0\n" + long_list(9), newline="")
     with pytest.raises(BadTrials, match="line 101: 2 columns"):
         read_trials(path, data)
 
 
-def test_a_format_that_breaks_far_from_the_beginning_names_the_line(tmp_path: Path) -> None:
+def test_a_format_that_breaks_far_from_the_beginning_names_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, data = tmp_path / "trials.txt", data_of(ann=2, bob=1)
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
     good = "1 ann/0 ann/1\n0 ann/0 bob/0\n" * 300_000
     for bad, problem in (
         ("ann/0 ann/1 target", "'ann/0' is no label"),
@@ -139,12 +142,13 @@ def test_a_format_that_breaks_far_from_the_beginning_names_the_line(tmp_path: Pa
             read_trials(path, data)
 
 
-def test_a_large_list_is_read_in_little_memory(tmp_path: Path) -> None:
+def test_a_large_list_is_read_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million trials: 9 MB of arrays; beyond them a block and the sorted pairs, 8 MB."""
     path, data = tmp_path / "trials.txt", data_of(**{f"s{i}": 20 for i in range(75)})
     trials = make_trials("all", data)
     write_trials(path, trials, data)
     make_trials(path, data)  # so that what is imported and cached is not counted
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
     tracemalloc.start()
     read = make_trials(path, data)
     peak = tracemalloc.get_traced_memory()[1]
@@ -153,7 +157,7 @@ def test_a_large_list_is_read_in_little_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.right_K, trials.right_K)
     np.testing.assert_array_equal(read.same_K, trials.same_K)
     assert len(read) == 1500 * 1499 // 2
-    assert peak < 32 * len(read) + 4 * columns.BLOCK_BYTES
+    assert peak < 32 * len(read) + 4 * textfiles.BLOCK_BYTES
 
 
 def test_gzipped_lists_are_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.errors import BadScores, BadTrials
-from voxid.evaluation.columns import TextFile
+from voxid.evaluation.textfiles import TextFile
 from voxid.evaluation.trials.lists import FORMATS, find_layout, numbered
 from voxid.evaluation.trials.names import bare_name
 

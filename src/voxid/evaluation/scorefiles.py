@@ -17,10 +17,8 @@ from voxid.errors import BadScores
 from voxid.evaluation.columns import (
     DIFFERENT,
     SAME,
-    Block,
     Layout,
     Line,
-    TextFile,
     columns_from_words,
     delimiters,
     fitting,
@@ -29,6 +27,7 @@ from voxid.evaluation.columns import (
     nearest,
 )
 from voxid.evaluation.matching import Interned, RawScores, give_speakers, join_in_order, join_trials
+from voxid.evaluation.textfiles import Block, Lookup, TextFile
 from voxid.evaluation.trials.doubting import doubts
 
 FORMATS = (
@@ -165,6 +164,7 @@ def read_raw(
     sample = file.sample()
     layout = _given(columns, sample, file) if columns else _find_layout(file, sample, with_trials)
     parts: dict[str, list[np.ndarray]] = {role: [] for role in layout.roles if role}
+    lookup = Lookup(interned)
     bad, first_bad = 0, None
     for block in file.read(layout):
         score_K = block.scores()
@@ -173,7 +173,7 @@ def read_raw(
             bad += int(np.count_nonzero(is_bad_K))
             first_bad = first_bad or file.first_bad(block, is_bad_K)
         for role, part in parts.items():
-            part.append(_values(block, role, interned))
+            part.append(_values(block, role, lookup))
     if first_bad:
         raise BadScores(
             f"{file.path}: {bad:,} scores are NaN or infinite; the first is line {first_bad.number}, "
@@ -188,13 +188,12 @@ def read_raw(
     return RawScores(str(file.path), "columns as given" if columns else named or "columns", **whole)
 
 
-def _values(block: Block, role: str, interned: Interned) -> np.ndarray:
+def _values(block: Block, role: str, lookup: Lookup) -> np.ndarray:
     if role == "score":
         return block.scores()
     if role == "label":
         return block.same()
-    words, code_K = block.names(role)
-    return np.array([interned(word) for word in words], dtype=np.int32)[code_K]
+    return lookup(block.words(role))
 
 
 # -- which format --------------------------------------------------------------------------------------------

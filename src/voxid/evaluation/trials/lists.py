@@ -15,7 +15,6 @@ from voxid.errors import BadTrials
 from voxid.evaluation.columns import (
     Layout,
     Line,
-    TextFile,
     columns_from_words,
     delimiters,
     fitting,
@@ -23,6 +22,7 @@ from voxid.evaluation.columns import (
     nearest,
 )
 from voxid.evaluation.data import EvaluationData
+from voxid.evaluation.textfiles import Lookup, TextFile
 from voxid.evaluation.trials.doubting import doubts
 from voxid.evaluation.trials.names import Finder, Numbers
 from voxid.evaluation.trials.values import Models, Trials
@@ -96,10 +96,10 @@ def numbered(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return left, right (int32) and same (bool) of every line."""
     parts: list[list[np.ndarray]] = [[], [], []]
+    left, right = Lookup(left_number), Lookup(right_number)
     for block in file.read(layout):
-        for part, role, number in ((parts[0], "left", left_number), (parts[1], "right", right_number)):
-            words, code_K = block.names(role)
-            part.append(np.array([number(word) for word in words], dtype=np.int32)[code_K])
+        parts[0].append(left(block.words("left")))
+        parts[1].append(right(block.words("right")))
         parts[2].append(block.same())
     left_K, right_K, same_K = (_joined(part) for part in parts)
     return left_K, right_K, same_K
