@@ -5,6 +5,7 @@ Shapes: B batch, D embedding.
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,8 +26,8 @@ class TripletLoss(nn.Module):
 
     Rows come in threes: anchor, positive, negative, anchor, positive, negative, ... The anchor and the
     positive are of one speaker, the negative of another (cosine variant of Schroff et al. 2015, "FaceNet").
+    `.active` is the share of triplets that violate the margin.
 
-    >>> import torch
     >>> loss = TripletLoss(TripletConfig(margin=0.1), embedding_dim=2, n_speakers=2)
     >>> emb_BD = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     >>> loss(emb_BD, torch.tensor([0, 0, 1])).item()
@@ -34,10 +35,17 @@ class TripletLoss(nn.Module):
     """
 
     Config = TripletConfig
+    needs = "triplets"
 
     def __init__(self, config: TripletConfig, embedding_dim: int, n_speakers: int) -> None:
         super().__init__()
         self.config = config
+        self.margin = config.margin
+        self.active = torch.zeros(())
+
+    def set_margin(self, value: float) -> None:
+        """Use `value` as the margin from now on."""
+        self.margin = value
 
     def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
         """Return the loss, a scalar; raise TrainingError when the rows are not triplets.
@@ -48,7 +56,9 @@ class TripletLoss(nn.Module):
         anchor, positive, negative = emb_BD[0::3], emb_BD[1::3], emb_BD[2::3]
         same = F.cosine_similarity(anchor, positive, eps=self.config.eps)
         other = F.cosine_similarity(anchor, negative, eps=self.config.eps)
-        return (other - same + self.config.margin).clamp_min(0).mean()
+        gap = other - same + self.margin
+        self.active = (gap.detach() > 0).float().mean()
+        return gap.clamp_min(0).mean()
 
 
 def _check_triplets(emb_BD: Tensor, labels_B: Tensor) -> None:

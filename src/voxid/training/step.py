@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from voxid.encoders.threads import RowThreads
 
@@ -19,7 +18,7 @@ ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for on
 
 @dataclass(frozen=True)
 class StepResult:
-    """Scalars on the device: the loss before the update, the share of triplets that violate the margin."""
+    """Scalars on the device: the loss before the update, the share of the batch that is still wrong."""
 
     loss: Tensor
     active: Tensor
@@ -61,7 +60,7 @@ class Stepper:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
-        return StepResult(loss.detach(), active_share(emb_BD.detach(), self.loss.config.margin))
+        return StepResult(loss.detach(), self.loss.active)
 
 
 def row_workers(encoder: nn.Module, device: torch.device, rows: int, threads: int | None) -> int:
@@ -79,11 +78,3 @@ def row_workers(encoder: nn.Module, device: torch.device, rows: int, threads: in
 def cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def active_share(emb_BD: Tensor, margin: float) -> Tensor:
-    """Return the share of triplets (rows anchor, positive, negative, ...) that violate the margin."""
-    anchor, positive, negative = emb_BD[0::3], emb_BD[1::3], emb_BD[2::3]
-    same = F.cosine_similarity(anchor, positive)
-    other = F.cosine_similarity(anchor, negative)
-    return (other - same + margin > 0).float().mean()

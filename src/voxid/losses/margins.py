@@ -1,0 +1,106 @@
+"""What the losses over classes share: class centres, sub-centres, margins on angles, cross entropy.
+
+Shapes: B batch, D embedding, C classes, K sub-centres of a class.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxid.config import Config
+from voxid.losses.checks import check_classes, check_shapes
+
+
+class MarginConfig(Config):
+    """The options of `AmLoss` and `AamLoss`; the defaults are those of the VoxCeleb recipes of WeSpeaker."""
+
+    scale: float = Field(32.0, gt=0)  # cosines are multiplied by it before the softmax
+    margin: float = Field(0.2, ge=0)  # radians for aam, cosine for am
+    sub_centers: int = Field(1, ge=1)  # of each class; the nearest counts (Deng et al. 2020)
+    top_k: int = Field(0, ge=0)  # nearest other classes that are penalised (Zhao et al. 2021); 0: none
+    top_k_margin: float = Field(0.06, ge=0)  # their penalty at the full margin; it grows along with it
+
+
+class MarginLoss(nn.Module):
+    """Cross entropy over scaled cosines of an embedding and the class centres, the true one made harder.
+
+    Subclasses say how: `_harder` takes a margin off the true class' cosine, `_easier` adds one to a rival's.
+    Computed in float32 whatever autocast says. `.active` is the share of rows whose nearest centre, without
+    any margin, is not the true one.
+    """
+
+    Config = MarginConfig
+    name = "margin"
+    needs = "rows"
+
+    def __init__(self, config: MarginConfig, embedding_dim: int, n_speakers: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = n_speakers
+        self.margin = config.margin
+        self.active = torch.zeros(())
+        self.weight = nn.Parameter(torch.empty(n_speakers * config.sub_centers, embedding_dim))
+        nn.init.xavier_uniform_(self.weight)
+
+    def set_margin(self, value: float) -> None:
+        """Use `value` as the margin from now on; the penalty of rivals keeps its proportion to it."""
+        self.margin = value
+
+    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        """Return the loss, a scalar; raise TrainingError for other shapes and labels that are no class."""
+        check_shapes(self.name, emb_BD, labels_B, self.weight.shape[1])
+        check_classes(self.name, labels_B, self.classes)
+        with torch.autocast(emb_BD.device.type, enabled=False):
+            cos_BC = self.cosines(emb_BD.to(self.weight.dtype))
+            true_B1 = labels_B[:, None]
+            cos_B1 = cos_BC.gather(1, true_B1)
+            self.active = (cos_BC.detach().argmax(dim=1) != labels_B).float().mean()
+            logit_BC = self._with_rivals(cos_BC, true_B1) if self.config.top_k else cos_BC
+            logit_BC = logit_BC.scatter(1, true_B1, self._harder(cos_B1, self.margin))
+            return F.cross_entropy(self.config.scale * logit_BC, labels_B)
+
+    def cosines(self, emb_BD: Tensor) -> Tensor:
+        """Return cos_BC, of each embedding and the nearest centre of each class."""
+        used = self.weight[: self.classes * self.config.sub_centers]
+        cos_BX = (F.normalize(emb_BD) @ F.normalize(used).T).clamp(-1, 1)
+        if self.config.sub_centers == 1:
+            return cos_BX
+        return cos_BX.unflatten(1, (self.classes, self.config.sub_centers)).amax(dim=2)
+
+    def _with_rivals(self, cos_BC: Tensor, true_B1: Tensor) -> Tensor:
+        """Return cos_BC where the `top_k` nearest wrong classes of each row count as nearer."""
+        share = self.margin / self.config.margin if self.config.margin else 1.0
+        count = min(self.config.top_k, self.classes - 1)
+        wrong_BC = cos_BC.detach().scatter(1, true_B1, -math.inf)
+        rivals_BK = wrong_BC.topk(count, dim=1).indices
+        nearer_BK = self._easier(cos_BC.gather(1, rivals_BK), share * self.config.top_k_margin)
+        return cos_BC.scatter(1, rivals_BK, nearer_BK)
+
+    def _harder(self, cos: Tensor, margin: float) -> Tensor:
+        raise NotImplementedError
+
+    def _easier(self, cos: Tensor, margin: float) -> Tensor:
+        raise NotImplementedError
+
+
+def turned(cos: Tensor, angle: float) -> Tensor:
+    """Return cos(theta + angle) of cos(theta), theta in 0..pi, falling all the way: no easy margin.
+
+    Beyond theta + angle = pi (below 0, for a negative angle) the cosine would turn round, and reward what it
+    should punish; there it goes on in parallel to cos(theta), without a jump. The gradient is finite
+    everywhere: at theta = 0 and pi, where the sine's is not, that part of it is taken as zero.
+
+    >>> turned(torch.tensor([0.5, -1.0]), math.pi / 3)
+    tensor([-0.5000, -1.5000])
+    """
+    sin = (1 - cos.square()).clamp_min(torch.finfo(cos.dtype).eps).sqrt()
+    shifted = cos * math.cos(angle) - sin * math.sin(angle)
+    turn = math.cos(angle)
+    if angle >= 0:
+        return torch.where(cos > -turn, shifted, cos - (1 - turn))
+    return torch.where(cos < turn, shifted, cos + (1 - turn))
