@@ -55,6 +55,7 @@ def model(name: str, **changes: Any) -> ModelReport:
         scoring="cosine",
         eer=0.1234,
         eer_threshold=0.4321,
+        eer_error_bound=0.0,
         eer_grid=None,
         eer_grid_threshold=None,
         min_dcf=0.6543,

@@ -52,7 +52,7 @@ def _table(report: Report, eer_grid: bool) -> object:
             f"{model.min_dcf:.3f}",
             f"{model.act_dcf:.3f}" if calibrated else "-",
             f"{model.cllr:.3f}" if calibrated else "-",
-            f"{model.min_cllr:.3f}",
+            "-" if model.min_cllr is None else f"{model.min_cllr:.3f}",
             f"{model.trials:,}",
             f"{sum(model.left_out.values()):,}",
         ]

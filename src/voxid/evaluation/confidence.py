@@ -81,6 +81,7 @@ def _paired(a: System, b: System, speaker_N: np.ndarray, options: dict[str, Any]
         a.same_K[in_a],
         speaker_N[a.left_K[in_a]],
         speaker_N[a.right_K[in_a]],
+        figures=PAIRED_FIGURES,
         **options,
     )
     return [

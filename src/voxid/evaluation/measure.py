@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,7 @@ def measure(
         scoring=system.scoring,
         eer=rate,
         eer_threshold=threshold,
+        eer_error_bound=0.0,
         eer_grid=grid.rate if grid else None,
         eer_grid_threshold=grid.threshold if grid else None,
         min_dcf=metrics.min_dcf(scores, same, p_target=0.01),
@@ -90,8 +92,7 @@ def measure(
         nontargets=int(scores.size) - targets,
         trials_lost=system.trials_lost,
         utterances=system.utterances,
-        left_out=dict(Counter(dropped.reason for dropped in system.left_out))
-        | ({"no_score": system.no_score} if system.no_score else {}),
+        left_out=count_reasons(system.left_out) | ({"no_score": system.no_score} if system.no_score else {}),
         full_sequence=system.full_sequence,
         identification=identification(data, judged) if system.enrolled else None,
         groups=groups(data, judged, system.speech_s_N),
@@ -101,6 +102,11 @@ def measure(
         score_s=round(system.score_s, 3),
         from_cache=system.from_cache,
     )
+
+
+def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
+    """Return how many recordings were left out for each reason."""
+    return dict(Counter(dropped.reason for dropped in left_out))
 
 
 def _frr(scores: np.ndarray, same: np.ndarray, far: float) -> float | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from voxid.evaluation.data import EvaluationData
 from voxid.files import atomic_write
 
 
@@ -27,15 +30,16 @@ class ModelReport:
     scoring: str  # "cosine", "as-norm", ...
     eer: float
     eer_threshold: float
+    eer_error_bound: float  # the exact EER is within this; 0 but where trials were too many to hold
     eer_grid: float | None
     eer_grid_threshold: float | None
     min_dcf: float  # p_target = 0.01
     min_dcf_05: float  # p_target = 0.05
     act_dcf: float | None  # p_target = 0.01; None without a calibration
     act_dcf_05: float | None
-    cllr: float
+    cllr: float | None
     cllr_of: str
-    min_cllr: float
+    min_cllr: float | None
     frr_at_far: dict[str, float | None]  # keys "0.01", "0.001", "0.0001"; None: too few non-target trials
     intervals: dict[str, list[float]]  # figure -> [low, high], 95 % unless report.intervals says otherwise
     calibration: dict[str, Any] | None  # as stored with the model, with the set it was fitted on
@@ -79,3 +83,32 @@ class Report:
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         with atomic_write(path, "w") as file:
             file.write(text + "\n")
+
+
+def now() -> str:
+    """Return the time, to the second, as a report has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_data(
+    data: EvaluationData, used: int, warnings: Iterable[str] = (), cohort: EvaluationData | None = None
+) -> dict[str, Any]:
+    """Return what report.json says of the data."""
+    described = {
+        "name": data.name,
+        "paths": data.paths,
+        "fingerprint": data.fingerprint,
+        "utterances": len(data.utterances),
+        "speakers": len(data.speaker_names()),
+        "used_in_trials": int(used),
+        "warnings": [*data.warnings, *dict.fromkeys(warnings)],
+    }
+    if cohort is not None:
+        described["cohort"] = {
+            "name": cohort.name,
+            "paths": cohort.paths,
+            "fingerprint": cohort.fingerprint,
+            "utterances": len(cohort.utterances),
+            "speakers": len(cohort.speaker_names()),
+        }
+    return described

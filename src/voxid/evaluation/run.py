@@ -5,31 +5,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxid import __version__
-from voxid.errors import BadCohort, BadConfig, SpeakersMet
-from voxid.evaluation.cache import EmbeddingCache
+from voxid.errors import BadTrials
+from voxid.evaluation.all_pairs import evaluate_all_pairs
 from voxid.evaluation.confidence import RESAMPLES, of_systems
 from voxid.evaluation.data import EvaluationData, read_data
-from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import System, measure
-from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
-from voxid.evaluation.report import Report
-from voxid.evaluation.scores import Scored, qualities_of, score_trials
-from voxid.evaluation.trials import Trials, make_trials, with_models
+from voxid.evaluation.report import Report, describe_data, now
+from voxid.evaluation.systems import SystemMaker, parse_scorers
+from voxid.evaluation.trials import Trials, make_trials
+from voxid.evaluation.trials.values import MOST_TRIALS
 from voxid.evaluation.writing import make_folder, write_files
 from voxid.runtime import Runtime, load
-from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 
 StrPath = str | os.PathLike[str]
 Data = StrPath | Iterable[StrPath]
@@ -70,61 +66,41 @@ def evaluate(
     `out` gets report.json, report.html, det.png, histogram.png, scores-SYSTEM.npz and, for lists of up to
     100,000 trials, scores-SYSTEM.csv; None writes nothing.
 
+    All pairs of more than 20,000 utterances are counted in bins as they are scored: the report then has error
+    rates with a bound, by cosine, and no intervals, groups or HTML page.
+
     Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, SpeakersMet (test
     speakers in the cohort, unless `force`) or OutputError.
 
     Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`
     """
     folder = make_folder(out)
-    scorers = {spec: make_scorer(_scorer_table(spec)) for spec in dict.fromkeys(scoring)}
-    _need_cohort(scorers, cohort)
+    scorers = parse_scorers(scoring, cohort)
     runtimes = [
         load(model, device=device, mode=inference) if isinstance(model, str | os.PathLike) else model
         for model in models
     ]
-    names = _names(models, runtimes)
+    named = list(zip(_names(models, runtimes), map(_source, models), runtimes, strict=True))
     test = read_data(data, layout)
-    plan = make_trials(trials, test, seed)
     others = read_data(cohort, layout) if cohort is not None else None
-    systems: list[System] = []
-    speakers: dict[str, SpeakerSet] = {}
-    warnings: list[str] = []
-    steps = _Steps(progress, plan.used().size, len(others.utterances) if others else 0, len(runtimes))
-    for runtime, name, given in zip(runtimes, names, models, strict=True):
-        kept = EmbeddingCache.of(runtime) if cache else None
-        voices = embed_used(runtime, test, plan.used(), cache=kept, progress=steps.next())
-        speakers[name] = SpeakerSet.of(test, voices)
-        enrolled = with_models(voices, plan)
-        fitted, met = _fit(scorers, runtime, others, kept, steps, speakers[name])
-        _refuse_cohort(met, force)
-        source = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
-        calibration, doubts = usable_calibration(runtime, source, speakers[name], force)
-        for spec, scorer in fitted.items():
-            scored = score_trials(enrolled, plan, scorer)
-            system_name = name if len(scorers) == 1 else f"{name} {spec}"
-            systems.append(
-                _system(
-                    system_name,
-                    source,
-                    runtime,
-                    spec,
-                    scorers[spec],
-                    scored,
-                    voices,
-                    calibration,
-                    plan.models is not None,
-                )
+    if os.fspath(trials) == "all" and len(test.utterances) * (len(test.utterances) - 1) // 2 > MOST_TRIALS:
+        if list(scorers) != ["cosine"]:
+            raise BadTrials(
+                f"all pairs of {len(test.utterances):,} utterances are counted by cosine only, not by "
+                f"{', '.join(scorers)}. Take random ones, for example 1000000-pairs."
             )
-        warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
-        warnings += [f"{len(met)} speakers of the test are in the cohort: its scores are too good"] * bool(
-            met
-        )
+        return evaluate_all_pairs(named, test, folder, cache=cache, progress=progress)
+    plan = make_trials(trials, test, seed)
+    maker = SystemMaker(
+        test, plan, scorers, others, cache=cache, force=force, models=len(named), progress=progress
+    )
+    systems = [system for name, source, runtime in named for system in maker.of(name, source, runtime)]
     listed = plan.extended(test)
     sure = of_systems(systems, listed, resamples=resamples, seed=seed)
     report = Report(
         voxid=__version__,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=describe_data(test, plan, warnings, others),
+        made=now(),
+        data=describe_data(test, plan.used().size, maker.warnings, others),
         trials=describe_trials(plan),
         left_out=left_out(test, plan, systems),
         intervals=sure.how,
@@ -135,148 +111,11 @@ def evaluate(
         paired=sure.paired,
         out=str(folder or ""),
     )
-    return write_files(folder, report, systems, listed, speakers, command) if folder else report
+    return write_files(folder, report, systems, listed, maker.speakers, command) if folder else report
 
 
-def _scorer_table(spec: str) -> dict[str, Any]:
-    """Return the table of a spec: "as-norm:top_k=200" is {"name": "as-norm", "top_k": 200}."""
-    name, _, options = spec.partition(":")
-    table: dict[str, Any] = {"name": name}
-    for option in filter(None, options.split(",")):
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise BadConfig(
-                f"{spec}: {option!r} is no option. Write name:option=value, as in as-norm:top_k=200."
-            )
-        try:
-            table[key.strip()] = json.loads(value)
-        except ValueError:
-            table[key.strip()] = value.strip()
-    return table
-
-
-def _need_cohort(scorers: dict[str, Scorer], cohort: Data | None) -> None:
-    needy = [spec for spec, scorer in scorers.items() if scorer.needs_cohort]
-    if needy and cohort is None:
-        raise BadCohort(
-            f"{needy[0]} scoring learns from other speakers, and no cohort was given. Give one (--cohort D): "
-            "a corpus whose speakers are not those of the test."
-        )
-
-
-def _fit(
-    scorers: dict[str, Scorer],
-    runtime: Runtime,
-    others: EvaluationData | None,
-    cache: EmbeddingCache | None,
-    steps: _Steps,
-    tested: SpeakerSet,
-) -> tuple[dict[str, FittedScorer], list[str]]:
-    """Return every scorer after it has learned from the cohort, and the test speakers in the cohort."""
-    if others is None:
-        return {spec: scorer.fit() for spec, scorer in scorers.items()}, []
-    everyone = np.arange(len(others.utterances))
-    voices = embed_used(runtime, others, everyone, cache=cache, progress=steps.next())
-    speaker_C = others.speakers()[voices.row_N >= 0]
-    fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in scorers.items()}
-    return fitted, tested.common(SpeakerSet.of(others, voices))
-
-
-def _refuse_cohort(met: list[str], force: bool) -> None:
-    if met and not force:
-        names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
-        raise SpeakersMet(
-            f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
-            "Take a cohort of other speakers, or --force it."
-        )
-
-
-def usable_calibration(
-    runtime: Runtime, folder: str, speakers: SpeakerSet, force: bool
-) -> tuple[Calibration | None, list[str]]:
-    """Return the model's calibration, None when its figures would mislead, and what a reader should know."""
-    calibration = getattr(runtime.model, "calibration", None)
-    if calibration is None:
-        return None, []
-    if not calibration.fits(runtime.fingerprint):
-        return None, ["its calibration is for other weights or another inference, and is not used"]
-    met = Path(folder).expanduser() / CALIBRATION_SPEAKERS if folder else None
-    if met is None or not met.is_file():
-        return calibration, []
-    common = speakers.common(SpeakerSet.load(met))
-    if not common:
-        return calibration, []
-    who = f"its calibration was fitted on {len(common)} of these speakers ({', '.join(common[:3])}, ...)"
-    if force:
-        return calibration, [f"{who}: actual DCF and Cllr are too good"]
-    return None, [f"{who} and is not used; --force uses it all the same"]
-
-
-def _system(
-    name: str,
-    source: str,
-    runtime: Runtime,
-    spec: str,
-    scorer: Scorer,
-    scored: Scored,
-    voices: Voices,
-    calibration: Calibration | None,
-    enrolled: bool,
-) -> System:
-    score_K = scored.score_K
-    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
-    if calibration is not None and spec == "cosine":
-        qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
-        llr_K = calibration.llr(score_K.astype(np.float64), qualities)
-    else:
-        calibration = None  # it is for cosines
-    return System(
-        name=name,
-        left_K=scored.left_K,
-        right_K=scored.right_K,
-        same_K=scored.same_K,
-        score_K=score_K,
-        llr_K=llr_K,
-        speech_s_N=_by_utterance(scored.voices),
-        kept_K=scored.kept_K,
-        enrolled=enrolled,
-        scoring=spec,
-        folder=source,
-        fingerprint=runtime.fingerprint,
-        inference=runtime.score_mode,
-        calibration=None if calibration is None else calibration.model_dump(mode="json"),
-        utterances=voices.utterances,
-        trials_lost=int(np.count_nonzero(~scored.kept_K)),
-        left_out=voices.left_out,
-        full_sequence=voices.full_sequence,
-        from_cache=voices.from_cache,
-        embed_s=voices.seconds,
-        score_s=scored.seconds,
-    )
-
-
-def _by_utterance(voices: Voices) -> np.ndarray:
-    speech_s_N = np.full(voices.row_N.size, np.nan)
-    speech_s_N[voices.row_N >= 0] = voices.speech_s_U
-    return speech_s_N
-
-
-class _Steps:
-    """One progress count over everything that is embedded: each model, on the test and on the cohort."""
-
-    def __init__(self, progress: Progress | None, test: int, cohort: int, models: int) -> None:
-        self._progress = progress
-        self._parts: Iterator[int] = iter([part for part in (test, cohort) if part] * models)
-        self._total = (test + cohort) * models
-        self._before = 0
-
-    def next(self) -> Progress | None:
-        """Return the callable for the next piece of work."""
-        if self._progress is None:
-            return None
-        before, progress, total = self._before, self._progress, self._total
-        self._before += next(self._parts)
-        return lambda done, _: progress(before + done, total)
+def _source(model: StrPath | Runtime) -> str:
+    return os.fspath(model) if isinstance(model, str | os.PathLike) else ""
 
 
 def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
@@ -293,30 +132,6 @@ def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
             name, number = f"{base}-{number}", number + 1
         names.append(name)
     return names
-
-
-def describe_data(
-    data: EvaluationData, trials: Trials, warnings: Iterable[str] = (), cohort: EvaluationData | None = None
-) -> dict[str, Any]:
-    """Return what report.json says of the data."""
-    described = {
-        "name": data.name,
-        "paths": data.paths,
-        "fingerprint": data.fingerprint,
-        "utterances": len(data.utterances),
-        "speakers": len(data.speaker_names()),
-        "used_in_trials": int(trials.used().size),
-        "warnings": [*data.warnings, *dict.fromkeys(warnings)],
-    }
-    if cohort is not None:
-        described["cohort"] = {
-            "name": cohort.name,
-            "paths": cohort.paths,
-            "fingerprint": cohort.fingerprint,
-            "utterances": len(cohort.utterances),
-            "speakers": len(cohort.speaker_names()),
-        }
-    return described
 
 
 def describe_trials(trials: Trials) -> dict[str, Any]:

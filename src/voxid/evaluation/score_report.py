@@ -9,7 +9,6 @@ import dataclasses
 import os
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from voxid.errors import BadScores
 from voxid.evaluation.confidence import RESAMPLES, of_systems
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.measure import System, measure
-from voxid.evaluation.report import ModelReport, Report
+from voxid.evaluation.report import ModelReport, Report, now
 from voxid.evaluation.scorefiles import ScoreFile, read_scores
 from voxid.evaluation.writing import make_folder, write_figures, write_report
 from voxid.types import Utterance
@@ -74,7 +73,7 @@ def measure_scores(
     ]
     report = Report(
         voxid=__version__,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        made=now(),
         data=_describe_data(files, data, [*_warnings(files, names), *_unpaired(systems, same_trials)]),
         trials=_describe_trials(files, trials),
         left_out={"utterances": {}, "trials": max(_lost(file) for file in files), "when_prepared": {}},

@@ -1,0 +1,205 @@
+"""From a model to what is measured: its embeddings, each way of scoring them, its calibration.
+
+# N utterances, K trials, C recordings of the cohort
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxid.errors import BadCohort, BadConfig, SpeakersMet
+from voxid.evaluation.cache import EmbeddingCache
+from voxid.evaluation.data import EvaluationData
+from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.measure import System
+from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
+from voxid.evaluation.scores import Scored, qualities_of, score_trials
+from voxid.evaluation.trials import Trials, with_models
+from voxid.runtime import Runtime
+from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
+
+
+class SystemMaker:
+    """Makes the systems of one model after the other, on the same trials.
+
+    `speakers` are the speakers each model was tested on, by its name; `warnings` what a reader should know.
+    """
+
+    def __init__(
+        self,
+        test: EvaluationData,
+        plan: Trials,
+        scorers: dict[str, Scorer],
+        cohort: EvaluationData | None,
+        *,
+        cache: bool,
+        force: bool,
+        models: int,
+        progress: Progress | None,
+    ) -> None:
+        self._test, self._plan, self._scorers, self._cohort = test, plan, scorers, cohort
+        self._cache, self._force = cache, force
+        others = len(cohort.utterances) if cohort else 0
+        self._steps = Steps(progress, [part for part in (plan.used().size, others) if part] * models)
+        self.speakers: dict[str, SpeakerSet] = {}
+        self.warnings: list[str] = []
+
+    def of(self, name: str, folder: str, runtime: Runtime) -> list[System]:
+        """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or SpeakersMet."""
+        cache = EmbeddingCache.of(runtime) if self._cache else None
+        used_U = self._plan.used()
+        voices = embed_used(runtime, self._test, used_U, cache=cache, progress=self._steps.next())
+        met = self.speakers[name] = SpeakerSet.of(self._test, voices)
+        enrolled = with_models(voices, self._plan)
+        fitted = self._fit(runtime, cache, met)
+        calibration, doubts = usable_calibration(runtime, folder, met, self._force)
+        self.warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
+        systems = []
+        for spec, scorer in fitted.items():
+            scored = score_trials(enrolled, self._plan, scorer)
+            system = _system(runtime, scored, spec, self._scorers[spec], calibration)
+            systems.append(
+                System(
+                    name=name if len(fitted) == 1 else f"{name} {spec}",
+                    folder=folder,
+                    enrolled=self._plan.models is not None,
+                    utterances=voices.utterances,
+                    **system,
+                )
+            )
+        return systems
+
+    def _fit(
+        self, runtime: Runtime, cache: EmbeddingCache | None, tested: SpeakerSet
+    ) -> dict[str, FittedScorer]:
+        """Return every scorer after it has learned from the cohort, which is embedded at most once."""
+        others = self._cohort
+        if others is None:
+            return {spec: scorer.fit() for spec, scorer in self._scorers.items()}
+        everyone = np.arange(len(others.utterances))
+        voices = embed_used(runtime, others, everyone, cache=cache, progress=self._steps.next())
+        met = tested.common(SpeakerSet.of(others, voices))
+        if met and not self._force:
+            names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
+            raise SpeakersMet(
+                f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
+                "Take a cohort of other speakers, or --force it."
+            )
+        if met:
+            self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
+        speaker_C = others.speakers()[voices.row_N >= 0]
+        return {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self._scorers.items()}
+
+
+def parse_scorers(specs: Iterable[str], cohort: Any) -> dict[str, Scorer]:
+    """Return the scorers of specs such as "as-norm:top_k=200".
+
+    Raise UnknownComponent or BadConfig; BadCohort for one that needs a cohort, which is not there.
+    """
+    scorers = {spec: make_scorer(_scorer_table(spec)) for spec in dict.fromkeys(specs)}
+    needy = [spec for spec, scorer in scorers.items() if scorer.needs_cohort]
+    if needy and cohort is None:
+        raise BadCohort(
+            f"{needy[0]} scoring learns from other speakers, and no cohort was given. Give one (--cohort D): "
+            "a corpus whose speakers are not those of the test."
+        )
+    return scorers
+
+
+def _scorer_table(spec: str) -> dict[str, Any]:
+    """Return the table of a spec: "as-norm:top_k=200" is {"name": "as-norm", "top_k": 200}."""
+    name, _, options = spec.partition(":")
+    table: dict[str, Any] = {"name": name}
+    for option in filter(None, options.split(",")):
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise BadConfig(
+                f"{spec}: {option!r} is no option. Write name:option=value, as in as-norm:top_k=200."
+            )
+        try:
+            table[key.strip()] = json.loads(value)
+        except ValueError:
+            table[key.strip()] = value.strip()
+    return table
+
+
+def usable_calibration(
+    runtime: Runtime, folder: str, speakers: SpeakerSet, force: bool
+) -> tuple[Calibration | None, list[str]]:
+    """Return the model's calibration, None when its figures would mislead, and what a reader should know."""
+    calibration = getattr(runtime.model, "calibration", None)
+    if calibration is None:
+        return None, []
+    if not calibration.fits(runtime.fingerprint):
+        return None, ["its calibration is for other weights or another inference, and is not used"]
+    met = Path(folder).expanduser() / CALIBRATION_SPEAKERS if folder else None
+    if met is None or not met.is_file():
+        return calibration, []
+    common = speakers.common(SpeakerSet.load(met))
+    if not common:
+        return calibration, []
+    who = f"its calibration was fitted on {len(common)} of these speakers ({', '.join(common[:3])}, ...)"
+    if force:
+        return calibration, [f"{who}: actual DCF and Cllr are too good"]
+    return None, [f"{who} and is not used; --force uses it all the same"]
+
+
+def _system(
+    runtime: Runtime, scored: Scored, spec: str, scorer: Scorer, calibration: Calibration | None
+) -> dict[str, Any]:
+    """Return the fields of a System that follow from its scores."""
+    score_K, voices = scored.score_K, scored.voices
+    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
+    if calibration is not None and spec == "cosine":
+        qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
+        llr_K = calibration.llr(score_K.astype(np.float64), qualities)
+    else:
+        calibration = None  # it is for cosines
+    return {
+        "left_K": scored.left_K,
+        "right_K": scored.right_K,
+        "same_K": scored.same_K,
+        "score_K": score_K,
+        "llr_K": llr_K,
+        "speech_s_N": _by_utterance(voices),
+        "kept_K": scored.kept_K,
+        "scoring": spec,
+        "fingerprint": runtime.fingerprint,
+        "inference": runtime.score_mode,
+        "calibration": None if calibration is None else calibration.model_dump(mode="json"),
+        "trials_lost": int(np.count_nonzero(~scored.kept_K)),
+        "left_out": voices.left_out,
+        "full_sequence": voices.full_sequence,
+        "from_cache": voices.from_cache,
+        "embed_s": voices.seconds,
+        "score_s": scored.seconds,
+    }
+
+
+def _by_utterance(voices: Voices) -> np.ndarray:
+    speech_s_N = np.full(voices.row_N.size, np.nan)
+    speech_s_N[voices.row_N >= 0] = voices.speech_s_U
+    return speech_s_N
+
+
+class Steps:
+    """One progress count over pieces of work of known sizes, done one after the other."""
+
+    def __init__(self, progress: Progress | None, parts: Sequence[int]) -> None:
+        self._progress = progress
+        self._parts: Iterator[int] = iter(parts)
+        self._total = sum(parts)
+        self._before = 0
+
+    def next(self) -> Progress | None:
+        """Return the callable for the next piece of work."""
+        if self._progress is None:
+            return None
+        before, progress, total = self._before, self._progress, self._total
+        self._before += next(self._parts)
+        return lambda done, _: progress(before + done, total)
