@@ -1,8 +1,8 @@
 """Reading a list of ten million trials, and a file of as many scores, against a plain loop; and their memory.
 
 The loop splits each line and looks both names up in a dictionary: the least that any reader does in Python.
-It is timed on fewer lines and scaled: its time is proportional to their number. Each reading runs in a process
-of its own, since the peak of a process never falls (VmHWM, so on Linux).
+It is timed on fewer lines and scaled: its time is proportional to their number. Each reading runs in a
+process of its own, since the peak of a process never falls (VmHWM, so on Linux).
 
     python -m benchmarks.trials [LINES]
 """

@@ -232,18 +232,18 @@ def test_pairs_repeat_nothing_before_they_must() -> None:
 def test_pairs_draw_evenly() -> None:
     data = data_of(ann=4, bob=2, cy=3)
     drawn = Counter()
-    for seed in range(3000):
+    for seed in range(1500):
         pair = named(make_trials("2-pairs", data, seed), data)
         drawn.update(frozenset(p[:2]) for p in pair)
     # the first target is of each speaker alike, and of each of the speaker's pairs alike
     for speaker, pairs in (("ann", 6), ("bob", 1), ("cy", 3)):
         counts = [drawn[p] for p in drawn if {name.split("/")[0] for name in p} == {speaker}]
         assert len(counts) == pairs
-        np.testing.assert_allclose(counts, 1000 / pairs, rtol=0.25)
+        np.testing.assert_allclose(counts, 500 / pairs, rtol=0.35)
     for one, other, pairs in (("ann", "bob", 8), ("ann", "cy", 12), ("bob", "cy", 6)):
         counts = [drawn[p] for p in drawn if {name.split("/")[0] for name in p} == {one, other}]
         assert len(counts) == pairs
-        np.testing.assert_allclose(counts, 1000 / pairs, rtol=0.4)
+        np.testing.assert_allclose(counts, 500 / pairs, rtol=0.55)
 
 
 @given(size=st.integers(1, 5000), seed=st.integers(0, 9))

@@ -11,7 +11,7 @@ import numpy as np
 
 from voxid.evaluation.trials.values import Models
 
-CHUNK = 1 << 22  # trials looked at together
+CHUNK = 1 << 18  # trials looked at together
 
 
 def doubts(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,12 +21,22 @@ from voxid.evaluation.trials.values import Trials
 from voxid.files import atomic_write
 
 LINES_AT_ONCE = 1 << 18
-_LINES: dict[str, Callable[[str, str, bool], str]] = {
-    "voxceleb": lambda left, right, same: f"{int(same)} {left} {right}\n",
-    "kaldi": lambda left, right, same: f"{left} {right} {'target' if same else 'nontarget'}\n",
-    "csv": lambda left, right, same: f"{left},{right},{int(same)}\n",
+
+
+class _Format(NamedTuple):
+    """The columns of a line with what follows each, the words for different and same, the first line."""
+
+    columns: tuple[tuple[str, str], ...]
+    labels: tuple[str, str]
+    header: str = ""
+
+
+_FORMATS = {
+    "voxceleb": _Format((("label", " "), ("left", " "), ("right", "\n")), ("0", "1")),
+    "kaldi": _Format((("left", " "), ("right", " "), ("label", "\n")), ("nontarget", "target")),
+    "csv": _Format((("left", ","), ("right", ","), ("label", "\n")), ("0", "1"), "left,right,label\n"),
 }
-WRITTEN = tuple(_LINES)
+WRITTEN = tuple(_FORMATS)
 
 
 def write_trials(
@@ -37,7 +48,7 @@ def write_trials(
     `read_trials` finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold,
     and where an old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
     """
-    if format not in _LINES:
+    if format not in _FORMATS:
         raise BadTrials(
             f"no trial list format {format!r}. Known: {', '.join(WRITTEN)}."
             f"{did_you_mean(format, list(WRITTEN))}"
@@ -56,21 +67,30 @@ def write_trials(
     if trials.models is not None:
         _write_models(beside, trials, data)
     written_N = [_quoted(name) for name in names_N] if format == "csv" else names_N
-    line = _LINES[format]
-    with atomic_write(path, "w") as file:
-        if format == "csv":
-            file.write("left,right,label\n")
-        for begin in range(0, len(trials), LINES_AT_ONCE):
-            now = slice(begin, begin + LINES_AT_ONCE)
-            lefts, rights, sames = (
-                column[now].tolist() for column in (trials.left_K, trials.right_K, trials.same_K)
-            )
-            file.write(
-                "".join(
-                    line(written_N[left], written_N[right], same)
-                    for left, right, same in zip(lefts, rights, sames, strict=True)
-                )
-            )
+    with atomic_write(path) as file:
+        file.write(_FORMATS[format].header.encode())
+        for text in _texts(trials, written_N, _FORMATS[format]):
+            file.write(text)
+
+
+def _texts(trials: Trials, names_N: list[str], format: _Format) -> Iterator[memoryview]:
+    """Yield the lines in pieces: words are taken and joined by Arrow, whose buffer then is the text."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    words = {
+        role: pa.array([word + end for word in (format.labels if role == "label" else names_N)], pa.string())
+        for role, end in format.columns
+    }
+    for begin in range(0, len(trials), LINES_AT_ONCE):
+        now = slice(begin, begin + LINES_AT_ONCE)
+        codes = {"left": trials.left_K[now], "right": trials.right_K[now]}
+        codes["label"] = trials.same_K[now].astype(np.int32)
+        parts = [words[role].take(pa.array(codes[role])) for role, _ in format.columns]
+        lines = compute.call_function("binary_join_element_wise", [*parts, pa.scalar("")])
+        _, offsets, text = lines.buffers()
+        ends = np.frombuffer(offsets, np.int32)
+        yield memoryview(text)[ends[lines.offset] : ends[lines.offset + len(lines)]]
 
 
 def _names(trials: Trials, data: EvaluationData) -> list[str]:
