@@ -1,9 +1,11 @@
-"""MFCC against librosa (an independent implementation) and against the original's published reference."""
+"""MFCC against librosa (an independent implementation) and against the original's published reference.
+
+What holds for every kind of features is tested in test_features_contract.py.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,111 +116,6 @@ def test_equals_librosa_at_any_length_and_level(samples: int, level: float, seed
     ours, theirs = by_voxid(wave_S), by_librosa(wave_S)
     assert ours.shape == theirs.shape == (Mfcc(MfccConfig()).frames(samples), 40)
     assert np.abs(ours - theirs).max() < TOLERANCE
-
-
-@settings(max_examples=20, deadline=None)
-@given(lengths=st.lists(st.integers(1, 30_000), min_size=1, max_size=6), seed=st.integers(0, 1000))
-def test_rows_of_different_length_equal_their_results_alone(lengths: list[int], seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    levels = 10.0 ** rng.uniform(-4, 0, len(lengths))  # each row has its own peak to be clipped against
-    rows = [torch.from_numpy(noise(n, level, seed + n)) for n, level in zip(lengths, levels, strict=True)]
-    samples_B = torch.tensor(lengths)
-    # What lies beyond a row's end must not matter, so it is filled with something loud.
-    wave_BS = torch.full((len(rows), max(lengths)), 0.9)
-    for padded_S, row_S in zip(wave_BS, rows, strict=True):
-        padded_S[: len(row_S)] = row_S
-    before = wave_BS.clone()
-    mfcc = Mfcc(MfccConfig())
-    feat_BTF = mfcc(wave_BS, samples_B)
-    assert torch.equal(wave_BS, before)
-    for feat_TF, row_S, frames in zip(feat_BTF, rows, mfcc.frames(samples_B).tolist(), strict=True):
-        alone_TF = mfcc(row_S[None])[0]
-        assert len(alone_TF) == frames
-        assert (feat_TF[:frames] - alone_TF).abs().max() < 1e-4
-        assert torch.count_nonzero(feat_TF[frames:]) == 0
-
-
-def test_a_batch_larger_than_the_cached_pieces_equals_single_rows() -> None:
-    wave_BS = torch.from_numpy(np.stack([noise(150_000, seed=s) for s in range(3)]))  # 293 frames a row
-    mfcc = Mfcc(MfccConfig())
-    alone_BTF = torch.cat([mfcc(row_S[None]) for row_S in wave_BS])
-    assert (mfcc(wave_BS) - alone_BTF).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("sizes", [[48_000], [100] * 300, [1, 2047, 511, 513, 40_000], [700], []])
-def test_walked_in_blocks_the_numbers_are_the_same(sizes: list[int]) -> None:
-    wave_S = torch.from_numpy(noise(sum(sizes)))
-    mfcc = Mfcc(MfccConfig())
-
-    def pieces() -> Iterator[torch.Tensor]:
-        yield from wave_S.split(sizes)
-
-    whole_TM = mfcc.log_mel(wave_S[None])[0]
-    blocks = list(mfcc.log_mel_blocks(pieces()))
-    assert torch.cat(blocks).shape == whole_TM.shape
-    assert (torch.cat(blocks) - whole_TM).abs().max() < 1e-4
-    peak = max(block.max().item() for block in blocks)
-    feat_TF = torch.cat([mfcc.from_log_mel(block[None], peak)[0] for block in blocks])
-    assert (feat_TF - mfcc(wave_S[None])[0]).abs().max() < 1e-4
-
-
-def test_blocks_hold_no_more_than_a_block() -> None:
-    """A generator is drawn from one piece at a time, so memory does not grow with the length."""
-    drawn = 0
-
-    def pieces() -> Iterator[torch.Tensor]:
-        nonlocal drawn
-        for _ in range(100):
-            drawn += 1
-            yield torch.zeros(16_000)
-
-    blocks = Mfcc(MfccConfig()).log_mel_blocks(pieces())
-    for expected in range(1, 4):
-        assert len(next(blocks)) <= 16_000 // 512 + 4
-        assert drawn == expected
-
-
-def test_it_is_a_plain_module_without_weights() -> None:
-    mfcc = Mfcc(MfccConfig())
-    assert list(mfcc.parameters()) == []
-    assert mfcc.state_dict() == {}  # nothing for a model file to carry: the config says it all
-    assert all(not buffer.requires_grad for buffer in mfcc.buffers())
-    assert (mfcc.dim, mfcc.hop, mfcc.n_fft) == (40, 512, 2048)
-    assert all(buffer.device.type == "meta" for buffer in mfcc.to("meta").buffers())
-
-
-def test_features_stay_float32_under_autocast() -> None:
-    wave_BS = torch.from_numpy(vowels(1.0))[None]
-    mfcc = Mfcc(MfccConfig())
-    with torch.autocast("cpu", torch.bfloat16):
-        feat_BTF = mfcc(wave_BS)
-    assert feat_BTF.dtype == torch.float32
-    assert torch.equal(feat_BTF, mfcc(wave_BS))
-
-
-def test_the_gradient_reaches_the_wave() -> None:
-    wave_BS = torch.from_numpy(vowels(0.3))[None].requires_grad_()
-    Mfcc(MfccConfig())(wave_BS).square().mean().backward()
-    assert wave_BS.grad is not None
-    assert wave_BS.grad.isfinite().all()
-    assert torch.count_nonzero(wave_BS.grad) > 0
-
-
-@pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_other_devices_give_the_same(device: str) -> None:
-    if not (torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()):
-        pytest.skip(f"no {device} on this machine")
-    wave_BS = torch.from_numpy(np.stack([noise(40_000), vowels(2.5)]))
-    samples_B = torch.tensor([40_000, 12_345])
-    mfcc = Mfcc(MfccConfig())
-    expected = mfcc(wave_BS, samples_B)
-    there = mfcc.to(device)(wave_BS.to(device), samples_B)
-    assert (there.cpu() - expected).abs().max() < TOLERANCE
-
-
-def test_waves_have_to_be_a_batch() -> None:
-    with pytest.raises(ValueError, match=r"\(batch, samples\), got \(16000,\)"):
-        Mfcc(MfccConfig())(torch.zeros(16_000))
 
 
 @pytest.mark.parametrize(

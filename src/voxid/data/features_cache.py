@@ -142,9 +142,9 @@ def _features_of_long(wave_S: np.ndarray, features: Any) -> Iterator[bytes]:
             yield to_float(wave_S[start : start + BATCH_SAMPLES]).to(device)
 
     with torch.inference_mode():
-        peak = max(float(logmel_TM.max()) for logmel_TM in features.log_mel_blocks(pieces()))
+        summary = features.summary(features.log_mel_blocks(pieces()))
         for logmel_TM in features.log_mel_blocks(pieces()):
-            yield _to_bytes(features.from_log_mel(logmel_TM[None], peak)[0])
+            yield _to_bytes(features.from_log_mel(logmel_TM[None], summary)[0])
 
 
 def _to_bytes(feat_TF: Tensor) -> bytes:

@@ -280,15 +280,15 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def _embed_long(self, decoded: Decoded, batch_size: int, left: Event) -> Embedded:
-        """Return the embedding of a recording read in blocks, twice: for its peak, then for its features.
+        """Return the embedding of a recording read in blocks, twice: for its summary, then its features.
 
         Raise CancelledError once `left` is set: nobody waits for the result any more.
         """
         assert decoded.recording is not None
         self._model.eval()
-        samples, speech_s, peak = self._first_walk(decoded.recording, left)
+        samples, speech_s, summary = self._first_walk(decoded.recording, left)
         logmels = self._log_mel(_blocks(decoded.recording, left))
-        feats = (self._model.features.from_log_mel(logmel_TM[None], peak)[0] for logmel_TM in logmels)
+        feats = (self._model.features.from_log_mel(logmel_TM[None], summary)[0] for logmel_TM in logmels)
         inference = self._model.inference
         if inference.mode == "full" or self._model.features.frames(samples) < inference.window:
             emb_D, windows, full = self._full_sequences([torch.cat(list(feats))], 1)[0], 1, True
@@ -297,8 +297,8 @@ class TorchRuntime:
             full = False
         return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows, speech_s))
 
-    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float, float]:
-        """Return (samples, seconds of speech, peak of the log mel bands); raise AudioError if unusable."""
+    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float, Tensor]:
+        """Return (samples, seconds of speech, the features' summary); raise AudioError if unusable."""
         checker, meter = audio_room.Checker(), audio_room.SpeechMeter()
 
         def checked() -> Iterator[np.ndarray]:
@@ -307,9 +307,9 @@ class TorchRuntime:
                 meter.add(wave_S)
                 yield wave_S
 
-        peak = max(float(logmel_TM.max()) for logmel_TM in self._log_mel(checked()))
+        summary = self._model.features.summary(self._log_mel(checked()))
         recording.judge(checker)
-        return checker.samples, meter.seconds(), peak
+        return checker.samples, meter.seconds(), summary
 
     def _log_mel(self, blocks: Iterable[np.ndarray]) -> Iterator[Tensor]:
         return self._model.features.log_mel_blocks(

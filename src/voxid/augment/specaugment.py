@@ -1,4 +1,4 @@
-"""Augmentation of training batches; nothing here writes into its input.
+"""SpecAugment: bands and stretches of the features hidden; nothing here writes into its input.
 
 Shapes: B batch, T frames, F features per frame.
 """

@@ -1,30 +1,26 @@
-"""Waveform -> features: torch modules, the one road used in training, inference and export.
+"""Mel-frequency cepstral coefficients, as librosa and the original system compute them.
 
-Shapes: B batch, S samples, T frames, N samples in a window, K frequency bins, M mel bands,
-F features per frame (the encoder's input),
-X rows and frames together.
+Shapes: B batch, S samples, T frames, N samples in a window, K frequency bins, M mel bands, X rows and frames
+together, F features per frame (the encoder's input), U numbers in an utterance's summary: here its peak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from typing import overload
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.registry import Registry
+from voxid.features.base import Features, dense_blocks, power
 from voxid.types import SAMPLE_RATE
 
-FEATURES = Registry("features", {"mfcc": "voxid.features:Mfcc"})
-
 POWER_FLOOR = 1e-10  # -100 dB: a band with less power than this counts as this much
-CACHED_FRAMES = 256  # taken at once on a CPU: 2 MB of windows stay in its cache, which doubles the speed
+BLOCK_MELS = 32  # bands whose part of the matrix is multiplied at once
 
 
 class MfccConfig(Config):
@@ -51,7 +47,7 @@ class MfccConfig(Config):
         return self
 
 
-class Mfcc(nn.Module):
+class Mfcc(Features):
     """Mel-frequency cepstral coefficients equal to `librosa.feature.mfcc` within 1e-3, in batches.
 
     Power spectrum of centred periodic Hann windows (zeros beyond the ends), Slaney mel bands, decibels
@@ -72,11 +68,12 @@ class Mfcc(nn.Module):
         self.config = config
         self.dim = config.coefficients
         self.hop = config.hop
-        self.n_fft = config.n_fft
+        self.window = self.n_fft = config.n_fft
+        self.lead = config.n_fft // 2
         window_N = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
         self.register_buffer("window_N", window_N.float(), persistent=False)
         self.register_buffer("mel_KM", _slaney_mel_bands(config), persistent=False)
-        self._blocks = _dense_blocks(self.mel_KM)
+        self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
         self.register_buffer("dct_MF", _dct(config.mels, config.coefficients), persistent=False)
 
     @overload
@@ -87,93 +84,44 @@ class Mfcc(nn.Module):
         """Return the number of frames of an utterance of `samples` samples."""
         return 1 + samples // self.hop
 
-    def forward(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> Tensor:
-        """Return feat_BTF of float32 waves in -1..1 at the config's sample rate.
+    def samples(self, frames: int) -> int:
+        """Return the least number of samples that makes `frames` frames."""
+        return (frames - 1) * self.hop
 
-        `samples_B` says how long each row is (None: all of it); what lies beyond is taken as zeros, and the
-        frames beyond `frames(samples_B)` come back as zeros. Every row equals its result alone.
-        """
-        if samples_B is None:
-            logmel_BTM = self.log_mel(wave_BS)
-            return self.from_log_mel(logmel_BTM, logmel_BTM.amax(dim=(1, 2)))
-        samples_B = samples_B.to(wave_BS.device)
-        inside_BS = torch.arange(wave_BS.shape[1], device=wave_BS.device) < samples_B[:, None]
-        logmel_BTM = self.log_mel(wave_BS * inside_BS)
-        steps_T = torch.arange(logmel_BTM.shape[1], device=wave_BS.device)
-        valid_BT1 = (steps_T < self.frames(samples_B)[:, None])[:, :, None]
-        peak_B = logmel_BTM.masked_fill(~valid_BT1, -torch.inf).amax(dim=(1, 2))
-        return self.from_log_mel(logmel_BTM, peak_B) * valid_BT1
+    def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
+        """Return wave_BS among zeros."""
+        if samples_B is not None:
+            inside_BS = torch.arange(wave_BS.shape[1], device=wave_BS.device) < samples_B[:, None]
+            wave_BS = wave_BS.masked_fill(~inside_BS, 0.0)
+        return F.pad(wave_BS, (before, after))
 
-    def log_mel(self, wave_BS: Tensor, center: bool = True) -> Tensor:
-        """Return the mel bands in decibels, logmel_BTM, before any clipping.
-
-        With `center`, frame t is centred on sample t * hop; without, it starts there, and only windows that
-        lie wholly inside the wave are taken (for callers that walk an utterance in blocks).
-        """
-        if wave_BS.ndim != 2:
-            raise ValueError(f"Mfcc takes waves of shape (batch, samples), got {tuple(wave_BS.shape)}")
-        with torch.autocast(wave_BS.device.type, enabled=False):  # 16-bit decibels are too coarse
-            wave_BS = wave_BS.to(self.window_N.dtype)
-            if center:
-                wave_BS = F.pad(wave_BS, (self.n_fft // 2, self.n_fft // 2))
-            frames_BTN = wave_BS.unfold(1, self.n_fft, self.hop)
-            if wave_BS.device.type != "cpu":
-                return self._decibels(frames_BTN)
-            rows = max(1, CACHED_FRAMES // frames_BTN.shape[1])
-            groups = [group.split(CACHED_FRAMES, dim=1) for group in frames_BTN.split(rows)]
-            return torch.cat([torch.cat([self._decibels(part) for part in group], dim=1) for group in groups])
-
-    def _decibels(self, frames_BTN: Tensor) -> Tensor:
-        """Return logmel_BTM of frames cut from the wave."""
-        spectrum_BTK = torch.fft.rfft(frames_BTN * self.window_N)
-        squares_BTK2 = torch.view_as_real(spectrum_BTK).square()
-        power_XK = (squares_BTK2[..., 0] + squares_BTK2[..., 1]).flatten(
-            0, 1
-        )  # .sum(-1) takes ten times as long
+    def _of_windows(self, window_XN: Tensor) -> Tensor:
+        """Return logmel_XM in decibels."""
+        power_XK = power(torch.fft.rfft(window_XN * self.window_N))
         bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
-        return (
-            torch.cat(bands, dim=1).clamp_min(POWER_FLOOR).log10().mul(10).unflatten(0, frames_BTN.shape[:2])
-        )
+        return torch.cat(bands, dim=1).clamp_min(POWER_FLOOR).log10().mul(10)
 
-    def from_log_mel(self, logmel_BTM: Tensor, peak_B: Tensor | float) -> Tensor:
+    def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
+        """Return each row's loudest band in decibels."""
+        if valid_BT1 is not None:
+            logmel_BTM = logmel_BTM.masked_fill(~valid_BT1, -torch.inf)
+        return logmel_BTM.amax(dim=(1, 2))[:, None]
+
+    def summary(self, blocks: Iterable[Tensor]) -> Tensor:
+        """Return the loudest band (1, 1) of one utterance from its `log_mel_blocks`."""
+        return torch.stack([logmel_TM.max() for logmel_TM in blocks]).max().reshape(1, 1)
+
+    def from_log_mel(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor:
         """Return feat_BTF of `log_mel`'s decibels, clipped at `top_db` below each utterance's peak (dB)."""
         with torch.autocast(logmel_BTM.device.type, enabled=False):
             if self.config.top_db is not None:
-                floor = torch.as_tensor(peak_B, device=logmel_BTM.device) - self.config.top_db
-                logmel_BTM = torch.maximum(logmel_BTM, floor.reshape(-1, 1, 1))
+                logmel_BTM = torch.maximum(logmel_BTM, (summary_BU - self.config.top_db)[:, :, None])
             # A frame's mean is large beside the rest and concerns coefficient 0 alone: summing it apart keeps
             # the rounding of the product ten times smaller.
             mean_BT1 = logmel_BTM.mean(dim=2, keepdim=True)
             feat_BTF = (logmel_BTM - mean_BT1) @ self.dct_MF
             feat_BTF[:, :, :1] += mean_BT1 * self.config.mels**0.5
             return feat_BTF
-
-    def log_mel_blocks(self, waves: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield logmel_TM in pieces that together equal `log_mel` of the joined pieces wave_S.
-
-        Memory does not grow with the length. Walk twice for the coefficients: once for the peak (the
-        largest value), once for `from_log_mel(piece[None], peak)`.
-        """
-        half = self.window_N.new_zeros(self.n_fft // 2)
-        kept_S = half
-        for wave_S in chain(waves, [half]):
-            kept_S = torch.cat([kept_S, wave_S.to(half)])
-            if len(kept_S) >= self.n_fft:
-                logmel_BTM = self.log_mel(kept_S[None], center=False)
-                kept_S = kept_S[logmel_BTM.shape[1] * self.hop :]
-                yield logmel_BTM[0]
-
-
-def _dense_blocks(mel_KM: Tensor, width: int = 32) -> list[tuple[slice, slice]]:
-    """Return (bins, mels) for every `width` bands: outside these blocks the matrix is zero.
-
-    A band covers few bins, so the blocks together cost a quarter of the whole product.
-    """
-    blocks = []
-    for first in range(0, mel_KM.shape[1], width):
-        bins = mel_KM[:, first : first + width].any(dim=1).nonzero().flatten().tolist() or [0]
-        blocks.append((slice(bins[0], bins[-1] + 1), slice(first, first + width)))
-    return blocks
 
 
 def _slaney_mel_bands(config: MfccConfig) -> Tensor:

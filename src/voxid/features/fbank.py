@@ -1,0 +1,177 @@
+"""Logarithms of mel filter bank energies, as Kaldi computes them, with the utterance's mean taken off.
+
+Shapes: B batch, S samples, T frames, N samples in a window, K frequency bins, M mel bands (here also the
+features per frame), X rows and frames together, U numbers in an utterance's summary: every band's mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, overload
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from voxid.config import Config
+from voxid.features.base import Features, dense_blocks, power
+from voxid.types import SAMPLE_RATE
+
+ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's: a band with less energy counts as this much
+BLOCK_MELS = 20  # bands whose part of the matrix is multiplied at once
+
+
+class FbankConfig(Config):
+    """The options of `Fbank`; the defaults are Kaldi's, with 80 bins and without dither."""
+
+    sample_rate: int = Field(SAMPLE_RATE, gt=0)  # Hz
+    bins: int = Field(80, gt=0)  # mel bands: the features of a frame
+    window_ms: float = Field(25.0, gt=0)
+    hop_ms: float = Field(10.0, gt=0)  # from one frame to the next
+    window: Literal["povey", "hamming", "hann"] = "povey"
+    preemphasis: float = Field(0.97, ge=0, le=1)
+    remove_dc: bool = True  # take each window's mean off
+    snip_edges: bool = True  # only windows that lie inside; False: one every hop, mirrored at the ends
+    f_min: float = Field(20.0, ge=0)  # Hz
+    f_max: float | None = Field(None, gt=0)  # Hz; None is half the sample rate
+    scale: float = Field(32768.0, gt=0)  # of the samples: Kaldi's waves are in -32768..32767
+    energy_floor: float = Field(ENERGY_FLOOR, gt=0)  # under the logarithm
+    mean_norm: bool = True  # take the utterance's mean off every band
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FbankConfig:
+        top = self.sample_rate / 2 if self.f_max is None else self.f_max
+        if not self.f_min < top <= self.sample_rate / 2:
+            raise ValueError(f"f_min < f_max <= {self.sample_rate / 2:g} is needed")
+        if self.hop_ms > self.window_ms:
+            raise ValueError(f"hop_ms cannot exceed window_ms, {self.hop_ms:g} > {self.window_ms:g}")
+        if self.samples_of(self.hop_ms) < 1 or self.samples_of(self.window_ms) < 2:
+            raise ValueError("a window needs two samples and a hop one: window_ms or hop_ms is too short")
+        if (empty := int((_mel_bands(self) == 0).all(dim=0).sum())) > 0:
+            raise ValueError(f"bins is too high: {empty} of {self.bins} bands would hold no frequency")
+        return self
+
+    def samples_of(self, milliseconds: float) -> int:
+        """Return how many whole samples fit into `milliseconds`."""
+        return int(self.sample_rate * 0.001 * milliseconds)
+
+    @property
+    def n_fft(self) -> int:
+        """The length of the Fourier transform: the power of two that a window fits into."""
+        return 1 << (self.samples_of(self.window_ms) - 1).bit_length()
+
+
+class Fbank(Features):
+    """Log mel filter bank energies equal to Kaldi's within 1e-3 (its dither is 0 here), in batches.
+
+    Windows without their mean, pre-emphasis, power spectrum, triangles on the mel scale 1127 ln(1 + f / 700),
+    natural logarithms; then, with `mean_norm`, the mean of every band over the utterance is taken off: over
+    its own frames in a padded batch, over the crop where a crop is all there is.
+
+    >>> fbank = Fbank(FbankConfig())
+    >>> tuple(fbank(torch.zeros(2, 16_000)).shape)
+    (2, 98, 80)
+    """
+
+    Config = FbankConfig
+    window_N: Tensor
+    mel_KM: Tensor
+
+    def __init__(self, config: FbankConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dim = config.bins
+        self.hop = config.samples_of(config.hop_ms)
+        self.window = config.samples_of(config.window_ms)
+        self.lead = 0 if config.snip_edges else self.window // 2 - self.hop // 2
+        window_N = _window(config.window, self.window) * config.scale
+        self.register_buffer("window_N", window_N.float(), persistent=False)
+        self.register_buffer("mel_KM", _mel_bands(config).float(), persistent=False)
+        self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
+
+    @overload
+    def frames(self, samples: int) -> int: ...
+    @overload
+    def frames(self, samples: Tensor) -> Tensor: ...
+    def frames(self, samples: int | Tensor) -> int | Tensor:
+        """Return the number of frames of an utterance of `samples` samples; 0 if too short for a window."""
+        if not self.config.snip_edges:
+            return (samples + self.hop // 2) // self.hop
+        frames = 1 + (samples - self.window) // self.hop
+        return frames.clamp_min(0) if isinstance(frames, Tensor) else max(0, frames)
+
+    def samples(self, frames: int) -> int:
+        """Return the least number of samples that makes `frames` frames."""
+        if not self.config.snip_edges:
+            return frames * self.hop - self.hop // 2
+        return (frames - 1) * self.hop + self.window
+
+    def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
+        """Return wave_BS mirrored at its ends, the outermost sample twice; without, if edges are snipped."""
+        if self.config.snip_edges or wave_BS.shape[1] == 0:
+            return wave_BS
+        if samples_B is None:
+            samples_B = torch.tensor([wave_BS.shape[1]], device=wave_BS.device)
+        place_S = torch.arange(-before, wave_BS.shape[1] + after, device=wave_BS.device)
+        length_B1 = samples_B.clamp_min(1)[:, None]
+        place_BS = place_S % (2 * length_B1)  # there and back again, as often as it takes
+        place_BS = torch.where(place_BS < length_B1, place_BS, 2 * length_B1 - 1 - place_BS)
+        return wave_BS.gather(1, place_BS.expand(len(wave_BS), -1))
+
+    def _of_windows(self, window_XN: Tensor) -> Tensor:
+        """Return logmel_XM, natural logarithms."""
+        config = self.config
+        if config.remove_dc:
+            window_XN = window_XN - window_XN.mean(dim=1, keepdim=True)
+        emphasised_XN = torch.cat(
+            [
+                (1 - config.preemphasis) * window_XN[:, :1],
+                torch.add(window_XN[:, 1:], window_XN[:, :-1], alpha=-config.preemphasis),
+            ],
+            dim=1,
+        )
+        power_XK = power(torch.fft.rfft(emphasised_XN * self.window_N, n=config.n_fft))
+        bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
+        return torch.cat(bands, dim=1).clamp_min(config.energy_floor).log()
+
+    def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
+        """Return each row's mean of every band, over its valid frames."""
+        if valid_BT1 is None:
+            return logmel_BTM.sum(dim=1) / max(1, logmel_BTM.shape[1])
+        return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / valid_BT1.sum(dim=1).clamp_min(1)
+
+    def summary(self, blocks: Iterable[Tensor]) -> Tensor:
+        """Return the mean of every band (1, M) of one utterance from its `log_mel_blocks`."""
+        total_M, frames = torch.zeros(self.dim, dtype=torch.float64), 0
+        for logmel_TM in blocks:
+            total_M += logmel_TM.sum(dim=0).double().cpu()
+            frames += len(logmel_TM)
+        return (total_M / max(1, frames))[None].to(self.mel_KM)
+
+    def from_log_mel(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor:
+        """Return feat_BTF: `log_mel`'s values, less each utterance's mean with `mean_norm`."""
+        return logmel_BTM - summary_BU[:, None, :] if self.config.mean_norm else logmel_BTM
+
+
+def _window(name: str, samples: int) -> Tensor:
+    """Return window_N (float64), symmetric: both its ends are its least values."""
+    if name == "hamming":
+        return torch.hamming_window(samples, periodic=False, dtype=torch.float64)
+    hann_N = torch.hann_window(samples, periodic=False, dtype=torch.float64)
+    return hann_N**0.85 if name == "povey" else hann_N
+
+
+def _mel_bands(config: FbankConfig) -> Tensor:
+    """Return mel_KM (float64): triangles whose sides are straight on the mel scale, of height 1."""
+    f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
+    edges = torch.linspace(_mel(config.f_min), _mel(f_max), config.bins + 2, dtype=torch.float64)
+    bins_hz = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
+    mel_K1 = 1127.0 * torch.log1p(bins_hz / 700.0)[:, None]
+    left, middle, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (mel_K1 - left) / (middle - left), (right - mel_K1) / (right - middle)
+    return torch.minimum(rising, falling).clamp_min(0.0)
+
+
+def _mel(hz: float) -> float:
+    return 1127.0 * float(np.log1p(hz / 700.0))
