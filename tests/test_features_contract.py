@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from packing import make_pack
 
 from voxid.data import features_cache
+from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import cached_features
 from voxid.features import FEATURES, Features
 from voxid.model import Model
@@ -218,6 +219,17 @@ def test_stored_features_equal_those_of_each_utterance_alone(
         alone_TF = features(features_cache.to_float(packed.wave(i))[None])[0]
         stored_TF = torch.from_numpy(store.utterance(i).copy())
         torch.testing.assert_close(stored_TF, alone_TF, atol=2e-4, rtol=0)
+
+
+@every_kind
+def test_crops_of_the_waveform_make_the_windows_frames(kind: str, tmp_path: Path) -> None:
+    features = make(kind)
+    config = DataConfig(triplets=2, window=30, cache_features=False)
+    wave_BS = (
+        Batches(make_pack(tmp_path / "pack", [3, 2]), features, config, seed=0, store=None).batch(0).wave_BS
+    )
+    assert wave_BS is not None
+    assert features(wave_BS).shape == (6, 30, features.dim)
 
 
 @every_kind

@@ -58,6 +58,7 @@ class Batches:
         self.seed = seed
         self.store = store
         self.hop = features.hop
+        self.samples = features.samples(config.window)
         self.frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
         short_N = self.frames_N < config.window
         self.short = int(short_N.sum())
@@ -77,7 +78,7 @@ class Batches:
 
     def _waves(self, rows_B: np.ndarray, starts_B: np.ndarray) -> Tensor:
         """Return wave_BS whose features have `window` frames; a short utterance is repeated."""
-        samples = (self.config.window - 1) * self.hop
+        samples = self.samples
         wave_BS = torch.empty(len(rows_B), samples)
         for row, (number, start) in enumerate(zip(rows_B.tolist(), starts_B.tolist(), strict=True)):
             length = int(self.packed.lengths_N[number])
