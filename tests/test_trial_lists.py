@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trial_data import data_of, named
 
 from voxid.errors import BadTrials
-from voxid.evaluation import EvaluationData, Trials, columns, make_trials, textfiles
+from voxid.evaluation import EvaluationData, columns, make_trials, textfiles
 from voxid.evaluation.trials import (
     WRITTEN,
     doubting,
@@ -23,25 +24,6 @@ from voxid.evaluation.trials import (
     write_trials,
 )
 from voxid.types import Utterance
-
-
-def data_of(**counts: int) -> EvaluationData:
-    """A set with that many utterances of each speaker, called speaker/0, speaker/1, ..."""
-    utterances = [
-        Utterance(speaker, f"{speaker}/{i}", f"/corpus/{speaker}/{i}.wav")
-        for speaker, count in counts.items()
-        for i in range(count)
-    ]
-    return EvaluationData("made up", ["/corpus"], "f00", utterances, audio=lambda i: utterances[i])
-
-
-def named(trials: Trials, data: EvaluationData) -> list[tuple[str, str, bool]]:
-    names = [u.utterance for u in data.utterances]
-    return [
-        (names[left], names[right], bool(same))
-        for left, right, same in zip(trials.left_K, trials.right_K, trials.same_K, strict=True)
-    ]
-
 
 # -- lists ---------------------------------------------------------------------------------------------
 
@@ -216,57 +198,6 @@ def test_columns_given_must_make_sense(columns_given: str, message: str, tmp_pat
     path.write_text("1 ann/0 ann/1\n")
     with pytest.raises(BadTrials, match=message):
         read_trials(path, data_of(ann=2, bob=1), columns=columns_given)
-
-
-# -- lists of enrolment models -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "models",
-    [
-        "A ann/0 ann/1\nB bob/0\n",
-        "modelid\tsegmentid\nA\tann/0\nA\tann/1\nB\tbob/0\n",
-        "A,ann/0,ann/1\nB,bob/0",
-    ],
-    ids=["a line a model", "NIST", "csv"],
-)
-def test_lists_of_models(models: str, tmp_path: Path) -> None:
-    data = data_of(ann=3, bob=2)
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
-    path.write_text("A ann/2 target\nB ann/2 nontarget\nA bob/1 nontarget\nA ann/0 target\n")
-    enrolment.write_text(models)
-    for trials in (read_trials(path, data, enrolment), make_trials(f"{path}:enrol={enrolment}", data)):
-        assert trials.models is not None
-        assert [trials.models.members(m).tolist() for m in range(2)] == [[0, 1], [3]]
-        assert trials.left_K.tolist() == [5, 6, 5, 5]
-        assert trials.right_K.tolist() == [2, 2, 4, 0]
-        assert trials.warnings == {"with_itself": 1}
-        assert trials.used().tolist() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
-        ("A ann/0\nB\n", "line 2: model 'B' has no utterances"),
-        ("A ann/0 ann/0\n", "line 1: model 'A' has the utterance 'ann/0' twice"),
-        ("A ann/0 ann/9\n", "names 1 utterances .*ann/9"),
-        ("", "the enrolment list .* is empty"),
-        ("Anna ann/0\n", r"names 1 utterances .*: Ana \(did you mean 'Anna'\?\)"),
-    ],
-)
-def test_bad_models_are_refused(models: str, message: str, tmp_path: Path) -> None:
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
-    path.write_text("Ana ann/2 target\n")
-    enrolment.write_text(models)
-    with pytest.raises(BadTrials, match=message):
-        read_trials(path, data_of(ann=3, bob=2), enrolment)
-
-
-def test_a_model_of_two_speakers_is_counted(tmp_path: Path) -> None:
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
-    path.write_text("A ann/2 target\nB bob/1 target\n")
-    enrolment.write_text("A ann/0 bob/0\nB bob/0\n")
-    assert read_trials(path, data_of(ann=3, bob=2), enrolment).warnings == {"models_of_several_speakers": 1}
 
 
 # -- writing -------------------------------------------------------------------------------------------

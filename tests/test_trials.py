@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
+from trial_data import data_of, named
+from typer.testing import CliRunner
 
+from voxid.cli import build_app
+from voxid.corpora.synthetic import make_corpus
 from voxid.errors import BadTrials, NotEnoughSpeakers
-from voxid.evaluation import EvaluationData, Trials, make_trials
-from voxid.evaluation.embedding import Voices
+from voxid.evaluation import EvaluationData, make_trials, read_data
 from voxid.evaluation.trials import (
-    Models,
     doubts,
     making,
     pool,
     shuffling,
-    with_models,
 )
 from voxid.types import Utterance
-
-
-def data_of(**counts: int) -> EvaluationData:
-    """A set with that many utterances of each speaker, called speaker/0, speaker/1, ..."""
-    utterances = [
-        Utterance(speaker, f"{speaker}/{i}", f"/corpus/{speaker}/{i}.wav")
-        for speaker, count in counts.items()
-        for i in range(count)
-    ]
-    return EvaluationData("made up", ["/corpus"], "f00", utterances, audio=lambda i: utterances[i])
-
-
-def named(trials: Trials, data: EvaluationData) -> list[tuple[str, str, bool]]:
-    names = [u.utterance for u in data.utterances]
-    return [
-        (names[left], names[right], bool(same))
-        for left, right, same in zip(trials.left_K, trials.right_K, trials.same_K, strict=True)
-    ]
-
 
 # -- all pairs -----------------------------------------------------------------------------------------
 
@@ -357,85 +341,27 @@ def test_a_misspelt_spec_is_explained(spec: str, message: str) -> None:
         make_trials(spec, data_of(ann=5, bob=3))
 
 
-# -- enrolment models ----------------------------------------------------------------------------------
+# -- the command --------------------------------------------------------------------------------------
 
 
-def test_enrolment_meets_every_other_utterance_once() -> None:
-    data = data_of(ann=5, bob=3, cy=2, dee=1)
-    trials = make_trials("2-enrol", data, seed=1)
-    assert trials.models is not None
-    assert trials.models.names == ["ann", "bob"]
-    assert trials.left_out == {"speakers_without_model": 2}
-    members = {name: set(trials.models.members(m).tolist()) for m, name in enumerate(trials.models.names)}
-    assert all(len(enrolled) == 2 for enrolled in members.values())
-    speaker_N, names = data.speakers(), data.speaker_names()
-    for name, enrolled in members.items():
-        assert {names[speaker_N[u]] for u in enrolled} == {name}
-    tests = set(range(11)) - members["ann"] - members["bob"]
-    met = [(int(left) - 11, int(right)) for left, right in zip(trials.left_K, trials.right_K, strict=True)]
-    assert sorted(met) == sorted((m, t) for m in range(2) for t in tests)
-    assert trials.same_K.tolist() == [names[speaker_N[t]] == trials.models.names[m] for m, t in met]
-    assert trials.used().tolist() == list(range(11))
+def test_the_command_makes_converts_and_counts(tmp_path: Path) -> None:
+    folder = make_corpus(tmp_path / "people", speakers=3, utterances=3, seconds=(0.2, 0.3))
 
+    def run(*arguments: str) -> dict[str, Any]:
+        words = ["trials", *arguments, "--data", str(folder), "--json"]
+        result = CliRunner().invoke(build_app(), words, catch_exceptions=False)
+        return json.loads(result.output)
 
-def test_the_enrolment_of_fewer_is_part_of_that_of_more() -> None:
-    data = data_of(ann=9, bob=7)
-    two, five = (make_trials(f"{n}-enrol", data, seed=3).models for n in (2, 5))
-    assert two is not None
-    assert five is not None
-    for m in range(2):
-        assert set(two.members(m)) < set(five.members(m))
-
-
-def test_a_capped_enrolment_list_leaves_every_model_its_share() -> None:
-    data = data_of(**{f"s{i}": 6 for i in range(7)})
-    for most in (10, 50, 99):
-        trials = make_trials(f"2-enrol:max={most}", data, seed=2)
-        assert len(trials) == most
-        assert np.ptp(np.bincount(trials.left_K - 42, minlength=7)) <= 1
-
-
-def voices_of(emb_UD: np.ndarray, row_N: list[int]) -> Voices:
-    return Voices(
-        emb_UD=emb_UD,
-        row_N=np.array(row_N, np.int32),
-        speech_s_U=np.arange(1.0, 1 + len(emb_UD)),
-        net_speech_s_U=np.full(len(emb_UD), 0.5),
-        full_sequence=0,
-        left_out=[],
-        from_cache=0,
-        seconds=0.0,
-        warnings=[],
-    )
-
-
-def test_a_model_is_the_mean_of_unit_length_embeddings() -> None:
-    data = data_of(ann=3, bob=3)
-    models = Models(
-        ["ann", "bob", "ghost"], np.array([0, 2, 4, 5]), np.array([0, 1, 3, 4, 5], np.int32), first=6
-    )
-    trials = Trials("t", np.array([6]), np.array([2]), np.array([True]), models=models)
-    emb_UD = np.array([[2.0, 0.0], [0.0, 4.0], [1.0, 1.0], [3.0, 0.0]], np.float32)
-    more = with_models(voices_of(emb_UD, [0, 1, 2, 3, -1, -1]), trials)
-    assert more.row_N.tolist() == [0, 1, 2, 3, -1, -1, 4, 5, -1]
-    # ann: the mean of (1, 0) and (0, 1) points to (1, 1); its length is the mean of 2 and 4
-    np.testing.assert_allclose(more.emb_UD[4], 3 * np.sqrt([0.5, 0.5]), rtol=1e-6)
-    np.testing.assert_allclose(more.emb_UD[5], [3.0, 0.0], rtol=1e-6)
-    assert more.emb_UD.dtype == np.float32
-    assert more.speech_s_U.tolist() == [1, 2, 3, 4, 3, 4]
-    assert more.net_speech_s_U.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0, 0.5]
-    assert more.warnings == ["1 enrolment models are made of fewer utterances than the trials ask for"]
-    whole = trials.extended(data)
-    assert [u.utterance for u in whole.utterances[6:]] == ["ann", "bob", "ghost"]
-    assert [u.speaker for u in whole.utterances[6:]] == ["ann", "bob", "bob"]
-    assert whole.audio(7) == data.audio(3)
-
-
-def test_trials_without_models_change_nothing() -> None:
-    data = data_of(ann=2, bob=1)
-    trials, voices = make_trials("all", data), voices_of(np.eye(3, dtype=np.float32), [0, 1, 2])
-    assert trials.extended(data) is data
-    assert with_models(voices, trials) is voices
+    made = run("12-pairs", "-o", str(tmp_path / "a.txt"), "--seed", "4")
+    assert (made["trials"], made["targets"], made["nontargets"], made["seed"]) == (12, 6, 6, 4)
+    again = run(str(tmp_path / "a.txt"), "-o", str(tmp_path / "a.csv"), "--format", "csv")
+    assert (again["trials"], again["seed"], again["warnings"]) == (12, None, {})
+    data = read_data(folder)
+    expected = named(make_trials("12-pairs", data, seed=4), data)
+    for name in ("a.txt", "a.csv"):
+        assert named(make_trials(tmp_path / name, data), data) == expected
+    enrolled = run("1-enrol", "-o", str(tmp_path / "b.txt"))
+    assert (enrolled["models"], enrolled["trials"], enrolled["utterances"]) == (3, 18, 9)
 
 
 @pytest.mark.parametrize("spec", ["triplets", "10-triplet", "-5-triplets", "nowhere.txt", "0-triplets"])
