@@ -12,7 +12,9 @@ from voxid.registry import Registry
 ENCODERS = Registry(
     "encoder",
     {
+        "ecapa": "voxid.encoders.ecapa:EcapaEncoder",
         "lstm": "voxid.encoders.lstm:LstmEncoder",
+        "resnet": "voxid.encoders.resnet:ResNetEncoder",
         "transformer": "voxid.encoders.transformer:TransformerEncoder",
     },
 )

@@ -5,14 +5,13 @@ Shapes: B batch, T frames, F features per frame, D embedding.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from voxid.config import Config
 from voxid.encoders import pooling
+from voxid.encoders.pooling import Pooling, PoolingConfig
 
 
 class LstmConfig(Config):
@@ -21,11 +20,11 @@ class LstmConfig(Config):
     layers: int = Field(3, ge=1)
     hidden: int = Field(64, ge=1)  # per direction
     bidirectional: bool = True
-    aggregation: Literal["mean", "last"] = "mean"
+    aggregation: Pooling = "mean"
 
 
 class LstmEncoder(nn.Module):
-    """A stack of LSTM layers; the embedding is the mean, or the last frame, of the top layer's outputs.
+    """A stack of LSTM layers; the embedding pools the top layer's outputs, as a rule their mean.
 
     At the last frame the top layer's backward direction has seen that one frame only, as in the original.
     The parameters are `nn.LSTM`'s under the name `lstm`, so that the original's checkpoints load by name.
@@ -42,17 +41,19 @@ class LstmEncoder(nn.Module):
     def __init__(self, config: LstmConfig, input_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.dim = config.hidden * (2 if config.bidirectional else 1)
+        self.pool = pooling.build(
+            PoolingConfig(pooling=config.aggregation), config.hidden * (2 if config.bidirectional else 1)
+        )
+        self.dim = self.pool.dim
         self.lstm = nn.LSTM(
             input_dim, config.hidden, config.layers, batch_first=True, bidirectional=config.bidirectional
         )
 
     def forward(self, feat_BTF: Tensor, frames_B: Tensor | None = None) -> Tensor:
         """Return emb_BD; rows are valid for `frames_B` frames, at least one (None: all)."""
-        pool = pooling.mean if self.config.aggregation == "mean" else pooling.last
         if frames_B is None:
-            return pool(self.lstm(feat_BTF)[0])
+            return self.pool(self.lstm(feat_BTF)[0])
         # Packed, so that the backward direction of a padded row starts at its last valid frame.
         packed = pack_padded_sequence(feat_BTF, frames_B.cpu(), batch_first=True, enforce_sorted=False)
         out_BTD, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return pool(out_BTD, frames_B.to(out_BTD.device))
+        return self.pool(out_BTD, frames_B.to(out_BTD.device))

@@ -1,12 +1,38 @@
 """From one vector a frame to one vector an utterance, over the valid frames only.
 
-Shapes: B batch, T frames, H values per frame.
+`build(config, channels)` gives the pooling that a recipe names; `mean`, `last` and `statistics` are also
+plain functions. Deviations lose digits quickly, so they are computed in 32 bits.
+
+Shapes: B batch, T frames, H values per frame, A values inside the attention, N heads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxid.config import Config
+from voxid.errors import BadConfig
+
+LEAST_VARIANCE = 1e-6  # a deviation below 1e-3 counts as that: the root's slope has no end at zero
+
+
+Pooling = Literal["mean", "last", "statistics", "attentive", "multihead"]
+
+
+class PoolingConfig(Config):
+    """The options of pooling and embedding that convolutional encoders share; flat, as tables of a recipe."""
+
+    pooling: Pooling = "statistics"
+    attention: int = Field(default=128, ge=1)  # values a frame inside the attention
+    global_context: bool = True  # the attention also sees the utterance's mean and deviation
+    heads: int = Field(default=4, ge=1)  # of "multihead"
+    embedding: int = Field(default=192, ge=1)  # length of the embedding
 
 
 def mask(frames_B: Tensor, length: int) -> Tensor:
@@ -38,4 +64,150 @@ def last(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
     """
     if frames_B is None:
         return out_BTH[:, -1]
-    return out_BTH[torch.arange(len(out_BTH), device=out_BTH.device), frames_B - 1]
+    last_B11 = (frames_B - 1)[:, None, None]
+    return out_BTH.gather(1, last_B11.expand(-1, 1, out_BTH.shape[2]))[:, 0]
+
+
+def statistics(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+    """Return the mean and, after it, the standard deviation of each row's valid frames, (B, 2H).
+
+    Snyder et al., "Deep neural network embeddings for text-independent speaker verification" (2017). The
+    deviation divides by the number of frames, so that a single frame has one too; it is 1e-3 at least.
+
+    >>> statistics(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
+    [[2.0, 1.0]]
+    """
+    out_BTH = out_BTH.float()
+    mean_BH = mean(out_BTH, frames_B)
+    variance_BH = mean((out_BTH - mean_BH[:, None]).square(), frames_B)
+    return torch.cat([mean_BH, _root(variance_BH)], dim=1)
+
+
+def _root(variance_BH: Tensor) -> Tensor:
+    return variance_BH.clamp_min(LEAST_VARIANCE).sqrt()
+
+
+class Pool(nn.Module):
+    """The base of all poolings: `dim` is the number of values it gives a row."""
+
+    dim: int
+
+
+class Mean(Pool):
+    """`mean`, as a part of a network."""
+
+    def __init__(self, config: PoolingConfig, channels: int) -> None:
+        super().__init__()
+        self.dim = channels
+
+    def forward(self, out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
+        return mean(out_BTH, frames_B)
+
+
+class Last(Mean):
+    """`last`, as a part of a network."""
+
+    def forward(self, out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
+        return last(out_BTH, frames_B)
+
+
+class Statistics(Mean):
+    """`statistics`, as a part of a network."""
+
+    def __init__(self, config: PoolingConfig, channels: int) -> None:
+        super().__init__(config, channels)
+        self.dim = 2 * channels
+
+    def forward(self, out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
+        return statistics(out_BTH, frames_B)
+
+
+class Attentive(Pool):
+    """Mean and deviation in which every channel weighs the frames in its own way: dim is 2 * channels.
+
+    The channel- and context-dependent statistics pooling of ECAPA-TDNN (Desplanques et al., 2020, section
+    2.1): softmax over the frames of v_c . tanh(W [h_t; mean; deviation] + b). The paper's W is kept in two
+    parts: what it says of the utterance's mean and deviation is the same for all frames, and is computed once
+    for each row instead of once for each frame. The paper adds a constant to each channel's scores, which no
+    softmax can see; it is left out.
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int) -> None:
+        super().__init__()
+        self.dim = 2 * channels
+        self.frame = nn.Linear(channels, config.attention)
+        context = config.global_context
+        self.context = nn.Linear(2 * channels, config.attention, bias=False) if context else None
+        self.score = nn.Linear(config.attention, self._weights(config, channels), bias=False)
+
+    def _weights(self, config: PoolingConfig, channels: int) -> int:
+        """Return how many weights a frame has."""
+        return channels
+
+    def forward(self, out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
+        inside_BTA = self.frame(out_BTH)
+        if self.context is not None:
+            inside_BTA = inside_BTA + self.context(statistics(out_BTH, frames_B))[:, None]
+        score_BTH = self.score(torch.tanh(inside_BTA)).float()
+        if frames_B is not None:
+            valid_BT = mask(frames_B, out_BTH.shape[1])
+            score_BTH = score_BTH.masked_fill(~valid_BT[:, :, None], -torch.inf)
+            out_BTH = out_BTH.masked_fill(~valid_BT[:, :, None], 0)  # 0 times NaN would be NaN
+        return self._weighted(out_BTH.float(), F.softmax(score_BTH, dim=1))
+
+    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
+        """Return the mean and deviation under weights that sum to one over the frames."""
+        mean_BH = (weight_BTH * out_BTH).sum(dim=1)
+        variance_BH = (weight_BTH * (out_BTH - mean_BH[:, None]).square()).sum(dim=1)
+        return torch.cat([mean_BH, _root(variance_BH)], dim=1)
+
+
+class MultiHead(Attentive):
+    """Attentive statistics with `heads` weights a frame, each for its own part of the channels.
+
+    India, Safari and Hernando, "Self multi-head attention for speaker recognition" (2019), where a head sees
+    its own part of the channels; scored by the two layers of Zhu et al., "Self-attentive speaker embeddings"
+    (2018), with mean and deviation. Raise BadConfig unless `heads` divides the channels.
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int) -> None:
+        if channels % config.heads:
+            raise BadConfig(
+                f"encoder.heads: has to divide the {channels} channels that are pooled, got {config.heads}. "
+                f"Possible: {', '.join(str(n) for n in range(1, 17) if channels % n == 0)}."
+            )
+        super().__init__(config, channels)
+
+    def _weights(self, config: PoolingConfig, channels: int) -> int:
+        return config.heads
+
+    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
+        heads = weight_BTH.shape[2]
+        out_BTNH = out_BTH.unflatten(2, (heads, -1))
+        weight_BTN1 = weight_BTH[..., None]
+        mean_BNH = (weight_BTN1 * out_BTNH).sum(dim=1)
+        variance_BNH = (weight_BTN1 * (out_BTNH - mean_BNH[:, None]).square()).sum(dim=1)
+        return torch.cat([mean_BNH.flatten(1), _root(variance_BNH).flatten(1)], dim=1)
+
+
+POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {
+    "mean": Mean,
+    "last": Last,
+    "statistics": Statistics,
+    "attentive": Attentive,
+    "multihead": MultiHead,
+}
+
+
+def build(config: PoolingConfig, channels: int) -> Pool:
+    """Return the pooling `config` names, for `channels` values a frame; `.dim` is what it gives a row.
+
+    >>> pool = build(PoolingConfig(pooling="attentive"), channels=6)
+    >>> pool.dim, tuple(pool(torch.zeros(2, 9, 6)).shape)
+    (12, (2, 12))
+    """
+    return POOLINGS[config.pooling](config, channels)

@@ -1,0 +1,151 @@
+"""What the convolutional encoders share: convolutions over time, the mask of valid frames, the last layer.
+
+Activations have four axes and lie in memory frame by frame ("channels last"): x_BC1T of one-dimensional
+networks and x_BCTF of two-dimensional ones are both, in memory, (B, T, ...). So features come in and frames
+go out as views, never copied, and oneDNN's and cuDNN's kernels for this layout are their fastest.
+
+Shapes: B batch, C channels, T frames, F frequency bins, H values per frame, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxid.encoders import pooling
+from voxid.encoders.pooling import PoolingConfig
+
+
+def valid_frames(x: Tensor, frames_B: Tensor | None, axis: int) -> Tensor | None:
+    """Return True at each row's first `frames_B` frames, which lie on `axis` of `x`; None when all are valid.
+
+    Every stride over the frames takes the same stride over this mask.
+    """
+    if frames_B is None:
+        return None
+    valid_BT = pooling.mask(frames_B.to(x.device), x.shape[axis])
+    return valid_BT[:, None, None] if axis == 3 else valid_BT[:, None, :, None]
+
+
+def blank(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Return `x` with zeros in the frames beyond a row's end: what a convolution sees beyond the edge.
+
+    With `valid` None there are no such frames, and nothing is done. Whatever follows a bias or a batch
+    normalisation has to be blanked before the next convolution over time.
+    """
+    return x if valid is None else x.masked_fill(~valid, 0)
+
+
+def mean_over(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the mean of each channel over the valid frames (and all bins), (B, C, 1, 1), in 32 bits."""
+    x = x.float()
+    if valid is None:
+        return x.mean(dim=(2, 3), keepdim=True)
+    count = valid.expand(-1, -1, *x.shape[2:]).sum(dim=(2, 3), keepdim=True)
+    return blank(x, valid).sum(dim=(2, 3), keepdim=True) / count
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by what the means over the utterance say (Hu et al., 2018)."""
+
+    def __init__(self, channels: int, squeeze: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, squeeze, 1)
+        self.up = nn.Conv2d(squeeze, channels, 1)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """Return `x` scaled."""
+        return x * torch.sigmoid(self.up(F.relu(self.down(mean_over(x, valid)))))
+
+
+def as_sequence(feat_BTF: Tensor) -> Tensor:
+    """Return x_BC1T, a view of the features with the bins as channels."""
+    return feat_BTF.transpose(1, 2)[:, :, None]
+
+
+def as_frames(x_BC1T: Tensor) -> Tensor:
+    """Return out_BTH, a view of what a one-dimensional network computed."""
+    return x_BC1T[:, :, 0].transpose(1, 2)
+
+
+def bins_to_frames(x_BCTF: Tensor) -> Tensor:
+    """Return out_BTH, a view of what a two-dimensional network computed: bin by bin, all its channels."""
+    return x_BCTF.permute(0, 2, 3, 1).flatten(2)
+
+
+def time_conv(
+    inputs: int, outputs: int, kernel: int, *, dilation: int = 1, stride: int = 1, bias: bool = True
+) -> nn.Conv2d:
+    """Return a convolution over the frames of x_BC1T that keeps their number (with a stride: divides it).
+
+    The kernel is odd, and beyond the edges there are zeros: the mean of normalised features.
+    """
+    return nn.Conv2d(
+        inputs,
+        outputs,
+        (1, kernel),
+        stride=(1, stride),
+        padding=(0, dilation * (kernel - 1) // 2),
+        dilation=(1, dilation),
+        bias=bias,
+    )
+
+
+class ConvReluNorm(nn.Module):
+    """Convolution over time, ReLU, batch normalisation: the layer of x-vector and ECAPA-TDNN."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = time_conv(inputs, outputs, kernel, dilation=dilation)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x_BC1T: Tensor) -> Tensor:
+        """Return x_BC1T, as many frames as before."""
+        return self.norm(F.relu(self.conv(x_BC1T), inplace=True))
+
+
+class Head(nn.Module):
+    """Pooling and a linear layer: frames in, embedding out.
+
+    `norm_pooled` normalises what comes out of the pooling by its batch statistics, `norm_embedding` the
+    embedding itself (then the layer needs no bias, and `affine` says whether the norm may rescale).
+    """
+
+    def __init__(
+        self,
+        config: PoolingConfig,
+        channels: int,
+        *,
+        norm_pooled: bool = False,
+        norm_embedding: bool = False,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.pool = pooling.build(config, channels)
+        width = self.pool.dim
+        self.norm = nn.BatchNorm1d(width) if norm_pooled else nn.Identity()
+        self.linear = nn.Linear(width, config.embedding, bias=not norm_embedding)
+        self.norm_embedding = (
+            nn.BatchNorm1d(config.embedding, affine=affine) if norm_embedding else nn.Identity()
+        )
+
+    def forward(self, out_BTH: Tensor, frames_B: Tensor | None) -> Tensor:
+        """Return emb_BD."""
+        if frames_B is not None:
+            frames_B = frames_B.to(out_BTH.device)
+        return self.norm_embedding(self.linear(self.norm(self.pool(out_BTH, frames_B))))
+
+
+def kaiming(module: nn.Module) -> None:
+    """Draw the weights of all convolutions for the ReLU that follows them (He et al., 2015)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay the weights of 2-D convolutions out as their inputs are, once instead of at every call."""
+    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
