@@ -108,6 +108,17 @@ def test_blocks_do_not_show(size: int, tmp_path: Path, monkeypatch: pytest.Monke
         read_trials(path, data)
 
 
+def test_a_file_without_lines_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "trials.txt"
+    path.write_bytes(b"1 a b " * 1000)
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(textfiles, "LONGEST_LINE", 4096)
+    with pytest.raises(BadTrials, match="line 1 is longer than 4,096 bytes"):
+        read_trials(path, data_of(ann=2, bob=1))
+
+
 def test_a_format_that_breaks_far_from_the_beginning_names_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,26 +175,27 @@ def test_the_seed_decides_what_is_random(spec: str) -> None:
 
 
 @given(
-    counts=st.lists(st.integers(1, 6), min_size=2, max_size=8).filter(lambda sizes: max(sizes) > 1),
+    counts=st.lists(st.integers(1, 6), min_size=4, max_size=9).filter(lambda sizes: max(sizes) > 1),
+    option=st.sampled_from(["", ":same-sex"]),
     number=st.integers(2, 120),
     seed=st.integers(0, 99),
 )
-def test_pairs_are_balanced_over_speakers_at_every_length(counts: list[int], number: int, seed: int) -> None:
-    data = data_of(**{f"s{i}": count for i, count in enumerate(counts)})
-    trials = make_trials(f"{number}-pairs", data, seed)
-    speaker_N, several = data.speakers(), np.array(counts) > 1
-    left_K, right_K = speaker_N[trials.left_K], speaker_N[trials.right_K]
+def test_pairs_are_balanced_over_speakers_at_every_length(
+    counts: list[int], option: str, number: int, seed: int
+) -> None:
+    """Men and women in turns, so that each has a rival of the same sex."""
+    data = labelled(**{f"{'am'[i % 2]}{i}": count for i, count in enumerate(counts)})
+    trials = make_trials(f"{number}-pairs{option}", data, seed)
+    size = np.bincount(data.speakers())
+    left_K, right_K = data.speakers()[trials.left_K], data.speakers()[trials.right_K]
     assert trials.same_K.tolist() == [True, False] * (number // 2) + [True] * (number % 2)
     np.testing.assert_array_equal(left_K == right_K, trials.same_K)
     assert (trials.left_K != trials.right_K).all()
-    targets = np.bincount(left_K[trials.same_K], minlength=len(counts))
-    assert np.ptp(targets[several]) <= 1
-    assert not targets[~several].any()
-    others = ~trials.same_K
-    sides = np.bincount(left_K[others], minlength=len(counts)) + np.bincount(
-        right_K[others], minlength=len(counts)
-    )
-    assert np.ptp(sides) <= 2
+    targets = np.bincount(left_K[trials.same_K], minlength=size.size)
+    assert np.ptp(targets[size > 1]) <= 1
+    assert not targets[size == 1].any()
+    others = np.concatenate((left_K[~trials.same_K], right_K[~trials.same_K]))
+    assert np.ptp(np.bincount(others, minlength=size.size)) <= 2
 
 
 def test_pairs_repeat_nothing_before_they_must() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BLOCK_BYTES = 1 << 24  # of text parsed together: about 250,000 trials
+LONGEST_LINE = 1 << 24  # bytes; a file without line ends is no list, and must not fill the memory
 SAMPLE_LINES = 1_000  # looked at to find out the format
 
 
@@ -147,6 +148,8 @@ class TextFile:
                     end = piece.rfind(b"\n") + 1
                     if not end:
                         rest += piece
+                        if len(rest) > LONGEST_LINE:
+                            raise self.refuse(None, f"line {number} is longer than {LONGEST_LINE:,} bytes")
                         continue
                     block, rest = rest + piece[:end], piece[end:]
                     yield block, number
