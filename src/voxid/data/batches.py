@@ -1,37 +1,81 @@
 """Prepared speech -> the batch of a step: windows of features, or of the waveform."""
 
-# N utterances, B rows of a batch (three a triplet), S samples, T frames, F features per frame
+# N utterances, B rows of a batch, S samples, T frames, F features per frame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import Config
 from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
-from voxid.data.triplets import CROPS, TripletSampler, generator
+from voxid.data.samplers import CorpusSampler, SpeakerSampler, UniformSampler, corpora_of
+from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
+from voxid.types import SAMPLE_RATE
+
+Augment = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # (wave_BS, labels_B, generator) -> wave_BS
 
 
 class DataConfig(Config):
     """How batches are made; the defaults are the original's."""
 
+    sampler: Literal["triplets", "uniform", "speakers", "corpora", "pk"] = "triplets"
     triplets: int = Field(default=8, ge=1, le=10_000)  # of a batch: three windows each
+    rows: int = Field(default=64, ge=1, le=100_000)  # windows of a batch: uniform, speakers, corpora
+    speakers: int = Field(default=16, ge=2, le=10_000)  # of a batch of pk ...
+    utterances: int = Field(default=4, ge=2, le=1_000)  # ... and of each of them
+    temperature: float = Field(default=1.0, gt=0)  # of corpora: 1 as large as they are, high makes them equal
+    balance: Literal["utterances", "speakers"] = "utterances"  # inside a corpus
+    crops: int = Field(default=1, ge=1)  # windows of each utterance drawn, as neighbours (not for triplets)
     window: int = Field(default=100, ge=2)  # frames
+    window_max: int | None = Field(default=None, ge=2)  # frames; each batch has a length between the two
+    seconds: float | None = Field(default=None, gt=0)  # of a window, in place of its frames
     short_utterances: Literal["repeat", "drop"] = "repeat"  # shorter than a window
-    cache_features: bool = True  # compute features once, on disk; False: afresh in every step
+    speeds: tuple[float, ...] = ()  # such as 0.9 and 1.1: at another speed everyone is another speaker
+    cache_features: bool = True  # compute features once, on disk, where nothing changes the waveform
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DataConfig:
+        if self.window_max is not None and self.window_max < self.window:
+            raise ValueError(f"window_max is below window: {self.window_max} < {self.window}")
+        if self.window_max is not None and self.seconds is not None:
+            raise ValueError("seconds and window_max exclude each other")
+        if self.sampler not in ("triplets", "pk") and self.rows % self.crops:
+            raise ValueError(f"rows has to be a multiple of crops, {self.rows} is none of {self.crops}")
+        if self.sampler == "triplets" and self.crops > 1:
+            raise ValueError("crops are for other samplers than triplets")
+        if any(not 0.5 <= speed <= 2 or speed == 1 for speed in self.speeds):
+            raise ValueError("speeds are between 0.5 and 2, and not 1: that one is there anyway")
+        if len(set(self.speeds)) < len(self.speeds):
+            raise ValueError("speeds has one twice")
+        return self
+
+    @property
+    def batch_rows(self) -> int:
+        """How many windows a batch has."""
+        if self.sampler == "triplets":
+            return 3 * self.triplets
+        return self.speakers * self.utterances * self.crops if self.sampler == "pk" else self.rows
+
+    @property
+    def pairs(self) -> bool:
+        """Whether every batch is sure to have two windows of one speaker."""
+        return self.sampler in ("triplets", "pk") or self.crops > 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows, anchor, positive, negative, anchor, ...: features or, without a cache, waveforms.
+    """One step's rows: features or, without a cache, waveforms.
 
-    `rows_B` are utterance numbers, `labels_B` speaker numbers, `starts_B` the first frame of each window.
+    `rows_B` are utterance numbers, `labels_B` class numbers (the speaker's, plus the number of speakers for
+    each speed further), `starts_B` the first frame of each window.
     """
 
     step: int
@@ -42,50 +86,130 @@ class Batch:
     wave_BS: Tensor | None = None
 
 
+class Sampler(Protocol):
+    """Draws the utterances of a step."""
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return utterance numbers, in the order of the batch."""
+        ...
+
+
 class Batches:
-    """The batches of a training: `batch(step)` depends on nothing but the data, the seed and the step.
+    """The batches of a training: `batch(step)` depends on nothing but the data, the seed, step and rank.
 
     With a `store`, windows are cut from stored features; without, from the waveform, long enough for the
-    same number of frames. Nothing is read ahead in a thread: a batch of stored features takes less than a
-    hundredth of a step, and another thread costs the encoder's threads more. Raise NotEnoughSpeakers.
+    same number of frames, then brought to another speed and augmented where the recipe says so. Safe to call
+    from several threads. Raise NotEnoughSpeakers.
     """
 
     def __init__(
-        self, packed: Packed, features: Any, config: DataConfig, seed: int, store: FeatureStore | None
+        self,
+        packed: Packed,
+        features: Any,
+        config: DataConfig,
+        seed: int,
+        store: FeatureStore | None,
+        *,
+        augment: Augment | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.packed = packed
-        self.config = config
-        self.seed = seed
-        self.store = store
+        self.packed, self.features, self.config, self.seed = packed, features, config, seed
+        self.store, self.augment, self.rank = store, augment, rank
         self.hop = features.hop
-        self.samples = features.samples(config.window)
+        self.window = config.window
+        if config.seconds is not None:
+            self.window = max(2, int(features.frames(round(config.seconds * SAMPLE_RATE))))
         self.frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
-        short_N = self.frames_N < config.window
+        short_N = self.frames_N < self.window
         self.short = int(short_N.sum())
+        self.speakers = len(packed.speaker_names)
+        self.classes = self.speakers * (1 + len(config.speeds))
         allowed_N = ~short_N if config.short_utterances == "drop" else None
-        self.sampler = TripletSampler(packed.speakers_N, config.triplets, seed, allowed_N)
+        used = packed.n if allowed_N is None else int(allowed_N.sum())
+        drawn = config.batch_rows // config.crops * world
+        self.steps_per_epoch = max(1, used // drawn)
+        self.sampler = _sampler(packed, config, seed, allowed_N, rank, world)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of `step`, 0 being the first."""
-        rows_B = self.sampler.batch(step).ravel()
-        room_B = np.maximum(self.frames_N[rows_B] - self.config.window, 0)
-        starts_B = generator(self.seed, step, CROPS).integers(room_B + 1)
+        config = self.config
+        rows_B = np.repeat(self.sampler.batch(step).ravel(), config.crops)
+        window = self.window_of(step)
+        room_B = np.maximum(self.frames_N[rows_B] - window, 0)
+        starts_B = generator(self.seed, step, CROPS, self.rank).integers(room_B + 1)
         labels_B = torch.from_numpy(self.packed.speakers_N[rows_B].astype(np.int64))
-        if self.store is None:
-            return Batch(step, rows_B, starts_B, labels_B, wave_BS=self._waves(rows_B, starts_B))
-        feat_BTF = torch.from_numpy(self.store.gather(rows_B, starts_B, self.config.window))
-        return Batch(step, rows_B, starts_B, labels_B, feat_BTF=feat_BTF)
+        if self.store is not None:
+            feat_BTF = torch.from_numpy(self.store.gather(rows_B, starts_B, window))
+            return Batch(step, rows_B, starts_B, labels_B, feat_BTF=feat_BTF)
+        samples = self.features.samples(window)
+        if config.speeds:
+            draw = generator(self.seed, step, SPEEDS, self.rank)
+            speed_B = draw.integers(1 + len(config.speeds), size=len(rows_B))
+            labels_B = labels_B + self.speakers * torch.from_numpy(speed_B)
+            wave_BS = self._at_speeds(rows_B, starts_B, room_B, samples, speed_B)
+        else:
+            wave_BS = self._waves(rows_B, starts_B * self.hop, samples)
+        if self.augment is not None:
+            seed = int(generator(self.seed, step, WAVES, self.rank).integers(2**63))
+            wave_BS = self.augment(wave_BS, labels_B, torch.Generator().manual_seed(seed))
+        return Batch(step, rows_B, starts_B, labels_B, wave_BS=wave_BS)
 
-    def _waves(self, rows_B: np.ndarray, starts_B: np.ndarray) -> Tensor:
-        """Return wave_BS whose features have `window` frames; a short utterance is repeated."""
-        samples = self.samples
+    def window_of(self, step: int) -> int:
+        """Return how many frames the windows of `step` have; the same on every rank."""
+        if self.config.window_max is None:
+            return self.window
+        return int(generator(self.seed, step, WINDOW).integers(self.window, self.config.window_max + 1))
+
+    def _waves(self, rows_B: np.ndarray, firsts_B: np.ndarray, samples: int) -> Tensor:
+        """Return `samples` samples of each utterance, from `firsts_B` on; a short utterance is repeated."""
         wave_BS = torch.empty(len(rows_B), samples)
-        for row, (number, start) in enumerate(zip(rows_B.tolist(), starts_B.tolist(), strict=True)):
+        for row, (number, first) in enumerate(zip(rows_B.tolist(), firsts_B.tolist(), strict=True)):
             length = int(self.packed.lengths_N[number])
             if length < samples:
                 wave_BS[row] = to_float(np.resize(self.packed.wave(number), samples))
             else:
-                first = min(start * self.hop, length - samples)
-                wave_BS[row] = to_float(self.packed.crop(number, first, samples))
+                wave_BS[row] = to_float(self.packed.crop(number, min(first, length - samples), samples))
         self.packed.release()
         return wave_BS
+
+    def _at_speeds(
+        self, rows_B: np.ndarray, starts_B: np.ndarray, room_B: np.ndarray, samples: int, speed_B: np.ndarray
+    ) -> Tensor:
+        """Return wave_BS of `samples` samples, each row played at its speed: 0 is 1.0, then `speeds`."""
+        from voxid.augment import speed
+
+        wave_BS = torch.empty(len(rows_B), samples)
+        place_B = starts_B / np.maximum(room_B, 1)  # how far into the utterance, 0 to 1
+        for number, factor in enumerate((1.0, *self.config.speeds)):
+            mine = np.flatnonzero(speed_B == number)
+            if not len(mine):
+                continue
+            taken = int(np.ceil(samples * factor)) + (factor != 1)  # never a sample short after rounding
+            room = np.maximum(self.packed.lengths_N[rows_B[mine]] - taken, 0)
+            source_BS = self._waves(rows_B[mine], (place_B[mine] * room).astype(np.int64), taken)
+            played_BS = source_BS if factor == 1 else speed(source_BS, factor)
+            wave_BS[torch.from_numpy(mine)] = played_BS[:, :samples]
+        return wave_BS
+
+
+def _sampler(
+    packed: Packed, config: DataConfig, seed: int, allowed_N: np.ndarray | None, rank: int, world: int
+) -> Sampler:
+    """Return the sampler that `config` names, over the utterances that are allowed."""
+    speakers_N = packed.speakers_N
+    if config.sampler == "triplets":
+        return TripletSampler(speakers_N, config.triplets, seed, allowed_N, rank)
+    numbers = np.arange(packed.n) if allowed_N is None else np.flatnonzero(allowed_N)
+    if config.sampler == "pk":
+        return SpeakerSampler(speakers_N, numbers, config.speakers, config.utterances, seed, rank, world)
+    drawn = config.rows // config.crops
+    if config.sampler == "uniform":
+        return UniformSampler(numbers, drawn, seed, rank, world)
+    if config.sampler == "speakers":
+        return SpeakerSampler(speakers_N, numbers, drawn, 1, seed, rank, world)
+    _, corpus_N = corpora_of(packed.speaker_names, speakers_N)
+    by_speaker = config.balance == "speakers"
+    return CorpusSampler(
+        corpus_N, speakers_N, numbers, drawn, seed, config.temperature, by_speaker, rank, world
+    )

@@ -9,12 +9,15 @@ import numpy as np
 from voxid.errors import NotEnoughSpeakers
 
 
-def generator(seed: int, step: int, purpose: int) -> np.random.Generator:
-    """Return the random numbers of one step and one purpose; nothing else ever draws from them."""
-    return np.random.default_rng([seed, step, purpose])
+def generator(seed: int, step: int, purpose: int, rank: int = 0) -> np.random.Generator:
+    """Return the random numbers of one step and one purpose; nothing else ever draws from them.
+
+    Every process of a training with several has its own, by its rank.
+    """
+    return np.random.default_rng([seed, step, purpose, rank] if rank else [seed, step, purpose])
 
 
-TRIPLETS, CROPS, TORCH, AUGMENT = range(4)  # purposes
+TRIPLETS, CROPS, TORCH, AUGMENT, ROWS, SPEEDS, WAVES, WINDOW = range(8)  # purposes
 
 
 class TripletSampler:
@@ -32,10 +35,16 @@ class TripletSampler:
     """
 
     def __init__(
-        self, speakers_N: np.ndarray, triplets: int, seed: int, allowed_N: np.ndarray | None = None
+        self,
+        speakers_N: np.ndarray,
+        triplets: int,
+        seed: int,
+        allowed_N: np.ndarray | None = None,
+        rank: int = 0,
     ) -> None:
         self.triplets = triplets
         self.seed = seed
+        self.rank = rank
         numbers = np.arange(len(speakers_N)) if allowed_N is None else np.flatnonzero(allowed_N)
         speakers = speakers_N[numbers]
         by_speaker = np.argsort(speakers, kind="stable")
@@ -51,7 +60,7 @@ class TripletSampler:
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B, 3): anchor and positive of one speaker, negative of another."""
-        rng = generator(self.seed, step, TRIPLETS)
+        rng = generator(self.seed, step, TRIPLETS, self.rank)
         same_B = self._pairable[rng.integers(len(self._pairable), size=self.triplets)]
         other_B = _skip(rng.integers(len(self._counts) - 1, size=self.triplets), same_B)
         anchor_B = rng.integers(self._counts[same_B])
