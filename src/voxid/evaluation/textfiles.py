@@ -225,7 +225,8 @@ def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Coded | np.ndarray] | N
 
     # Most files are plain, and one look costs more than the parsing: so only what would be parsed wrongly
     # without an error is looked for before the first try.
-    is_odd = raw.startswith(b"#") or b"\n#" in raw or (layout.delimiter == " " and b"\t" in raw)
+    odd = {" ": b"\t", ",": b', "'}.get(layout.delimiter)
+    is_odd = raw.startswith(b"#") or b"\n#" in raw or (odd is not None and odd in raw)
     for clean in (True,) if is_odd else (False, True):
         try:
             columns = _by_arrow(_plain(raw, layout.delimiter) if clean else raw, layout)
