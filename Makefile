@@ -1,7 +1,7 @@
 # make setup   build .venv with everything needed to develop voxid
 # make demo    train a speaker encoder on real speech, measure it, draw it: under five minutes
 # make test    lint, types, tests
-# make figures  draw the pictures of docs/course.md again, from the demo
+# make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,8 @@ demo: setup
 figures: demo
 	$(BIN)/python tests/docs_runner.py docs/course.md .
 	mkdir -p docs/img/course && cp demo-out/course/*.png docs/img/course/
+	$(BIN)/python tests/docs_runner.py docs/evaluation.md .
+	mkdir -p docs/img/evaluation && cp evaluation-figures/*.png docs/img/evaluation/
 
 lint: setup
 	$(BIN)/ruff check .
@@ -41,4 +43,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv demo-out runs build dist
+	rm -rf .venv demo-out evaluation-figures runs build dist

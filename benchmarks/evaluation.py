@@ -3,7 +3,8 @@
 Afresh is how the original course system evaluates: for every triplet three files are read, librosa computes
 their MFCCs and the encoder runs on their windows, in a pool of as many threads as there are cores. It is
 timed on a sample of the same triplets and scaled to all of them. Ours is the whole of `voxid evaluate`:
-finding the files, decoding, embedding, scoring, figures, report; then the same from a prepared folder.
+finding the files, decoding, embedding, scoring, figures, the page with its recordings; then the same from a
+prepared folder. No embedding is kept from run to run, and no intervals are computed (`benchmarks.bootstrap`).
 
 Afresh runs with as many torch threads as torch likes, and with one, since on a busy machine torch's threads
 wait for each other; ours is compared with the faster. voxid embeds in workers of one core each, whatever that
@@ -49,9 +50,9 @@ class Timed(NamedTuple):
         return Timed(self.result, self.wall_s * factor, self.processor_s * factor)
 
 
-def timed(work: Callable[..., Any], *arguments: Any) -> Timed:
+def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> Timed:
     wall, processor = perf_counter(), process_time()
-    result = work(*arguments)
+    result = work(*arguments, **options)
     return Timed(result, perf_counter() - wall, process_time() - processor)
 
 
@@ -130,7 +131,7 @@ def main() -> None:
         afresh = fastest_afresh(data, trials, encoder)
         scaled = afresh.times(TRIPLETS / SAMPLE)
         for what, source in (("the files", corpus), ("a prepared folder", scratch / "prepared")):
-            ours = timed(evaluate, [folder], source, spec, scratch / what)
+            ours = timed(evaluate, [folder], source, spec, scratch / what, resamples=0, cache=False)
             print(
                 f"voxid from {what}: {ours.wall_s:.1f} s wall, {ours.processor_s:.1f} s processor; "
                 f"ratio {scaled.wall_s / ours.wall_s:,.0f}x wall (target >= {TARGET}x), "
@@ -140,7 +141,9 @@ def main() -> None:
             scores = np.load(scratch / what / "scores-model.npz")["scores"]
             apart = np.abs(scores[: afresh.result.size] - afresh.result).max()
             print(f"  scores of the sample differ from afresh by {apart:.1e} at most")
-        pairs = timed(evaluate, [folder], scratch / "prepared", "all", scratch / "all")
+        pairs = timed(
+            evaluate, [folder], scratch / "prepared", "all", scratch / "all", resamples=0, cache=False
+        )
         model = pairs.result.models[0]
         print(
             f"all {model.trials:,} pairs: {pairs.wall_s:.1f} s wall, of which scoring {model.score_s:.2f} s; "

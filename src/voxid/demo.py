@@ -21,7 +21,7 @@ from voxid.corpora.synthetic import make_corpus
 from voxid.data.pack import Packed
 from voxid.data.prepare import prepare
 from voxid.errors import CorpusNotFound, DownloadError
-from voxid.evaluation import calibrate, evaluate
+from voxid.evaluation import ModelReport, calibrate, evaluate
 from voxid.recognizer import compare
 from voxid.runtime import load
 from voxid.training import initial_model, load_recipe, train
@@ -157,7 +157,10 @@ def run_demo(
     say("## 2 Before training")
     untrained = out / "untrained"
     initial_model(recipe).save(untrained)
-    before = evaluate([untrained], prepared["test"], "all", out / "evaluation-before").models[0]
+    first = evaluate(
+        [untrained], prepared["test"], "all", out / "evaluation-before", resamples=0, cache=False
+    )
+    before = first.models[0]
     say(
         "Even with random weights the encoder keeps something of the sound. Equal error rate on the test "
         f"speakers: **{100 * before.eer:.1f} %** (guessing is 50 %, perfect is 0 %)."
@@ -174,11 +177,13 @@ def run_demo(
     )
 
     say("## 4 After training")
-    calibrate(model, prepared["calibration"])
-    after = evaluate([model], prepared["test"], "all", out / "evaluation").models[0]
+    calibrate(model, prepared["calibration"], cache=False)
+    after = evaluate([model], prepared["test"], "all", out / "evaluation", cache=False).models[0]
     say(
         f"Equal error rate on the same {after.trials:,} trials of speakers it has never heard: "
-        f"**{100 * before.eer:.1f} % -> {100 * after.eer:.1f} %**."
+        f"**{100 * before.eer:.1f} % -> {100 * after.eer:.1f} %**{_how_sure(after)}. "
+        f"Open `{out / 'evaluation' / 'report.html'}` in a browser: figures, groups, and the worst errors to "
+        "listen to."
     )
 
     say("## 5 Verify")
@@ -196,6 +201,14 @@ def run_demo(
     figures = draw(packed, {"before": untrained, "after": model}, out / "figures")
     figures += [model / "training.png", out / "evaluation" / "det.png", out / "evaluation" / "histogram.png"]
     return DemoResult(found.what, before.eer, after.eer, after.trials, same, different, out, figures)
+
+
+def _how_sure(model: ModelReport) -> str:
+    """Return the interval of the error rate in words, nothing where there are too few speakers for one."""
+    if "eer" not in model.intervals:
+        return ""
+    low, high = model.intervals["eer"]
+    return f" (other speakers would give {100 * low:.1f} to {100 * high:.1f} %, 95 times in 100)"
 
 
 def _prepare_parts(found: DemoData, folder: Path, say: Say, progress: Progress) -> dict[str, Path]:
