@@ -208,10 +208,19 @@ def test_a_bad_line_far_from_the_beginning(tmp_path: Path, monkeypatch: pytest.M
     good = "a b 0.5 target\nc d 0.25 nontarget\n" * 300_000
     for bad, message in (
         ("e f 0.1", "line 600001: 3 columns"),
+        ("e\tx f 0.1 target", "line 600001: 5 columns"),
         ("e f inf target", "1 scores .* line 600001"),
     ):
         with pytest.raises(BadScores, match=message):
             read_scores(written(tmp_path, f"{good}{bad}\n{good}"))
+
+
+def test_an_empty_name_beyond_the_lines_that_tell_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(textfiles, "SAMPLE_LINES", 1)
+    with pytest.raises(BadScores, match="line 2: a name is empty"):
+        read_scores(written(tmp_path, "a,b,0.5,target\n,b,0.25,nontarget\n"))
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ EXPECTED = [("ann/0", "ann/1", True), ("ann/0", "bob/0", False)]
 LISTS = {
     "voxceleb with comments": "# trials of a test\n1 ann/0 ann/1\n# half way\n0 ann/0 bob/0\n",
     "voxceleb, ragged white space": "  1   ann/0  ann/1 \r\n\t0 ann/0\tbob/0\r\n",
+    "a trial commented out": "ann/0 ann/1 target\n#ann/0 bob/0 target\nann/0 bob/0 nontarget\n",
+    "voxceleb with BOM": "\ufeff1 ann/0 ann/1\n0 ann/0 bob/0\n",
     "labels last, as numbers": "ann/0 ann/1 1\nann/0 bob/0 0\n",
     "labels first, as words": "target ann/0 ann/1\nnontarget ann/0 bob/0\n",
     "csv of places in the corpus": "ann/0.wav,ann/1.wav,1\nann/0.wav,bob/0.wav,0\n",
