@@ -27,7 +27,7 @@ from voxid.evaluation.columns import (
     nearest,
 )
 from voxid.evaluation.matching import Interned, RawScores, give_speakers, join_in_order, join_trials
-from voxid.evaluation.textfiles import Block, Lookup, TextFile
+from voxid.evaluation.textfiles import Block, Column, Lookup, TextFile
 from voxid.evaluation.trials.doubting import doubts
 
 FORMATS = (
@@ -163,7 +163,8 @@ def read_raw(
         return _read_npz(file.path, interned)
     sample = file.sample()
     layout = _given(columns, sample, file) if columns else _find_layout(file, sample, with_trials)
-    parts: dict[str, list[np.ndarray]] = {role: [] for role in layout.roles if role}
+    kinds = {"score": np.float64, "label": np.bool_, "left": np.int32, "right": np.int32}
+    parts = {role: Column(kinds[role]) for role in layout.roles if role}
     lookup = Lookup(interned)
     bad, first_bad = 0, None
     for block in file.read(layout):
@@ -173,17 +174,14 @@ def read_raw(
             bad += int(np.count_nonzero(is_bad_K))
             first_bad = first_bad or file.first_bad(block, is_bad_K)
         for role, part in parts.items():
-            part.append(_values(block, role, lookup))
+            part.add(_values(block, role, lookup))
     if first_bad:
         raise BadScores(
             f"{file.path}: {bad:,} scores are NaN or infinite; the first is line {first_bad.number}, "
             f"{first_bad.text!r}. A system must score every trial with a number: look at what it made of "
             "these recordings."
         )
-    whole = {}
-    for role, part in parts.items():
-        whole[f"{'same' if role == 'label' else role}_K"] = np.concatenate(part)
-        part.clear()  # so that only one column is ever held twice
+    whole = {f"{'same' if role == 'label' else role}_K": part.whole() for role, part in parts.items()}
     named = "csv" if layout.header_line else _NAMES_OF.get(layout.roles[:4], "")
     return RawScores(str(file.path), "columns as given" if columns else named or "columns", **whole)
 

@@ -69,6 +69,27 @@ class Lookup:
         return compute.call_function("index_in", [words], compute.SetLookupOptions(self._words))
 
 
+class Column:
+    """An array that grows where it lies: the system moves its pages, so no second copy is ever held."""
+
+    def __init__(self, dtype: type) -> None:
+        self._array = np.empty(0, dtype)
+        self._size = 0
+
+    def add(self, part: np.ndarray) -> None:
+        """Put the values of `part` at the end."""
+        end = self._size + part.size
+        if end > self._array.size:
+            self._array.resize(end + end // 8, refcheck=False)
+        self._array[self._size : end] = part
+        self._size = end
+
+    def whole(self) -> np.ndarray:
+        """Return the values; nothing may be added afterwards."""
+        self._array.resize(self._size, refcheck=False)
+        return self._array
+
+
 @dataclass(frozen=True)
 class Block:
     """Consecutive lines, parsed: coded words for names and labels, float64 (K,) for scores."""

@@ -22,7 +22,7 @@ from voxid.evaluation.columns import (
     nearest,
 )
 from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.textfiles import Lookup, TextFile
+from voxid.evaluation.textfiles import Column, Lookup, TextFile
 from voxid.evaluation.trials.doubting import doubts
 from voxid.evaluation.trials.names import Finder, Numbers
 from voxid.evaluation.trials.values import Models, Trials
@@ -48,7 +48,7 @@ def read_trials(
     the corpus. Blank lines and lines that begin with `#` are passed over. `enrolments` is a file of enrolment
     models (lines `model utterance utterance ...`, or `model utterance` repeated) when the left sides are
     models; PATH.enrol is taken when it is there. `columns` ("left right label", `_` for others) overrides
-    what is found out. Memory: 17 bytes a trial while reading, 9 afterwards.
+    what is found out. Memory: 17 bytes a trial and a block while reading, 9 bytes afterwards.
 
     Raise BadTrials for a line that does not fit the format (with its number and text), for utterances that
     the data does not have (how many, the first five, what they may have meant), and for a list that could be
@@ -95,21 +95,13 @@ def numbered(
     file: TextFile, layout: Layout, left_number: Finder, right_number: Finder
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return left, right (int32) and same (bool) of every line."""
-    parts: list[list[np.ndarray]] = [[], [], []]
+    left_K, right_K, same_K = Column(np.int32), Column(np.int32), Column(np.bool_)
     left, right = Lookup(left_number), Lookup(right_number)
     for block in file.read(layout):
-        parts[0].append(left(block.words("left")))
-        parts[1].append(right(block.words("right")))
-        parts[2].append(block.same())
-    left_K, right_K, same_K = (_joined(part) for part in parts)
-    return left_K, right_K, same_K
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the parts as one array, and empty the list, so that only one column is ever held twice."""
-    whole = np.concatenate(parts)
-    parts.clear()
-    return whole
+        left_K.add(left(block.words("left")))
+        right_K.add(right(block.words("right")))
+        same_K.add(block.same())
+    return left_K.whole(), right_K.whole(), same_K.whole()
 
 
 # -- which format --------------------------------------------------------------------------------------------
