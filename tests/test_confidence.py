@@ -111,7 +111,7 @@ def test_intervals_are_quantiles_of_the_draws_around_the_exact_value() -> None:
     scores, same, left, right = made(2, speakers=30, trials=3000)
     llrs = 2 * scores - 3
     found = metrics.intervals(scores, same, left, right, llrs=llrs, resamples=100, level=0.9, seed=7)
-    assert list(found) == ["eer", "min_dcf", "min_dcf_05", "min_cllr", "act_dcf", "act_dcf_05", "cllr"]
+    assert list(found) == [*confidence.OF_SCORES, *confidence.OF_LLRS]
     system = resampling.judged(scores, same, left.astype(np.int32), right.astype(np.int32))
     drawn = resampling.figures_of_draws(system, resampling.draws(30, 100, 7), ["eer"])["eer"]
     eer = found["eer"]

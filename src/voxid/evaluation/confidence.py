@@ -20,6 +20,7 @@ from voxid.evaluation.measure import System
 LEVEL = 0.95
 RESAMPLES = 1000
 PAIRED_FIGURES = ("eer", "min_dcf")
+FRR = "frr_at_far_"  # followed by the FAR; with fewer non-target trials than 1 / FAR it is not resolved
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ def _intervals(system: System, speaker_N: np.ndarray, options: dict[str, Any]) -
         llrs=system.llr_K,
         **options,
     )
-    return {figure: [interval.low, interval.high] for figure, interval in found.items()}
+    nontargets = int(np.count_nonzero(~system.same_K))
+    return {
+        figure: [interval.low, interval.high]
+        for figure, interval in found.items()
+        if not figure.startswith(FRR) or float(figure.removeprefix(FRR)) * nontargets >= 1
+    }
 
 
 def _paired(a: System, b: System, speaker_N: np.ndarray, options: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from voxid.errors import BadScores
 from voxid.metrics.checks import as_array, finite, same_speaker
 from voxid.metrics.costs import DCF_01, DCF_05, act_dcf, min_dcf
 from voxid.metrics.likelihood import cllr, min_cllr
-from voxid.metrics.rates import eer
+from voxid.metrics.rates import eer, frr_at_far
 from voxid.metrics.resampling import draws, figures_of_draws, judged
 
 FEWEST_SPEAKERS = 5  # below this the draws hardly differ; below some 20, intervals are still too narrow
@@ -37,6 +37,9 @@ OF_SCORES: dict[str, Figure] = {
     "min_dcf": lambda scores, same: min_dcf(scores, same, *DCF_01),
     "min_dcf_05": lambda scores, same: min_dcf(scores, same, *DCF_05),
     "min_cllr": min_cllr,
+    "frr_at_far_0.01": lambda scores, same: frr_at_far(scores, same, 0.01).frr,
+    "frr_at_far_0.001": lambda scores, same: frr_at_far(scores, same, 0.001).frr,
+    "frr_at_far_0.0001": lambda scores, same: frr_at_far(scores, same, 0.0001).frr,
 }
 OF_LLRS: dict[str, Figure] = {
     "act_dcf": lambda llrs, same: act_dcf(llrs, same, *DCF_01),
@@ -82,6 +85,8 @@ def intervals(
     threads: int | None = None,
 ) -> dict[str, Interval]:
     """Return figure -> interval, for eer, min_dcf (0.01), min_dcf_05, min_cllr, and what `llrs` add.
+
+    The FRR at a FAR of 1, 0.1 and 0.01 % are among them too: frr_at_far_0.01, _0.001 and _0.0001.
 
     `llrs` (K,) are calibrated natural-log likelihood ratios of the same trials; they add act_dcf, act_dcf_05
     and cllr. `figures` names some of these, to spend no time on the others.

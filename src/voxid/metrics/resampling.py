@@ -24,6 +24,7 @@ from voxid.metrics.likelihood import cllr_of_counts, pool, softplus
 TOGETHER = 64  # draws in one pass: a row of their weights is one cache line
 BLOCK = 1 << 14  # trials at a time: their weights for all draws of a pass stay in the cache
 EXACT = 1 << 13  # up to this many distinct scores, each is a cut point
+ROUNDING = 1e-12  # 1 - 0.99 is a little more than 0.01
 FINENESS = 512  # else error rates fall by at most this part of themselves from a cut point to the next
 
 
@@ -152,6 +153,11 @@ class Drawn:
         miss, fa = weights(*point)
         return (miss * self.frr_CR + fa * self.far_CR).min(axis=0) / min(miss, fa)
 
+    def frr_at_far(self, far: float) -> np.ndarray:
+        """Return FRR at the lowest cut point whose FAR is at most `far`: as `rates.frr_at_far` does."""
+        point_R = np.argmax(self.far_CR <= far + ROUNDING, axis=0)
+        return self.frr_CR[point_R, np.arange(point_R.size)]
+
     def min_cllr(self) -> np.ndarray:
         """Return the Cllr of groups pooled until their LLRs rise: as `likelihood.min_cllr` does."""
         both = zip(self.target_GR.T, self.nontarget_GR.T, strict=True)
@@ -172,6 +178,9 @@ OF_COUNTS: dict[str, Callable[[Drawn], np.ndarray]] = {
     "min_dcf": lambda drawn: drawn.min_dcf(DCF_01),
     "min_dcf_05": lambda drawn: drawn.min_dcf(DCF_05),
     "min_cllr": Drawn.min_cllr,
+    "frr_at_far_0.01": lambda drawn: drawn.frr_at_far(0.01),
+    "frr_at_far_0.001": lambda drawn: drawn.frr_at_far(0.001),
+    "frr_at_far_0.0001": lambda drawn: drawn.frr_at_far(0.0001),
 }
 OF_VALUES: dict[str, Callable[[Drawn], np.ndarray]] = {
     "act_dcf": lambda drawn: drawn.act_dcf(0, DCF_01),
