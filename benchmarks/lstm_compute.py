@@ -71,7 +71,7 @@ def main() -> None:
         options["dropout"] = 0.0  # random masks cannot be compared, nor drawn by several threads in order
     cls, config = ENCODERS.parse(options)
     encoder = cls(config, FEATURES)
-    feat_BTF = 20 * torch.randn(ROWS, FRAMES, FEATURES)
+    feat_BTF = torch.randn(ROWS, FRAMES, FEATURES)
     labels_B = torch.tensor([0, 0, 1] * (ROWS // 3))
     workers = arguments.workers
 

@@ -120,6 +120,9 @@ def _notes(report: Report) -> list[str]:
             "dropped when prepared: " + ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
         )
     for kind, count in report.trials["warnings"].items():
+        if kind == "constant_scores":
+            notes.append(f"warning: all {count:,} scores of a system are the same: it tells nobody apart")
+            continue
         notes.append(
             f"warning: {count:,} trials of the list are {kind.replace('_', ' ')}; they count as given"
         )
