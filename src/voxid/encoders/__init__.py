@@ -12,9 +12,12 @@ from voxid.registry import Registry
 ENCODERS = Registry(
     "encoder",
     {
+        "campplus": "voxid.encoders.campplus:CamPlusEncoder",
         "ecapa": "voxid.encoders.ecapa:EcapaEncoder",
         "lstm": "voxid.encoders.lstm:LstmEncoder",
+        "redimnet": "voxid.encoders.redimnet:ReDimNetEncoder",
         "resnet": "voxid.encoders.resnet:ResNetEncoder",
         "transformer": "voxid.encoders.transformer:TransformerEncoder",
+        "xvector": "voxid.encoders.xvector:XVectorEncoder",
     },
 )
