@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +21,7 @@ from voxid import audio
 from voxid.errors import AudioError
 from voxid.types import SAMPLE_RATE
 
+THREADS = min(4, os.cpu_count() or 1)  # libsndfile lets go of the interpreter while it works
 CLIP_S = 10.0  # seconds of a recording that the page holds
 ROOM = 8_000_000  # bytes of encoded recordings in one page: tables and figures leave it below 10 MB
 MP3_LEVEL = 0.84  # of soundfile's scale from 160 to 8 kbit/s at 16 kHz: 32 kbit/s
@@ -59,26 +63,52 @@ class ClipStore:
     def __init__(self, clip: Callable[[str], Clip | None] | None, room: int = ROOM) -> None:
         self._clip, self._room = clip, room
         self._known: dict[str, Heard] = {}
+        self._coming: dict[str, Future[tuple[Heard, str]]] = {}
         self.clips: list[str] = []
         self.media = "audio/mpeg" if "MP3" in soundfile.available_formats() else "audio/wav"
         self.full = 0
 
+    @contextmanager
+    def reading(self, wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
+        """A context in which recordings of (utterance, speaker) are read and encoded ahead, side by side."""
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="voxid-clips") as workers:
+            for utterance, speaker in dict.fromkeys(wanted):
+                if self._clip is not None and utterance not in self._coming:
+                    self._coming[utterance] = workers.submit(self._read, utterance, speaker)
+            try:
+                yield
+            finally:
+                workers.shutdown(cancel_futures=True)
+                self._coming.clear()
+
     def hear(self, utterance: str, speaker: str) -> Heard:
         """Return what to show of `utterance`, after storing its recording if it has one and there is room."""
         if utterance not in self._known:
-            self._known[utterance] = self._encode(utterance, speaker)
+            coming = self._coming.get(utterance)
+            known, text = coming.result() if coming else self._read(utterance, speaker)
+            self._known[utterance] = self._stored(known, text)
         return self._known[utterance]
 
-    def _encode(self, utterance: str, speaker: str) -> Heard:
+    def _stored(self, known: Heard, text: str) -> Heard:
+        if not text:
+            return known
+        if sum(map(len, self.clips)) + len(text) > self._room:
+            self.full += 1
+            return Heard(known.utterance, known.speaker, known.labels, why_not="no room")
+        self.clips.append(text)
+        return replace(known, number=len(self.clips) - 1)
+
+    def _read(self, utterance: str, speaker: str) -> tuple[Heard, str]:
+        """Return what to show of a recording, and its base64 text, "" where there is none."""
         if self._clip is None:
-            return Heard(utterance, speaker)
+            return Heard(utterance, speaker), ""
         try:
             clip = self._clip(utterance)
             if clip is None:
-                return Heard(utterance, speaker, why_not="no recording")
+                return Heard(utterance, speaker, why_not="no recording"), ""
             wave_S = _mono(clip)
         except AudioError as error:
-            return Heard(utterance, speaker, why_not=error.reason.replace("_", " "))
+            return Heard(utterance, speaker, why_not=error.reason.replace("_", " ")), ""
         kept_S = wave_S[: round(CLIP_S * SAMPLE_RATE)]
         known = Heard(
             utterance,
@@ -89,12 +119,7 @@ class ClipStore:
             seconds=kept_S.size / SAMPLE_RATE,
             cut=kept_S.size < wave_S.size,
         )
-        text = base64.b64encode(encode(kept_S, self.media)).decode("ascii")
-        if sum(map(len, self.clips)) + len(text) > self._room:
-            self.full += 1
-            return Heard(utterance, known.speaker, known.labels, why_not="no room")
-        self.clips.append(text)
-        return Heard(utterance, known.speaker, known.labels, len(self.clips) - 1, known.seconds, known.cut)
+        return known, base64.b64encode(encode(kept_S, self.media)).decode("ascii")
 
 
 def encode(wave_S: np.ndarray, media: str) -> bytes:

@@ -20,7 +20,7 @@ import voxid.evaluation.html.findings as findings
 import voxid.evaluation.html.formats as formats
 import voxid.evaluation.html.tables as tables
 from voxid.errors import EvaluationError
-from voxid.evaluation.html.clips import CLIP_S, Clip, ClipStore, Heard
+from voxid.evaluation.html.clips import CLIP_S, Clip, ClipStore
 from voxid.evaluation.html.figures import Panel, det_figure, model_figures
 from voxid.evaluation.report import ModelReport, Report
 from voxid.files import atomic_write
@@ -89,22 +89,22 @@ def _worst(models: Sequence[ModelReport], store: ClipStore) -> list[dict[str, li
         for model, into in zip(models, found, strict=True)
         for kind in ERRORS
     ]
-    for rank in zip_longest(*(trials for _, trials in lists)):
-        for (into, _), trial in zip(lists, rank, strict=True):
-            if trial is not None:
-                into.append(
-                    {
-                        "left": _hear(store, trial, "left"),
-                        "right": _hear(store, trial, "right"),
-                        "score": trial["score"],
-                        "llr": trial.get("llr"),
-                    }
-                )
+    ranked = [
+        (into, trial)
+        for rank in zip_longest(*(trials for _, trials in lists))
+        for (into, _), trial in zip(lists, rank, strict=True)
+        if trial is not None
+    ]
+    with store.reading(_side(trial, side) for _, trial in ranked for side in ("left", "right")):
+        for into, trial in ranked:
+            left, right = (store.hear(*_side(trial, side)) for side in ("left", "right"))
+            into.append({"left": left, "right": right, "score": trial["score"], "llr": trial.get("llr")})
     return found
 
 
-def _hear(store: ClipStore, trial: dict[str, Any], side: str) -> Heard:
-    return store.hear(str(trial[side]), str(trial.get(f"{side}_speaker") or ""))
+def _side(trial: dict[str, Any], side: str) -> tuple[str, str]:
+    """Return (utterance, speaker)."""
+    return str(trial[side]), str(trial.get(f"{side}_speaker") or "")
 
 
 def _environment() -> Environment:
