@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 from voxid import metrics
-from voxid.metrics import resampling
+from voxid.metrics import confidence, resampling
 
 TARGET_S = 10.0
 NAIVE_DRAWS = 3
@@ -91,7 +91,8 @@ def main() -> int:
     slow = naive(*trials, NAIVE_DRAWS) * arguments.resamples / NAIVE_DRAWS
     print(
         f"{arguments.resamples:,} draws of {arguments.speakers:,} speakers, {arguments.trials:,} trials, "
-        f"{arguments.threads} threads: 4 figures {taken:.1f} s, 7 with LLRs {with_llrs:.1f} s, "
+        f"{arguments.threads} threads: {len(confidence.OF_SCORES)} figures {taken:.1f} s, "
+        f"{len(confidence.OF_SCORES | confidence.OF_LLRS)} with LLRs {with_llrs:.1f} s, "
         f"paired {two:.1f} s (target < {TARGET_S:g} s); peak {peak:.0f} MB\n"
         f"drawing the trials again: {slow:.0f} s (timed on {NAIVE_DRAWS} draws, scaled), {slow / taken:.0f}x"
     )
