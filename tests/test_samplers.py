@@ -224,8 +224,8 @@ def test_ranks_cut_other_places(packed: Packed) -> None:
 def test_augmentation_sees_labels_and_is_seeded_by_the_step(packed: Packed) -> None:
     seen = []
 
-    def augment(wave_BS: torch.Tensor, labels_B: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-        seen.append((labels_B.tolist(), torch.rand(1, generator=draw).item()))
+    def augment(wave_BS: torch.Tensor, labels_B: torch.Tensor, draw: np.random.Generator) -> torch.Tensor:
+        seen.append((labels_B.tolist(), draw.random()))
         return wave_BS + 1
 
     config = DataConfig(sampler="uniform", rows=3, window=20)
@@ -238,6 +238,24 @@ def test_augmentation_sees_labels_and_is_seeded_by_the_step(packed: Packed) -> N
     batches.batch(1)
     batches.batch(0)
     assert seen[0] == seen[2] != seen[1]
+
+
+def test_another_speed_is_another_class_and_another_pitch(packed: Packed) -> None:
+    config = DataConfig(sampler="uniform", rows=60, window=40, speeds=(0.8, 1.25))
+    batches = Batches(packed, FBANK, config, 0, None)
+    batch = batches.batch(0)
+    assert batches.classes == 12
+    assert batch.wave_BS is not None
+    assert batch.wave_BS.shape == (60, FBANK.samples(40))
+    speed_B, speaker_B = batch.labels_B.numpy() // 4, batch.labels_B.numpy() % 4
+    assert speaker_B.tolist() == packed.speakers_N[batch.rows_B].tolist()
+    assert all(10 < (speed_B == number).sum() < 30 for number in range(3))
+    for wave_S, speed, speaker in zip(batch.wave_BS.numpy(), speed_B, speaker_B, strict=True):
+        spectrum = np.abs(np.fft.rfft(wave_S * np.hanning(len(wave_S)), 1 << 16))
+        pitch = spectrum[: 1 << 12].argmax() * 16_000 / (1 << 16)  # the hums have a pitch below 1 kHz
+        assert pitch == pytest.approx((90 + 40 * speaker) * (1.0, 0.8, 1.25)[speed], rel=0.02)
+    plain = Batches(packed, FBANK, DataConfig(sampler="uniform", rows=60, window=40), 0, None).batch(0)
+    assert plain.rows_B.tolist() == batch.rows_B.tolist()
 
 
 @pytest.mark.parametrize(

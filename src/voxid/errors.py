@@ -190,6 +190,10 @@ class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite."""
 
 
+class OutOfMemory(TrainingError):
+    """A batch does not fit into the memory of the device."""
+
+
 class DeviceUnavailable(TrainingError):
     """The device asked for is not on this machine."""
 

@@ -14,6 +14,7 @@ import typer
 from voxid.cli._common import JsonFlag, emit, progress_bar
 
 if TYPE_CHECKING:
+    from voxid.data.pack import Packed
     from voxid.training import Plan, TrainResult
     from voxid.training.log import Row
 
@@ -32,6 +33,12 @@ def train(
     test_data: Annotated[
         Path | None,
         typer.Option("--test", readable=False, help="Corpus or prepared folder to measure on at the end."),
+    ] = None,
+    valid_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--valid", readable=False, help="Held-out speakers: their error rate is logged as training runs."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -68,12 +75,25 @@ def train(
         with progress_bar("decoding the test speech", quiet=as_json) as progress:
             prepared_test = ensure_prepared(test_data, layout=layout, progress=progress)
         _check_trials(prepared_test, trials)
+    prepared_valid = None
+    if valid_data is not None:
+        with progress_bar("decoding the held-out speech", quiet=as_json) as progress:
+            prepared_valid = ensure_prepared(valid_data, layout=layout, progress=progress)
+        _check_trials(prepared_valid, "all")
+        _warn_of_speakers_met(packed, Packed.open(prepared_valid))
     plan = make_plan(loaded, packed)
     if not as_json:
         _print_plan(plan, packed.info)
     with _live(plan, quiet=as_json) as callbacks:
         result = run_training(
-            loaded, packed, out, device=device, resume=resume, tensorboard=tensorboard, **callbacks
+            loaded,
+            packed,
+            out,
+            device=device,
+            resume=resume,
+            tensorboard=tensorboard,
+            valid_data=prepared_valid,
+            **callbacks,
         )
     report = None
     if prepared_test is not None:
@@ -93,18 +113,41 @@ def _check_trials(prepared: Path, trials: str) -> None:
     make_trials(trials, read_data(prepared))
 
 
+def _warn_of_speakers_met(packed: Packed, valid: Packed) -> None:
+    """Say so where speakers that should be held out are trained on."""
+    met = set(packed.speaker_names) & set(valid.speaker_names)
+    if met:
+        typer.echo(
+            f"warning: {len(met)} speakers of --valid have the names of training speakers "
+            f"({', '.join(sorted(met)[:3])}, ...): if they are the same people, their error rate says little",
+            err=True,
+        )
+
+
 def _print_plan(plan: Plan, info: dict[str, Any]) -> None:
-    limit = f", at most {plan.max_seconds:g} s" if plan.max_seconds else ""
     typer.echo(f"{plan.recipe}: {plan.speakers} speakers, {plan.utterances:,} utterances, {plan.hours:.2f} h")
     if info["dropped"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in info["dropped"].items())
         typer.echo(f"  left out when the speech was prepared: {reasons}")
-    if plan.single_speakers:
+    if len(plan.corpora) > 1:
+        typer.echo("  " + ", ".join(f"{name}: {count:,}" for name, count in plan.corpora.items()))
+    if plan.classes > plan.speakers:
+        typer.echo(f"  {plan.classes:,} classes: everyone at {plan.classes // plan.speakers} speeds")
+    if plan.single_speakers and plan.needs_pairs:
         typer.echo(f"  {plan.single_speakers} speakers have one utterance: never a pair, but negatives")
     if plan.short:
         done = "repeated to fill it" if plan.short_policy == "repeat" else "left out"
         typer.echo(f"  {plan.short:,} utterances are shorter than the window of {plan.window} frames: {done}")
-    typer.echo(f"  {plan.parameters:,} parameters; {plan.steps:,} steps of {plan.rows} windows{limit}")
+    learned = f" and {plan.loss_parameters:,} of the loss" if plan.loss_parameters else ""
+    limit = f", at most {plan.max_seconds:g} s" if plan.max_seconds else ""
+    typer.echo(
+        f"  {plan.parameters:,} parameters{learned}; {plan.steps:,} steps of {plan.rows} windows{limit}"
+    )
+    for stage in plan.stages if len(plan.stages) > 1 else ():
+        typer.echo(
+            f"  {stage.name}: {stage.steps:,} steps ({stage.epochs:g} epochs) of {stage.rows} x "
+            f"{stage.window} frames, learning rate {stage.first_lr:.2g} to {stage.last_lr:.2g}"
+        )
 
 
 def _print_result(result: TrainResult, report: Any) -> None:
@@ -114,6 +157,8 @@ def _print_result(result: TrainResult, report: Any) -> None:
         f"{result.steps:,} steps in {result.seconds:.0f} s ({result.steps_per_s:.1f} steps/s); "
         f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}; model in {result.folder}"
     )
+    if result.valid_eer is not None:
+        typer.echo(f"EER {100 * result.valid_eer:.2f} % on the held-out speakers")
     if report is not None:
         for model in report.models:
             typer.echo(f"EER {100 * model.eer:.2f} % over {model.trials:,} trials")
@@ -156,13 +201,19 @@ def _live(plan: Plan, quiet: bool) -> Iterator[dict[str, Any]]:
             bar.update(steps, completed=done, total=total, visible=True)
 
         def on_row(row: Row) -> None:
-            bar.update(steps, numbers=f"{row.steps_per_s:.1f} steps/s, loss {row.loss:.4f}")
+            bar.update(steps, numbers=f"{row.steps_per_s:.1f} steps/s, {_numbers(row)}")
 
         yield {
             "features_progress": lambda done, total: bar.update(features, completed=done, visible=True),
             "progress": on_step,
             "on_row": on_row,
         }
+
+
+def _numbers(row: Row) -> str:
+    """Return what a line of the log says about learning."""
+    valid = "" if row.valid_eer is None else f"  held-out EER {100 * row.valid_eer:.2f} %"
+    return f"loss {row.loss:.4f}  wrong {100 * row.active:.1f} %{valid}"
 
 
 class _PlainLines:
@@ -173,9 +224,8 @@ class _PlainLines:
         self.printed = 0.0
 
     def __call__(self, row: Row) -> None:
-        if row.seconds - self.printed >= 10:
+        if row.seconds - self.printed >= 10 or row.valid_eer is not None:
             self.printed = row.seconds
             typer.echo(
-                f"step {row.step:,}/{self.steps:,}  {row.steps_per_s:.1f} steps/s  loss {row.loss:.4f}",
-                err=True,
+                f"step {row.step:,}/{self.steps:,}  {row.steps_per_s:.1f} steps/s  {_numbers(row)}", err=True
             )

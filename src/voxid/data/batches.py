@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from voxid.augment import samples_needed, speed
 from voxid.config import Config
 from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
@@ -20,7 +21,7 @@ from voxid.data.samplers import CorpusSampler, SpeakerSampler, UniformSampler, c
 from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
 from voxid.types import SAMPLE_RATE
 
-Augment = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # (wave_BS, labels_B, generator) -> wave_BS
+Augment = Callable[[Tensor, Tensor, np.random.Generator], Tensor]  # (wave_BS, labels_B, random numbers)
 
 
 class DataConfig(Config):
@@ -151,8 +152,7 @@ class Batches:
         else:
             wave_BS = self._waves(rows_B, starts_B * self.hop, samples)
         if self.augment is not None:
-            seed = int(generator(self.seed, step, WAVES, self.rank).integers(2**63))
-            wave_BS = self.augment(wave_BS, labels_B, torch.Generator().manual_seed(seed))
+            wave_BS = self.augment(wave_BS, labels_B, generator(self.seed, step, WAVES, self.rank))
         return Batch(step, rows_B, starts_B, labels_B, wave_BS=wave_BS)
 
     def window_of(self, step: int) -> int:
@@ -177,19 +177,16 @@ class Batches:
         self, rows_B: np.ndarray, starts_B: np.ndarray, room_B: np.ndarray, samples: int, speed_B: np.ndarray
     ) -> Tensor:
         """Return wave_BS of `samples` samples, each row played at its speed: 0 is 1.0, then `speeds`."""
-        from voxid.augment import speed
-
         wave_BS = torch.empty(len(rows_B), samples)
         place_B = starts_B / np.maximum(room_B, 1)  # how far into the utterance, 0 to 1
         for number, factor in enumerate((1.0, *self.config.speeds)):
             mine = np.flatnonzero(speed_B == number)
             if not len(mine):
                 continue
-            taken = int(np.ceil(samples * factor)) + (factor != 1)  # never a sample short after rounding
+            taken = samples_needed(samples, factor)
             room = np.maximum(self.packed.lengths_N[rows_B[mine]] - taken, 0)
             source_BS = self._waves(rows_B[mine], (place_B[mine] * room).astype(np.int64), taken)
-            played_BS = source_BS if factor == 1 else speed(source_BS, factor)
-            wave_BS[torch.from_numpy(mine)] = played_BS[:, :samples]
+            wave_BS[torch.from_numpy(mine)] = speed(source_BS, factor, samples)
         return wave_BS
 
 

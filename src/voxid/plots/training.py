@@ -27,7 +27,7 @@ def losses(values: Sequence[float], title: str = "Loss") -> Figure:
 
 
 def training_curve(rows: Sequence[Any], path: Path, title: str) -> None:
-    """Write a PNG of loss and share of active triplets over steps; `rows` have step, loss and active.
+    """Write a PNG of loss and of the share that is still wrong over steps; `rows` have step, loss and active.
 
     Thin lines are the log's rows, thick ones their running mean. Raise DiskFull or NotWritable.
     """
@@ -37,7 +37,7 @@ def training_curve(rows: Sequence[Any], path: Path, title: str) -> None:
     twin = axes.twinx()
     for axis, values, label, color in (
         (axes, [row.loss for row in rows], "loss", "tab:blue"),
-        (twin, [row.active for row in rows], "share of triplets that violate the margin", "tab:orange"),
+        (twin, [row.active for row in rows], "share of the batches still wrong", "tab:orange"),
     ):
         axis.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
         axis.plot(steps, _running_mean(values, max(1, len(values) // 20)), color=color, linewidth=2)

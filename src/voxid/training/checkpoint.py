@@ -6,21 +6,21 @@ import hashlib
 import io
 import pickle
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from voxid.errors import BadCheckpoint, CheckpointMismatch
+from voxid.errors import BadCheckpoint, BadConfig, CheckpointMismatch
 from voxid.files import atomic_write
-from voxid.training.recipe import Recipe
+from voxid.training.recipe import Recipe, complete
 
 FORMAT = 1
 
 # What may differ between a checkpoint and the training that goes on from it: none of it changes a step.
 FREE = {"name", "description", "published_eer", "trained_on", "inference"}
-FREE_TRAINING = {"steps", "max_seconds", "save_every", "keep", "threads"}
+FREE_TRAINING = {"max_seconds", "save_every", "keep", "threads", "loaders", "valid_every"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Checkpoint:
     loss_sum: float = 0.0
     active_sum: float = 0.0
     pending: int = 0  # steps since the last log line
+    average: dict[str, Any] = field(default_factory=dict)  # running mean of the weights of this stage ...
+    averaged: int = 0  # ... and how many it is of
     torch_version: str = str(torch.__version__)
 
     def save(self, folder: Path, keep: int) -> Path:
@@ -94,7 +96,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
     """Raise CheckpointMismatch, naming each key, when going on would mix two trainings."""
-    then, now = _steering(checkpoint.recipe), _steering(recipe.model_dump(mode="json"))
+    free = FREE_TRAINING | ({"steps"} if recipe.open_ended else set())
+    then, now = (_steering(r, free) for r in (_whole(checkpoint.recipe), recipe.model_dump(mode="json")))
     different = [
         f"{key} was {then.get(key)!r}, now it is {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
@@ -102,12 +105,13 @@ def check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
     ]
     if data != checkpoint.data:
         different.append(f"the training data had fingerprint {checkpoint.data[:12]}, now it has {data[:12]}")
-    if recipe.training.steps < checkpoint.step:
+    if recipe.open_ended and recipe.training.steps < checkpoint.step:
         different.append(f"training.steps is {recipe.training.steps}, and {checkpoint.step} are done already")
     if different:
+        more = " (training.steps may be raised)" if recipe.open_ended else ""
         raise CheckpointMismatch(
             f"cannot go on from step {checkpoint.step}: {'; '.join(different)}. Use the recipe and data the "
-            "training was started with (training.steps may be raised), or another output folder."
+            f"training was started with{more}, or another output folder."
         )
 
 
@@ -115,16 +119,27 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"), reverse=True)
 
 
-def _steering(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe's options that decide what a step does, flat: {"optimizer.lr": 1e-4, ...}."""
+def _steering(recipe: dict[str, Any], free: set[str]) -> dict[str, Any]:
+    """Return the recipe's options that decide what a step does, flat: {"optimizer.lr": 1e-4, ...}.
+
+    `free` are the options of [training] that do not.
+    """
     flat = {}
     for table, value in recipe.items():
         if table in FREE:
             continue
         for key, option in value.items() if isinstance(value, dict) else [("", value)]:
-            if table != "training" or key not in FREE_TRAINING:
+            if table != "training" or key not in free:
                 flat[f"{table}.{key}".rstrip(".")] = option
     return flat
+
+
+def _whole(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe as it would be written today: options it did not know have their defaults."""
+    try:
+        return complete(Recipe.parse(recipe, "recipe")).model_dump(mode="json")
+    except BadConfig:  # of a voxid that knew other options: they show up as differences
+        return recipe
 
 
 def _digest(content: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,9 @@ class Row:
     lr: float
     steps_per_s: float
     seconds: float  # of training time so far
-    active: float  # share of triplets that violate the margin
+    active: float  # share of the batches still wrong: triplets that violate the margin, rows not recognised
+    margin: float | None = None  # of the loss
+    valid_eer: float | None = None  # a fraction, where it was measured
 
 
 class TrainingLog:
@@ -58,19 +60,21 @@ class TrainingLog:
         except OSError as error:
             raise output_error(error, self.path) from error
         if self._board is not None:
-            for name in ("loss", "lr", "steps_per_s", "active"):
-                self._board.add_scalar(name, getattr(row, name), row.step)
+            for name in ("loss", "lr", "steps_per_s", "active", "margin", "valid_eer"):
+                if getattr(row, name) is not None:
+                    self._board.add_scalar(name, getattr(row, name), row.step)
 
 
 def read_log(path: Path) -> list[Row]:
     """Return the rows of a log.jsonl; a torn or foreign line, and all after it, is left out."""
     names = {field.name for field in fields(Row)}
+    needed = {field.name for field in fields(Row) if field.default is MISSING}
     rows = []
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 values = json.loads(line)
-                rows.append(Row(**{name: values[name] for name in names}))
+                rows.append(Row(**{name: values[name] for name in names if name in values or name in needed}))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     return rows

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from voxid.augment import SpecAugmentConfig
+from voxid.augment import AugmentConfig, SpecAugmentConfig
 from voxid.config import Config
 from voxid.data.batches import DataConfig
 from voxid.encoders import ENCODERS
@@ -18,7 +18,10 @@ from voxid.features import FEATURES
 from voxid.losses import LOSSES
 from voxid.model import InferenceConfig
 from voxid.recipes import recipe_text
+from voxid.training.averaging import AverageConfig
 from voxid.training.optimizers import OPTIMIZERS
+from voxid.training.schedule import ScheduleConfig
+from voxid.training.stages import StageConfig, stage_data
 
 COMPONENTS = {"features": FEATURES, "encoder": ENCODERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
 
@@ -27,12 +30,16 @@ class TrainingConfig(Config):
     """How long to train, and what to keep on the way."""
 
     steps: int = Field(default=100_000, ge=1)
+    epochs: float | None = Field(default=None, gt=0)  # in place of steps: passes over the data
     max_seconds: float | None = Field(default=None, gt=0)  # stop after this much training time, if earlier
     save_every: int = Field(default=10_000, ge=1)  # steps between checkpoints
     keep: int = Field(default=2, ge=1)  # checkpoints
     log_every: int = Field(default=10, ge=1)  # steps a line of log.jsonl covers
     clip_norm: float | None = Field(default=None, gt=0)  # longest gradient, by its 2-norm
+    precision: Literal["float32", "bf16"] = "float32"  # bf16: half the bits where torch says they are enough
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: as many as there are cores
+    loaders: int | None = Field(default=None, ge=0)  # threads that make batches ahead; None: as it is best
+    valid_every: int | None = Field(default=None, ge=1)  # steps between validations; None: save_every
     seed: int = Field(default=0, ge=0)
 
 
@@ -48,25 +55,36 @@ class Recipe(Config):
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     specaugment: SpecAugmentConfig | None = None
+    augment: AugmentConfig | None = None  # of the waveform
     data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    average: AverageConfig | None = None  # the saved model's weights; None: the last step's
     training: TrainingConfig = TrainingConfig()
+    stage: tuple[StageConfig, ...] = ()  # after the training: [[stage]], one table each
     inference: InferenceConfig = InferenceConfig()
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether more steps may follow without changing those before: none depends on where the end is."""
+        to_the_end = self.schedule.kind != "constant" or (self.average and self.average.kind == "last")
+        return not (to_the_end or self.stage or self.training.epochs)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML that `load_recipe` reads back to an equal recipe."""
         values = self.model_dump(mode="json")
-        top = [_line(key, value) for key, value in values.items() if not isinstance(value, dict)]
-        tables = [
-            "\n".join([f"\n[{key}]", *(_line(k, v) for k, v in table.items())])
-            for key, table in values.items()
-            if isinstance(table, dict)
-        ]
-        return "\n".join([*top, *tables]) + "\n"
+        stages = values.pop("stage")
+        lines = _table(values, "")
+        for stage in stages:
+            lines += ["", "[[stage]]", *_table(stage, "stage.")]
+        return "\n".join(lines) + "\n"
 
 
 TABLES: dict[str, type[Config]] = {
     "specaugment": SpecAugmentConfig,
+    "augment": AugmentConfig,
     "data": DataConfig,
+    "schedule": ScheduleConfig,
+    "average": AverageConfig,
     "training": TrainingConfig,
     "inference": InferenceConfig,
 }
@@ -91,13 +109,49 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     for table, config in TABLES.items():  # each by its own class, so that an error names its own keys
         if isinstance(values.get(table), dict):
             values[table] = config.parse(values[table], table)
-    recipe = Recipe.parse(values, "recipe")
-    complete = {
+    recipe = complete(Recipe.parse(values, "recipe"))
+    _check_parts(recipe)
+    return recipe
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """Return `recipe` with every default of its components written out: a run's record is whole."""
+    tables = {
         table: {"name": getattr(recipe, table).get("name")}
         | registry.parse(getattr(recipe, table), table)[1].model_dump(mode="json")
         for table, registry in COMPONENTS.items()
     }
-    return recipe.model_copy(update=complete)  # with every default written out: a run's record is whole
+    return recipe.model_copy(update=tables)
+
+
+def _check_parts(recipe: Recipe) -> None:
+    """Raise BadRecipe where parts that are right by themselves do not fit together."""
+    name = recipe.loss["name"]
+    loss = LOSSES.get(name)
+    has_margin = hasattr(loss, "set_margin")
+    if not has_margin and recipe.schedule.margin_start is not None:
+        raise BadRecipe(f"schedule.margin_start: the loss {name!r} has no margin. Take the line out.")
+    own = StageConfig(steps=1)
+    for number, stage in enumerate((own, *recipe.stage)):
+        where = "" if stage is own else f"stage.{number - 1}."
+        data = stage_data(recipe, stage)
+        if loss.needs == "triplets" and data.sampler != "triplets":
+            raise BadRecipe(
+                f"{where}data.sampler is {data.sampler!r}: the loss {name!r} takes triplets only. Set it to "
+                '"triplets", or take loss.name = "hard-triplet", which finds its own.'
+            )
+        if loss.needs == "pairs" and not data.pairs:
+            raise BadRecipe(
+                f"{where}data.sampler is {data.sampler!r}: the loss {name!r} needs two windows of a speaker "
+                'in every batch. Set it to "pk" or "triplets", or data.crops to 2 or more.'
+            )
+        if data.speeds not in ((), recipe.data.speeds):
+            raise BadRecipe(
+                f"{where}data.speeds is {list(data.speeds)}: a stage has the speeds of the training, "
+                f"{list(recipe.data.speeds)}, or none: each is a class of the loss."
+            )
+        if not has_margin and (stage.margin is not None or stage.schedule.margin_start is not None):
+            raise BadRecipe(f"{where}margin: the loss {name!r} has no margin. Take the line out.")
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -110,19 +164,45 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    table = values
+    table: Any = values
     for key in keys[:-1]:
+        if isinstance(table, list):
+            table = table[_index(table, key, override)]
+            continue
         table = table.setdefault(key, {})
-        if not isinstance(table, dict):
+        if not isinstance(table, dict | list):
             raise BadRecipe(f"override {override!r}: {key} is not a table but {table!r}.")
-    table[keys[-1]] = value
+    if isinstance(table, list):
+        table[_index(table, keys[-1], override)] = value
+    else:
+        table[keys[-1]] = value
+
+
+def _index(tables: list, key: str, override: str) -> int:
+    """Return the place of a table among several, such as the 0 of stage.0.steps."""
+    if not key.isdigit() or int(key) >= len(tables):
+        raise BadRecipe(
+            f"override {override!r}: there are {len(tables)} tables; {key!r} is none of 0, 1, ..."
+        )
+    return int(key)
 
 
 def _nones(value: Any) -> Any:
     """Return `value` with every "none" in it, at any depth, turned into None."""
     if isinstance(value, dict):
         return {key: _nones(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_nones(inner) for inner in value]
     return None if value == "none" else value
+
+
+def _table(values: dict[str, Any], prefix: str) -> list[str]:
+    """Return the lines of a table: its own options, then the tables inside it."""
+    lines = [_line(key, value) for key, value in values.items() if not isinstance(value, dict)]
+    for key, inner in values.items():
+        if isinstance(inner, dict):
+            lines += ["", f"[{prefix}{key}]", *_table(inner, f"{prefix}{key}.")]
+    return lines
 
 
 def _line(key: str, value: Any) -> str:

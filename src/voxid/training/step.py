@@ -27,7 +27,8 @@ class StepResult:
 class Stepper:
     """Calls of it are the steps: `stepper(feat_BTF, labels_B) -> StepResult`; use it as a context.
 
-    With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`).
+    With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`). With
+    `bf16` the encoder computes in 16 bits where torch says they are enough; weights and loss keep 32.
     """
 
     def __init__(
@@ -37,10 +38,13 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         clip_norm: float | None = None,
         workers: int = 1,
+        *,
+        bf16: bool = False,
     ) -> None:
         self.loss = loss
         self.optimizer = optimizer
         self.clip_norm = clip_norm
+        self.bf16 = bf16
         self.parameters = [*encoder.parameters(), *loss.parameters()]
         self.encode = RowThreads(encoder, workers) if workers > 1 else encoder
 
@@ -54,8 +58,9 @@ class Stepper:
     def __call__(self, feat_BTF: Tensor, labels_B: Tensor) -> StepResult:
         """Take one step, and return what it saw; whether the loss is finite is for the caller to look at."""
         self.optimizer.zero_grad(set_to_none=True)
-        emb_BD = self.encode(feat_BTF)
-        loss = self.loss(emb_BD, labels_B)
+        with torch.autocast(feat_BTF.device.type, torch.bfloat16, enabled=self.bf16):
+            emb_BD = self.encode(feat_BTF)
+        loss = self.loss(emb_BD.float(), labels_B)
         loss.backward()
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
