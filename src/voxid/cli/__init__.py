@@ -25,6 +25,7 @@ COMMANDS = {
     "embed": "voxid.cli.embed",
     "compare": "voxid.cli.compare",
     "recipes": "voxid.cli.recipes",
+    "models": "voxid.cli.models",
     "demo": "voxid.cli.demo",
 }
 

@@ -257,9 +257,10 @@ def _check(config: ReDimNetConfig, input_dim: int) -> None:
             f"got {input_dim} bins. Take features with a multiple of {step}, or other strides."
         )
     for reduce in config.reduce:
-        if reduce and (not (reduced := config.channels * input_dim // reduce) or reduced % HEADS):
+        reduced = config.channels * input_dim // reduce if reduce else HEADS
+        if not reduced or reduced % HEADS:
             raise BadConfig(
-                f"encoder.reduce: {config.channels} channels x {input_dim} bins / {reduce} = {reduced} "
-                f"has to be a multiple of the attention's {HEADS} heads. Take another number for this stage, or 0 "
-                "for no block over time."
+                f"encoder.reduce: {config.channels} channels x {input_dim} bins / {reduce} = {reduced} has "
+                f"to be a multiple of the attention's {HEADS} heads. Take another number for this stage, "
+                "or 0 for no block over time."
             )
