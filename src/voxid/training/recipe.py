@@ -109,6 +109,11 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     for table, config in TABLES.items():  # each by its own class, so that an error names its own keys
         if isinstance(values.get(table), dict):
             values[table] = config.parse(values[table], table)
+    if isinstance(values.get("stage"), list):
+        values["stage"] = [
+            StageConfig.parse(stage, f"stage.{number}") if isinstance(stage, dict) else stage
+            for number, stage in enumerate(values["stage"])
+        ]
     recipe = complete(Recipe.parse(values, "recipe"))
     _check_parts(recipe)
     return recipe

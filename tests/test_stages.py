@@ -1,0 +1,438 @@
+"""Training with everything at once: stages, schedules, averages, batch norm, waveforms; and resuming it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from packing import make_pack
+from torch import nn
+
+from voxid.data.pack import Packed
+from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss, OutOfMemory
+from voxid.losses.aam import AamLoss
+from voxid.model import Model
+from voxid.training import Recipe, TrainResult, load_recipe, make_plan, train
+from voxid.training.checkpoint import load_checkpoint
+from voxid.training.guard import memory_advice
+from voxid.training.log import Row, read_log
+from voxid.training.run import Run
+from voxid.training.step import Stepper
+
+FULL = """
+name = "everything"
+description = "Small, with every part of the training in it"
+
+[features]
+name = "fbank"
+bins = 20
+
+[encoder]
+name = "ecapa"
+channels = 8
+scale = 2
+squeeze = 4
+aggregate = 12
+attention = 4
+embedding = 8
+
+[loss]
+name = "aam"
+margin = 0.3
+
+[specaugment]
+time_max_width = 5
+
+[augment]
+rooms = 3
+babble_prob = 0.5
+
+[data]
+sampler = "uniform"
+rows = 6
+window = 20
+window_max = 30
+speeds = [0.9, 1.1]
+
+[schedule]
+kind = "exponential"
+unit = "epochs"
+warmup = 1
+margin_start = 2
+margin_end = 6
+
+[average]
+kind = "ema"
+decay = 0.9
+
+[optimizer]
+name = "sgd"
+lr = 0.1
+momentum = 0.9
+nesterov = true
+weight_decay = 1e-3
+
+[training]
+epochs = 9
+save_every = 5
+log_every = 4
+keep = 50
+threads = 1
+clip_norm = 5.0
+
+[[stage]]
+name = "large margin"
+steps = 7
+lr = 0.01
+margin = 0.5
+augment = false
+[stage.data]
+window = 40
+window_max = "none"
+rows = 4
+speeds = []
+[stage.schedule]
+kind = "cosine"
+
+[[stage]]
+name = "last"
+epochs = 1
+specaugment = false
+
+[inference]
+mode = "full"
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return make_pack(tmp_path_factory.mktemp("pack"), [4, 4, 4, 1], seconds=1.0)  # 13: two batches of six
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "everything.toml"
+    path.write_text(FULL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(path: Path) -> Recipe:
+    return load_recipe(path)
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, packed: Packed, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(recipe, packed, tmp_path_factory.mktemp("whole") / "run")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def logged(folder: Path) -> list[tuple]:
+    return [(row.step, row.loss, row.lr, row.active, row.margin) for row in read_log(folder / "log.jsonl")]
+
+
+# ---- the stages --------------------------------------------------------------------------------------------
+
+
+def test_stages_follow_each_other(whole: TrainResult) -> None:
+    assert whole.steps == 18 + 7 + 2
+    rows = {row.step: row for row in read_log(whole.folder / "log.jsonl")}
+    assert list(rows) == [4, 8, 12, 16, 20, 24, 27]
+    # The row of step 4 has the rate of the step numbered 3: warm-up is over after 2.
+    assert rows[4].lr == pytest.approx(0.1 * 1e-3 ** (3 / 18))
+    assert rows[24].lr == pytest.approx(1e-5 + (0.01 - 1e-5) * (1 + np.cos(np.pi * 5 / 7)) / 2)
+    assert rows[27].lr == pytest.approx(0.1)
+    # The margin begins after 4 steps and is whole after 12.
+    assert [rows[step].margin for step in (4, 8, 16, 20, 27)] == pytest.approx(
+        [0, 0.3 * 3 / 8, 0.3, 0.5, 0.3]
+    )
+
+
+def test_each_stage_has_its_batches(
+    recipe: Recipe, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple] = []
+    original = Stepper.__call__
+
+    def look(self: Stepper, feat_BTF: torch.Tensor, labels_B: torch.Tensor):
+        seen.append((tuple(feat_BTF.shape), int(labels_B.max()), self.loss.classes, self.loss.margin))
+        return original(self, feat_BTF, labels_B)
+
+    monkeypatch.setattr(Stepper, "__call__", look)
+    train(recipe, packed, tmp_path / "run")
+    main, large, last = seen[:18], seen[18:25], seen[25:]
+    assert all(shape[0] == 6 and 20 <= shape[1] <= 30 for shape, *_ in main)
+    assert len({shape[1] for shape, *_ in main}) > 3
+    assert max(label for _, label, *_ in main) > 7  # at another speed everyone is another speaker
+    assert {classes for *_, classes, _ in main} == {12}
+    assert {shape for shape, *_ in large} == {(4, 40, 20)}
+    assert max(label for _, label, *_ in large) < 4
+    assert {(classes, margin) for *_, classes, margin in large} == {(4, 0.5)}
+    assert {classes for *_, classes, _ in last} == {12}
+
+
+def test_the_next_stage_starts_from_the_average_with_a_fresh_optimizer(
+    recipe: Recipe, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[tuple] = []
+    original = Run._enter
+
+    def look(self: Run, stage) -> None:
+        assert self.average is not None
+        mean = {name: value.clone() for name, value in self.average.weights.items()}
+        trained = {name: value.clone() for name, value in self.learned.state_dict().items()}
+        original(self, stage)
+        states.append((mean, trained, self.learned.state_dict(), dict(self.optimizer.state)))
+        states.append((self.average.count,))
+        monkeypatch.setattr(Run, "_enter", original)
+        raise InterruptedError
+
+    monkeypatch.setattr(Run, "_enter", look)
+    with pytest.raises(InterruptedError):
+        train(recipe, packed, tmp_path / "run")
+    (mean, trained, now, state), (count,) = states
+    assert all(torch.equal(now[name], mean[name]) for name in mean)
+    assert any(not torch.equal(trained[name], mean[name]) for name in mean)
+    assert not state
+    assert count == 0
+
+
+def test_the_saved_model_has_the_averaged_weights(whole: TrainResult) -> None:
+    checkpoint = load_checkpoint(whole.folder / "checkpoints" / "step-00000027.pt")
+    model = Model.load(whole.folder).encoder.state_dict()
+    assert checkpoint.averaged == 2
+    for name, value in model.items():
+        assert torch.equal(value, checkpoint.average[f"encoder.{name}"])
+    assert any(not torch.equal(value, checkpoint.encoder[name]) for name, value in model.items())
+
+
+def test_the_plan_says_what_is_coming(recipe: Recipe, packed: Packed) -> None:
+    plan = make_plan(recipe, packed)
+    assert (plan.steps, plan.rows, plan.window, plan.classes) == (27, 6, 20, 12)
+    assert plan.loss_parameters == 12 * 8
+    assert [(stage.name, stage.steps, stage.epochs) for stage in plan.stages] == [
+        ("training", 18, 9.0),
+        ("large margin", 7, pytest.approx(2.333)),
+        ("last", 2, 1.0),
+    ]
+    assert plan.stages[0].last_lr == pytest.approx(1e-4)
+
+
+# ---- stopping and going on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [4, 16, 17, 18, 19, 24, 25, 26])  # in, before, at and after a boundary
+def test_resumed_at_any_step_it_ends_with_the_same_weights(
+    recipe: Recipe, packed: Packed, whole: TrainResult, tmp_path: Path, step: int
+) -> None:
+    every = recipe.model_copy(update={"training": recipe.training.model_copy(update={"log_every": step})})
+
+    def interrupt(row: Row) -> None:
+        if row.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(every, packed, tmp_path, on_row=interrupt)
+    assert load_checkpoint(tmp_path / "checkpoints" / f"step-{step:08d}.pt").step == step
+    result = train(every, packed, tmp_path, resume=True)
+    assert result.resumed_from == step
+    assert weights(tmp_path) == weights(whole.folder)
+    first = load_checkpoint(tmp_path / "checkpoints" / "step-00000027.pt")
+    second = load_checkpoint(whole.folder / "checkpoints" / "step-00000027.pt")
+    for one, other in ((first.encoder, second.encoder), (first.loss, second.loss)):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert any("num_batches_tracked" in name for name in first.encoder)
+
+
+def test_loaders_and_threads_change_nothing(
+    path: Path, packed: Packed, whole: TrainResult, tmp_path: Path
+) -> None:
+    for loaders in (0, 3):
+        train(load_recipe(path, [f"training.loaders={loaders}"]), packed, tmp_path / str(loaders))
+        assert weights(tmp_path / str(loaders)) == weights(whole.folder)
+        assert logged(tmp_path / str(loaders)) == logged(whole.folder)
+
+
+def test_where_the_end_matters_steps_cannot_be_raised(path: Path, packed: Packed, tmp_path: Path) -> None:
+    def of(steps: int, *overrides: str) -> Recipe:
+        return load_recipe(path, ["training.epochs=none", f"training.steps={steps}", *overrides])
+
+    train(of(4, "stage=[]"), packed, tmp_path / "decaying")
+    with pytest.raises(CheckpointMismatch, match=r"training\.steps was 4, now it is 6"):
+        train(of(6, "stage=[]"), packed, tmp_path / "decaying", resume=True)
+    constant = ("stage=[]", "schedule.kind=constant")
+    train(of(4, *constant), packed, tmp_path / "constant")
+    train(of(6, *constant), packed, tmp_path / "constant", resume=True)
+    train(of(6, *constant), packed, tmp_path / "at once")
+    assert weights(tmp_path / "constant") == weights(tmp_path / "at once")
+
+
+def test_a_checkpoint_from_before_an_option_was_known_goes_on(
+    recipe: Recipe, packed: Packed, tmp_path: Path
+) -> None:
+    old = load_recipe("bilstm-clean100", ["training.steps=3", "data.window=20", "training.threads=1"])
+    train(old, packed, tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000003.pt"
+    checkpoint = load_checkpoint(path)
+    written = dict(checkpoint.recipe)
+    for table in ("schedule", "average", "augment", "stage"):
+        del written[table]
+    written["data"] = {key: written["data"][key] for key in ("triplets", "window", "short_utterances")}
+    type(checkpoint)(**{**checkpoint.__dict__, "recipe": written}).save(path.parent, keep=2)
+    more = load_recipe("bilstm-clean100", ["training.steps=5", "data.window=20", "training.threads=1"])
+    assert train(more, packed, tmp_path, resume=True).resumed_from == 3
+
+
+# ---- precision, validation, trouble ------------------------------------------------------------------------
+
+
+def test_in_16_bits_it_learns_alike(path: Path, packed: Packed, whole: TrainResult, tmp_path: Path) -> None:
+    train(load_recipe(path, ["training.precision=bf16"]), packed, tmp_path / "run")
+    assert weights(tmp_path / "run") != weights(whole.folder)
+    halves, wholes = logged(tmp_path / "run"), logged(whole.folder)
+    assert halves[0][1] == pytest.approx(wholes[0][1], rel=0.05)
+    assert all(t.dtype == torch.float32 for t in Model.load(tmp_path / "run").encoder.parameters())
+
+
+def test_validation_goes_into_the_log_and_changes_nothing(
+    path: Path, packed: Packed, whole: TrainResult, tmp_path: Path
+) -> None:
+    held_out = make_pack(tmp_path / "held", [3, 3, 3], seconds=1.2, seed=5)
+    recipe = load_recipe(path, ["training.valid_every=10"])
+    result = train(recipe, packed, tmp_path / "run", valid_data=held_out.folder)
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    measured = {row.step: row.valid_eer for row in rows if row.valid_eer is not None}
+    assert list(measured) == [10, 20, 27]
+    assert result.valid_eer == measured[27]
+    assert weights(tmp_path / "run") == weights(whole.folder)
+    from voxid.evaluation import evaluate
+
+    report = evaluate([tmp_path / "run"], held_out.folder, "all", resamples=0, cache=False)
+    assert measured[27] == pytest.approx(report.models[0].eer)
+
+
+def test_a_loss_that_is_no_number_saves_its_batch(
+    path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = AamLoss.forward
+    calls = []
+
+    def break_down(self: AamLoss, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        calls.append(labels_B)
+        return original(self, emb_BD, labels_B) * (torch.nan if len(calls) == 20 else 1.0)
+
+    monkeypatch.setattr(AamLoss, "forward", break_down)
+    with pytest.raises(NonFiniteLoss, match=r"loss of step 19 is nan.*nonfinite-step-00000019\.npz"):
+        train(load_recipe(path), packed, tmp_path)
+    content = json.loads((tmp_path / "nonfinite-step-00000019.json").read_text())
+    assert content["labels"] == calls[19].tolist()
+    saved = np.load(tmp_path / "nonfinite-step-00000019.npz", allow_pickle=False)
+    assert saved["batch"].shape == (4, 40, 20)  # of features: nothing changes the waveform in this stage
+    assert saved["labels"].tolist() == calls[19].tolist()
+    assert max(p.name for p in (tmp_path / "checkpoints").iterdir()) == "step-00000015.pt"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_out_of_memory_says_which_knob_to_turn(
+    path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(self: AamLoss, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(AamLoss, "forward", fail)
+    with pytest.raises(OutOfMemory, match=r"6 windows of 30 frames.*Lower data\.rows.*data\.window"):
+        train(load_recipe(path), packed, tmp_path)
+    triplets = load_recipe("bilstm-clean100")
+    with pytest.raises(OutOfMemory, match=r"data\.triplets"), memory_advice("cpu", 24, 100, "data.triplets"):
+        raise error
+    assert triplets.data.sampler == "triplets"
+
+
+def test_real_allocation_failure_is_recognised() -> None:
+    with pytest.raises(OutOfMemory), memory_advice("cpu", 1, 1, "data.rows"):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_advice("cpu", 1, 1, "data.rows"):
+        raise RuntimeError("shapes do not fit")
+
+
+# ---- recipes that cannot be --------------------------------------------------------------------------------
+
+
+def test_a_recipe_with_stages_survives_the_trip_to_toml(recipe: Recipe, whole: TrainResult) -> None:
+    assert load_recipe(whole.folder / "recipe.toml") == recipe
+
+
+def test_overrides_reach_into_stages(path: Path) -> None:
+    changed = load_recipe(
+        path, ["stage.0.steps=3", "stage.1.data.window=25", "stage.0.schedule.kind=constant"]
+    )
+    assert (changed.stage[0].steps, changed.stage[1].data) == (3, {"window": 25})
+    assert changed.stage[0].schedule.kind == "constant"
+    for wrong in ("stage.2.steps=3", "stage.first.steps=3"):
+        with pytest.raises(BadRecipe, match="there are 2 tables"):
+            load_recipe(path, [wrong])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loss.name=ge2e", r"margin: no such option"),
+        ("stage.0.stepz=5", r"stepz: no such option.*Did you mean 'steps'"),
+        ("stage.0.epochs=5", "either steps or epochs"),
+        ("stage.0.data.windw=5", r"stage\.data\.windw.*Did you mean 'window'"),
+        ("stage.0.data.speeds=[0.8]", r"stage\.0\.data\.speeds is \[0\.8\]"),
+        ("schedule.warmupp=1", r"schedule\.warmupp"),
+        ("average.kind=mean", r"average\.kind"),
+        ("augment.noise_prob=0.5", "no recordings are named"),
+        ("training.precision=fp8", r"training\.precision"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(path: Path, override: str, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        load_recipe(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({"name": "triplet"}, r"data\.sampler is 'uniform'.*takes triplets only.*hard-triplet"),
+        ({"name": "supcon"}, r"data\.sampler is 'uniform'.*two windows of a speaker"),
+        ({"name": "softmax"}, r"schedule\.margin_start: the loss 'softmax' has no margin"),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_a_loss_needs_batches_it_can_use(path: Path, loss: dict, message: str) -> None:
+    text = path.read_text().replace('name = "aam"\nmargin = 0.3', f'name = "{loss["name"]}"')
+    other = path.with_name("other.toml")
+    other.write_text(text)
+    no_ramp = ["schedule.margin_start=none", "schedule.margin_end=none"]
+    with pytest.raises(BadRecipe, match=message):
+        load_recipe(other, no_ramp if loss["name"] == "supcon" else [])
+    if loss["name"] == "softmax":
+        with pytest.raises(BadRecipe, match=r"stage\.0\.margin"):
+            load_recipe(other, no_ramp)
+    if loss["name"] == "supcon":
+        assert load_recipe(other, [*no_ramp, "data.crops=2", "stage=[]"]).data.pairs
+
+
+def test_batch_normalisation_is_in_this_test(whole: TrainResult) -> None:
+    assert any(isinstance(module, nn.BatchNorm1d) for module in Model.load(whole.folder).encoder.modules())
