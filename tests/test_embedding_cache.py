@@ -19,7 +19,7 @@ from voxid.runtime import EmbedInfo
 from voxid.runtime.torch_engine import TorchRuntime
 from voxid.types import Utterance
 
-INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2)
+INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2, net_speech_s=0.75)
 
 
 def content_key(audio: object) -> bytes | None:
