@@ -33,7 +33,6 @@ MOST = 0.15  # of a step
 ENCODER_TABLES: dict[str, dict[str, Any]] = {
     "ecapa, 128 channels": {"name": "ecapa", "channels": 128, "aggregate": 384, "squeeze": 64},
     "ecapa, 256 channels": {"name": "ecapa", "channels": 256, "aggregate": 768},
-    "resnet34, 8 channels": {"name": "resnet", "channels": 8},
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "rir": {"rir_prob": 1.0},

@@ -26,6 +26,7 @@ RATE = 16_000
 # Each registered name with its defaults, and the options that change how windows meet the ends of a wave.
 KINDS: dict[str, dict[str, Any]] = {name: {"name": name} for name in FEATURES.names()} | {
     "fbank-mirrored": {"name": "fbank", "snip_edges": False, "window": "hamming"},
+    "fbank-side-by-side": {"name": "fbank", "snip_edges": False, "hop_ms": 25.0, "bins": 40},
     "fbank-with-mean": {"name": "fbank", "mean_norm": False},
     "mfcc-unclipped": {"name": "mfcc", "top_db": None, "n_fft": 400, "hop": 160},
     "mfcc-gaps": {"name": "mfcc", "n_fft": 256, "hop": 700, "mels": 40},
@@ -93,6 +94,19 @@ def test_rows_of_different_length_equal_their_results_alone(kind: str, lengths: 
         assert len(alone_TF) == frames
         torch.testing.assert_close(feat_TF[:frames], alone_TF, atol=2e-4, rtol=0)
         assert torch.count_nonzero(feat_TF[frames:]) == 0
+
+
+@every_kind
+def test_a_row_that_ends_loud_equals_its_result_alone(kind: str) -> None:
+    # Padding has frames too, and their windows reach back into the row: they must not count in its summary.
+    features = make(kind)
+    samples = features.samples(20) + features.hop - 1
+    wave_BS = torch.zeros(2, 2 * samples)
+    wave_BS[:, :samples] = noise(samples, level=1e-6)
+    wave_BS[:, samples - 1] = 1.0
+    feat_BTF = features(wave_BS, torch.tensor([samples, 2 * samples]))
+    alone_TF = features(wave_BS[:1, :samples])[0]
+    torch.testing.assert_close(feat_BTF[0, : len(alone_TF)], alone_TF, atol=2e-4, rtol=0)
 
 
 @every_kind

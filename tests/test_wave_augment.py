@@ -127,14 +127,16 @@ def test_babble_is_made_of_other_speakers_of_the_batch() -> None:
     labels_B = torch.arange(12) // 3  # three rows of each of four speakers
     config = off(babble_prob=1.0, babble_snr=(10.0, 10.0), babble_voices=(2, 4))
     out_BS = WaveAugment(config)(wave_BS, labels_B, np.random.default_rng(0))
-    counts = set()
+    counts, voices = set(), set()
     for row, added_S in enumerate((out_BS - wave_BS).numpy()):
         lines = np.abs(np.fft.rfft(added_S))[[int(f) for f in hz]]
         heard = np.flatnonzero(lines > 0.1 * lines.max())
         assert not set(heard) & set(range(row // 3 * 3, row // 3 * 3 + 3)), "a speaker babbles over himself"
         np.testing.assert_allclose(lines[heard], lines.max(), rtol=1e-3)  # each equally loud
         counts.add(len(heard))
+        voices |= set(heard.tolist())
     assert counts == {2, 3, 4}
+    assert len(voices) > 9, "the same few rows babble everywhere"
 
 
 def test_without_other_speakers_there_is_no_babble() -> None:

@@ -95,7 +95,8 @@ class Features(nn.Module, ABC):
     def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
         """Return wave_BS with so many samples more at its ends.
 
-        After a row of `samples_B` samples follows what would follow it alone.
+        After a row of `samples_B` samples follows what would follow it alone. It may look at the last half
+        of a window before an end, no further: of a recording in blocks there is no more at hand.
         """
 
     def _windowed(self, wave_BS: Tensor) -> Tensor:
@@ -130,8 +131,7 @@ class Features(nn.Module, ABC):
             held_S = torch.cat([held_S, wave_S.to(held_S)])
             total += len(wave_S)
             start = done * self.hop - self.lead - first
-            # A window's worth stays back: what lies beyond the end is made of what lies before it.
-            ready = (len(held_S) - start - 2 * self.window) // self.hop + 1
+            ready = (len(held_S) - start - self.window) // self.hop + 1
             if ready > 0:
                 yield self._block(held_S, start, start + (ready - 1) * self.hop + self.window)
                 done += ready
