@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from voxid.cli.recipes import recipes as recipes_command
+from voxid.encoders.cost import cost
 from voxid.errors import BadConfig, BadRecipe, UnknownComponent, UnknownRecipe
 from voxid.recipes import recipe_text, shipped_recipes
 from voxid.training import initial_model, load_recipe
@@ -24,9 +25,13 @@ PUBLISHED = {
     "bilstm-all-specaug": ("lstm", True, 3, 6.89),
 }
 
+VOXCELEB = {"voxceleb-resnet34": "resnet", "voxceleb-ecapa": "ecapa", "voxceleb-campplus": "campplus"}
+LIBRISPEECH = {"librispeech-clean100": 1, "librispeech-all": 3}
+MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "base"]
 
-def test_shipped_are_the_published_five_and_the_demo() -> None:
-    assert set(shipped_recipes()) == {*PUBLISHED, "demo"}
+
+def test_shipped_are_the_published_five_the_demo_and_modern_ones() -> None:
+    assert set(shipped_recipes()) == {*PUBLISHED, "demo", *MODERN}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -60,10 +65,57 @@ def test_clean100_and_all_differ_in_data_only() -> None:
         assert clean.model_dump(exclude=said) == everything.model_dump(exclude=said)
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, "demo"])
+@pytest.mark.parametrize("name", [*VOXCELEB, *LIBRISPEECH])
+def test_the_published_training_of_wespeaker(name: str) -> None:
+    """The numbers of its VoxCeleb recipes (examples/voxceleb/v2/conf), as far as they have a name here."""
+    recipe = load_recipe(name)
+    rows = 256 if name in VOXCELEB else 128
+    assert recipe.features == load_recipe("bilstm-clean100", ["features={name='fbank'}"]).features
+    assert recipe.loss["name"] == "aam"
+    assert (recipe.loss["scale"], recipe.loss["margin"], recipe.loss["sub_centers"]) == (32, 0.2, 1)
+    data = recipe.data
+    assert (data.sampler, data.rows, data.window, data.speeds) == ("uniform", rows, 200, (0.9, 1.1))
+    assert recipe.optimizer == {
+        "name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4,
+        "decays": "all"}  # fmt: skip
+    assert recipe.training.epochs == 150
+    schedule = recipe.schedule
+    assert (schedule.kind, schedule.unit, schedule.warmup, schedule.final_lr, schedule.per_rows) == (
+        "exponential", "epochs", 6, 5e-5, 64)  # fmt: skip
+    assert (schedule.margin_from, schedule.margin_start, schedule.margin_end) == (0, 19, 39)
+    assert schedule.margin_ramp == "exponential"
+    assert recipe.average is not None
+    assert (recipe.average.kind, recipe.average.snapshots, recipe.average.every) == ("last", 10, 1)
+    (tuning,) = recipe.stage
+    assert (tuning.epochs, tuning.lr, tuning.margin) == (5, 1e-4, 0.5)
+    assert tuning.data == {"window": 600, "rows": rows // 2}
+    assert (tuning.schedule.warmup, tuning.schedule.final_lr, tuning.schedule.per_rows) == (1, 2.5e-5, 64)
+    assert recipe.inference.mode == "full"
+    if name in LIBRISPEECH:
+        assert len(recipe.trained_on) == LIBRISPEECH[name]
+
+
+@pytest.mark.parametrize(("name", "encoder"), VOXCELEB.items())
+def test_the_networks_of_the_published_recipes_have_their_published_size(name: str, encoder: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.encoder["name"] == encoder
+    published = {"resnet": 6.63e6, "ecapa": 6.19e6, "campplus": 7.18e6}[encoder]
+    parameters = sum(p.numel() for p in initial_model(recipe).encoder.parameters())
+    assert parameters == pytest.approx(published, rel=0.02)
+
+
+def test_the_model_to_ship_is_small_enough() -> None:
+    recipe = load_recipe("base")
+    used = cost(recipe.encoder, recipe.features["bins"])
+    assert 4 * used.parameters <= 12e6  # bytes
+    assert used.multiply_adds <= 0.6e9
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "demo", *MODERN])
 def test_every_recipe_builds_a_model_and_survives_the_trip_to_toml(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
-    assert initial_model(recipe).dim == (32 if recipe.encoder["name"] == "transformer" else 128)
+    dims = {"transformer": 32, "lstm": 128}
+    assert initial_model(recipe).dim == recipe.encoder.get("embedding", dims.get(recipe.encoder["name"]))
     path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml())
     assert load_recipe(path) == recipe
@@ -80,7 +132,7 @@ def test_none_survives_the_trip_to_toml(tmp_path: Path) -> None:
 def test_every_option_of_a_shipped_recipe_is_explained() -> None:
     for name in shipped_recipes():
         blocks = recipe_text(name).split("\n\n")
-        for block in blocks[2:] if name == "demo" else blocks[1:]:
+        for block in blocks[1:]:
             assert block.lstrip().startswith("#"), f"{name}: no comment above {block.splitlines()[0]}"
 
 
@@ -142,9 +194,10 @@ def test_command_lists_and_prints() -> None:
     app.command()(recipes_command)
     listed = CliRunner().invoke(app, ["--json"])
     rows = {row["name"]: row for row in json.loads(listed.stdout)["recipes"]}
-    assert {name: row["published_eer"] for name, row in rows.items() if name != "demo"} == {
+    assert {name: row["published_eer"] for name, row in rows.items() if name in PUBLISHED} == {
         name: values[3] for name, values in PUBLISHED.items()
     }
+    assert {rows[name]["published_eer"] for name in ("demo", *MODERN)} == {None}
     text = CliRunner().invoke(app, []).stdout
     for name, (_, _, _, eer) in PUBLISHED.items():
         assert name in text

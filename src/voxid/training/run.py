@@ -228,7 +228,7 @@ class Run:
         self._read_results()  # not with weights after a loss nobody looked at
         before = time.perf_counter()
         eer = self.validation.eer(self._model_now())
-        self.row_time += time.perf_counter() - before
+        self.start += time.perf_counter() - before
         return eer
 
     def _read_results(self) -> None:
@@ -258,7 +258,7 @@ class Run:
             valid_eer=valid_eer,
         )
         self.loss_sum, self.active_sum, self.pending = 0.0, 0.0, 0
-        self.row_step, self.row_time = self.step, now
+        self.row_step, self.row_time = self.step, time.perf_counter()  # a validation is no part of the next
         self.log.add(row)
         if self.on_row:
             self.on_row(row)
