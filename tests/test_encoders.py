@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -162,6 +164,43 @@ def test_the_gradient_reaches_every_parameter(encoder: nn.Module, options: dict)
     zero = {name for name, p in encoder.named_parameters() if not torch.count_nonzero(p.grad)}
     last = "-last" if options.get("aggregation") == "last" and options.get("bidirectional", True) else ""
     assert zero == ZERO_GRADIENT.get(options["name"] + last, set())
+
+
+def test_gradients_equal_those_of_plain_kernels(encoder: nn.Module, options: dict) -> None:
+    """oneDNN computes in 32 bits, torch itself in 64: the fast kernels have been wrong in corner cases."""
+    if options.get("dropout", 0.1) and options["name"] == "transformer":
+        pytest.skip("dropout draws twice")
+    encoder.train()
+    witness = copy.deepcopy(encoder).double()
+    feat_BTF, weight_BD = (
+        features(6, 21),
+        torch.randn(6, encoder.dim, generator=torch.Generator().manual_seed(5)),
+    )
+    (encoder(feat_BTF) * weight_BD).sum().backward()
+    (witness(feat_BTF.double()) * weight_BD).sum().backward()
+    for (name, ours), theirs in zip(encoder.named_parameters(), witness.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert (ours.grad - theirs.grad).norm() < 1e-3 * (0.1 + theirs.grad.norm()), name
+
+
+FEW_CHANNELS = """
+import torch
+from voxid.encoders.layers import Shortcut
+
+torch.set_num_threads(1)
+shortcut = Shortcut(4, 8, (2, 2)).to(memory_format=torch.channels_last)
+x_BCTF = torch.randn(32, 4, 64, 64).contiguous(memory_format=torch.channels_last)
+for _ in range(3):
+    shortcut(x_BCTF).square().sum().backward()
+print("alive")
+"""
+
+
+def test_a_strided_shortcut_of_few_channels_stays_within_its_memory() -> None:
+    """A convolution with that stride of its own ends the process (see `Shortcut`), so it has one to itself."""
+    done = subprocess.run([sys.executable, "-c", FEW_CHANNELS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 def test_every_frame_counts(encoder: nn.Module, options: dict) -> None:
@@ -399,6 +438,23 @@ def test_each_head_weighs_its_own_channels() -> None:
     pooled_H = pool(out_BTH)[0]
     assert torch.allclose(pooled_H[:2], out_BTH[0, best, :2], atol=1e-4)
     assert torch.allclose(pooled_H[2:4], out_BTH[0, :, 2:].mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 5, 4), (2, 5, 1), (1, 1, 1)], ids=["each channel", "each frame", "none"]
+)
+def test_the_moments_gradients_are_those_of_finite_differences(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x_BTH = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    scores = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def moments(x_BTH: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if shape[1] == 1:  # plain statistics, whose weights are no one's to learn
+            return pooling.statistics(x_BTH)
+        return pooling._mean_and_deviation(x_BTH, scores.softmax(dim=1))
+
+    learned = (x_BTH, scores.requires_grad_(shape[1] > 1))
+    assert torch.autograd.gradcheck(moments, learned)
 
 
 def test_constant_frames_have_a_finite_gradient() -> None:

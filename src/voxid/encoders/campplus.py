@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxid.encoders import layers
-from voxid.encoders.layers import Head, blank, time_conv
+from voxid.encoders.layers import Head, Shortcut, blank, time_conv
 from voxid.encoders.pooling import PoolingConfig
 
 REDUCTION = 2  # the context is squeezed by this before it becomes a mask
@@ -62,10 +62,7 @@ class FrontBlock(nn.Module):
         self.relu1 = NormRelu(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Identity()
-        if stride > 1:
-            narrow = nn.Conv2d(channels, channels, 1, stride=(1, stride), bias=False)
-            self.shortcut = nn.Sequential(narrow, nn.BatchNorm2d(channels))
+        self.shortcut = Shortcut(channels, channels, (1, stride)) if stride > 1 else nn.Identity()
 
     def forward(self, x_BCTF: Tensor, valid: Tensor | None) -> Tensor:
         """Return x_BCTF with the bins divided by the stride."""

@@ -38,8 +38,8 @@ def blank(x: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def mean_over(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean of each channel over the valid frames (and all bins), (B, C, 1, 1), in 32 bits."""
-    x = x.float()
+    """Return the mean of each channel over the valid frames (and all bins), (B, C, 1, 1)."""
+    x = pooling.at_least_float32(x)
     if valid is None:
         return x.mean(dim=(2, 3), keepdim=True)
     count = valid.expand(-1, -1, *x.shape[2:]).sum(dim=(2, 3), keepdim=True)
@@ -90,6 +90,25 @@ def time_conv(
         dilation=(1, dilation),
         bias=bias,
     )
+
+
+class Shortcut(nn.Module):
+    """The way around a block whose shape changes: every `stride`-th frame and bin, 1x1, batch normalisation.
+
+    The stride is a view before the convolution, not the convolution's own: oneDNN's weight gradient of a
+    strided 1x1 convolution in this memory layout writes outside its buffer when there are fewer than 16 input
+    channels (oneDNN issue 6035, seen with torch 2.13).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x_BCTF: Tensor) -> Tensor:
+        """Return x_BCTF in the shape of the block's output."""
+        return self.norm(self.conv(x_BCTF[:, :, :: self.stride[0], :: self.stride[1]]))
 
 
 class ConvReluNorm(nn.Module):

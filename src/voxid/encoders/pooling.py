@@ -9,11 +9,12 @@ Shapes: B batch, T frames, H values per frame, A values inside the attention, N 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from voxid.config import Config
@@ -42,6 +43,11 @@ def mask(frames_B: Tensor, length: int) -> Tensor:
     [[True, False, False], [True, True, True]]
     """
     return torch.arange(length, device=frames_B.device) < frames_B[:, None]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in 32 bits or more: sums over many frames lose too much in 16."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def mean(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
@@ -77,14 +83,44 @@ def statistics(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
     >>> statistics(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
     [[2.0, 1.0]]
     """
-    out_BTH = out_BTH.float()
-    mean_BH = mean(out_BTH, frames_B)
-    variance_BH = mean((out_BTH - mean_BH[:, None]).square(), frames_B)
-    return torch.cat([mean_BH, _root(variance_BH)], dim=1)
+    if frames_B is None:
+        return _mean_and_deviation(out_BTH, out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1])
+    valid_BT1 = mask(frames_B, out_BTH.shape[1])[:, :, None]
+    return _mean_and_deviation(out_BTH.masked_fill(~valid_BT1, 0), valid_BT1 / frames_B[:, None, None])
 
 
-def _root(variance_BH: Tensor) -> Tensor:
-    return variance_BH.clamp_min(LEAST_VARIANCE).sqrt()
+def _mean_and_deviation(out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
+    """Return mean and deviation, (B, 2H), under weights that sum to one over the frames."""
+    mean_BH, variance_BH = _Moments.apply(at_least_float32(out_BTH), at_least_float32(weight_BTH))
+    deviation_BH = variance_BH.clamp_min(LEAST_VARIANCE).sqrt()
+    return torch.cat([mean_BH.flatten(1), deviation_BH.flatten(1)], dim=1)
+
+
+class _Moments(torch.autograd.Function):
+    """Weighted mean and variance over the frames, and their gradients written out.
+
+    These are the largest arrays of a one-dimensional network, and an operation on them costs the way
+    to memory: the operations that autograd would note down take twice as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        mean = (x * weight).sum(dim=1, keepdim=True)
+        squares = (x - mean).square_()
+        variance = squares.mul_(weight).sum(dim=1)
+        ctx.save_for_backward(x, weight, mean)
+        return mean.squeeze(1), variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight, mean = ctx.saved_tensors
+        of_mean, of_variance = (grad.unsqueeze(1) for grad in grads)
+        away = x - mean  # weighted, these sum to zero: that the variance depends on the mean does not matter
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = away.square().mul_(of_variance).addcmul_(x, of_mean).sum_to_size(weight.shape)
+        return away.mul_(2 * of_variance).add_(of_mean).mul_(weight), grad_weight
 
 
 class Pool(nn.Module):
@@ -152,18 +188,16 @@ class Attentive(Pool):
         inside_BTA = self.frame(out_BTH)
         if self.context is not None:
             inside_BTA = inside_BTA + self.context(statistics(out_BTH, frames_B))[:, None]
-        score_BTH = self.score(torch.tanh(inside_BTA)).float()
+        score_BTH = at_least_float32(self.score(torch.tanh(inside_BTA)))
         if frames_B is not None:
             valid_BT = mask(frames_B, out_BTH.shape[1])
             score_BTH = score_BTH.masked_fill(~valid_BT[:, :, None], -torch.inf)
             out_BTH = out_BTH.masked_fill(~valid_BT[:, :, None], 0)  # 0 times NaN would be NaN
-        return self._weighted(out_BTH.float(), F.softmax(score_BTH, dim=1))
+        return self._weighted(out_BTH, F.softmax(score_BTH, dim=1))
 
     def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
         """Return the mean and deviation under weights that sum to one over the frames."""
-        mean_BH = (weight_BTH * out_BTH).sum(dim=1)
-        variance_BH = (weight_BTH * (out_BTH - mean_BH[:, None]).square()).sum(dim=1)
-        return torch.cat([mean_BH, _root(variance_BH)], dim=1)
+        return _mean_and_deviation(out_BTH, weight_BTH)
 
 
 class MultiHead(Attentive):
@@ -186,12 +220,8 @@ class MultiHead(Attentive):
         return config.heads
 
     def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
-        heads = weight_BTH.shape[2]
-        out_BTNH = out_BTH.unflatten(2, (heads, -1))
-        weight_BTN1 = weight_BTH[..., None]
-        mean_BNH = (weight_BTN1 * out_BTNH).sum(dim=1)
-        variance_BNH = (weight_BTN1 * (out_BTNH - mean_BNH[:, None]).square()).sum(dim=1)
-        return torch.cat([mean_BNH.flatten(1), _root(variance_BNH).flatten(1)], dim=1)
+        out_BTNH = out_BTH.unflatten(2, (weight_BTH.shape[2], -1))
+        return _mean_and_deviation(out_BTNH, weight_BTH[..., None])
 
 
 POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxid.encoders import layers
-from voxid.encoders.layers import Head, SqueezeExcitation, blank
+from voxid.encoders.layers import Head, Shortcut, SqueezeExcitation, blank
 from voxid.encoders.pooling import Pooling, PoolingConfig
 
 
@@ -36,8 +36,7 @@ class BasicBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.excite = SqueezeExcitation(outputs, max(1, outputs // squeeze)) if squeeze else None
         same = stride == 1 and inputs == outputs
-        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-        self.shortcut_norm = None if same else nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity() if same else Shortcut(inputs, outputs, (stride, stride))
 
     def forward(self, x_BCTF: Tensor, valid: Tensor | None) -> Tensor:
         """Return x_BCTF with frames and bins divided by the stride; `valid` is the mask of these frames."""
@@ -45,9 +44,7 @@ class BasicBlock(nn.Module):
         inside = self.norm2(self.conv2(inside))
         if self.excite is not None:
             inside = self.excite(inside, valid)
-        if self.shortcut is not None and self.shortcut_norm is not None:
-            x_BCTF = self.shortcut_norm(self.shortcut(x_BCTF))
-        return blank(F.relu(inside + x_BCTF, inplace=True), valid)
+        return blank(F.relu(inside + self.shortcut(x_BCTF), inplace=True), valid)
 
 
 class ResNetEncoder(nn.Module):
