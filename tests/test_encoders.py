@@ -198,7 +198,7 @@ print("alive")
 
 
 def test_a_strided_shortcut_of_few_channels_stays_within_its_memory() -> None:
-    """A convolution with that stride of its own ends the process (see `Shortcut`), so it has one to itself."""
+    """A convolution with a stride of its own ends the process (see `Shortcut`), so this has one to itself."""
     done = subprocess.run([sys.executable, "-c", FEW_CHANNELS], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 

@@ -83,10 +83,12 @@ def statistics(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
     >>> statistics(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
     [[2.0, 1.0]]
     """
+    out_BTH = at_least_float32(out_BTH)
     if frames_B is None:
         return _mean_and_deviation(out_BTH, out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1])
     valid_BT1 = mask(frames_B, out_BTH.shape[1])[:, :, None]
-    return _mean_and_deviation(out_BTH.masked_fill(~valid_BT1, 0), valid_BT1 / frames_B[:, None, None])
+    weight_BT1 = valid_BT1.to(out_BTH.dtype) / frames_B[:, None, None]
+    return _mean_and_deviation(out_BTH.masked_fill(~valid_BT1, 0), weight_BT1)
 
 
 def _mean_and_deviation(out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
