@@ -1,9 +1,12 @@
 """The training loop against its own bound: the same forward, backward and update on random tensors.
 
     python -m benchmarks.training [--recipe bilstm-clean100] [--rounds 5] [--steps 120] [--threads N]
+        [--set data.rows=64]
 
-The loop is the real one, on prepared speech with its features stored, and its log. After every line of the
-log it stands still while as many steps are taken on random numbers, so that a busy machine slows both.
+The loop is the real one, on prepared speech, and its log; with stored features or, for recipes that change
+the waveform, with cutting, speed, augmentation and features. After every line of the log it stands still
+while as many steps are taken on random numbers, so that a busy machine slows both. (A thread that makes
+batches ahead is then one or two ahead: with it, look at the processor time.) Windows are all equally long.
 Medians over the turns, of wall time and of this process' processor time, which other processes disturb less.
 The original's published run, on a GPU: 100,000 steps in 31,599 s.
 """
@@ -34,13 +37,14 @@ from voxid.types import SAMPLE_RATE, Utterance
 
 ORIGINAL_STEPS_PER_S = 100_000 / 31_599
 TURN = 10  # steps
+SPEAKERS = 40
 BATCHES = 100  # of random numbers
 # glibc hands freed memory back and fetches it again, more in one of the two than in the other by the chance
 # of where it lies: up to 15% either way. For the comparison it keeps what it has.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
 
 
-def make_pack(folder: Path, speakers: int = 40, each: int = 5, seconds: float = 8.0) -> Packed:
+def make_pack(folder: Path, speakers: int = SPEAKERS, each: int = 5, seconds: float = 8.0) -> Packed:
     """Return prepared noise: the time of a step does not depend on what is said."""
     rng = np.random.default_rng(0)
     with PackWriter(folder) as writer:
@@ -58,18 +62,25 @@ def random_steps(recipe: Recipe, threads: int | None) -> Callable[[], None]:
     """
     model = initial_model(recipe)
     encoder = model.encoder.train()
-    rows = 3 * recipe.data.triplets
+    rows = recipe.data.batch_rows
+    classes = SPEAKERS * (1 + len(recipe.data.speeds))
     loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
     optimizer_class, optimizer_config = OPTIMIZERS.parse(recipe.optimizer, "optimizer")
+    loss = loss_class(loss_config, model.dim, classes)
     stepper = Stepper(
         encoder,
-        loss_class(loss_config, model.dim, 2),
-        optimizer_class(optimizer_config, encoder.parameters()),
-        workers=row_workers(encoder, torch.device("cpu"), rows, threads),
+        loss,
+        optimizer_class(optimizer_config, [*encoder.parameters(), *loss.parameters()]),
+        clip_norm=recipe.training.clip_norm,
+        workers=row_workers(encoder, torch.device("cpu"), rows, threads, recipe.training.parts),
+        parts=recipe.training.parts,
+        bf16=recipe.training.precision == "bf16",
     )
     # Not larger: gates driven far into saturation make denormal numbers, which are slow, and speech does not.
     batches = torch.randn(BATCHES, rows, recipe.data.window, model.features.dim)
-    labels_B = torch.tensor([0, 0, 1] * recipe.data.triplets)
+    labels_B = torch.arange(rows) % classes
+    if recipe.data.sampler in ("triplets", "pk"):
+        labels_B = torch.tensor([0, 0, 1] * rows)[:rows]
 
     step = itertools.count()
 
@@ -109,12 +120,16 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=120, help="of each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--set", action="append", default=[], help="change the recipe")
     arguments = parser.parse_args()
     if sys.platform == "linux" and not KEEP_MEMORY.items() <= os.environ.items():
         command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | KEEP_MEMORY)
     threads = [f"training.threads={arguments.threads}"] if arguments.threads else []
-    options = [f"training.steps={arguments.steps}", f"training.log_every={TURN}", *threads]
+    options = [
+        f"training.steps={arguments.steps}", "training.epochs=none", f"training.log_every={TURN}",
+        "data.window_max=none", "stage=[]", *threads, *arguments.set,
+    ]  # fmt: skip
     recipe = load_recipe(arguments.recipe, options)
     print(f"{arguments.recipe}, {arguments.rounds} rounds of {arguments.steps} steps, medians")
     print("| round | loop, step/s | random tensors, step/s | ratio | ratio of processor time |")
@@ -130,8 +145,11 @@ def main() -> int:
     wall, processor = (statistics.median(kind) for kind in zip(*ratios, strict=True))
     speed = statistics.median(speeds)
     print(f"the loop takes {wall:.2f} of the steps/s on random tensors (processor time: {processor:.2f})")
-    against = speed / ORIGINAL_STEPS_PER_S
-    print(f"and {against:.2f} x the {ORIGINAL_STEPS_PER_S:.2f} step/s of the original's GPU run")
+    if recipe.published_eer is not None:
+        against = speed / ORIGINAL_STEPS_PER_S
+        print(f"and {against:.2f} x the {ORIGINAL_STEPS_PER_S:.2f} step/s of the original's GPU run")
+    else:
+        print(f"and {speed * recipe.data.batch_rows:.0f} windows/s of {recipe.data.window} frames")
     return wall < 0.9  # the data pipeline may cost a tenth
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from voxid.encoders import ENCODERS, pooling
 from voxid.encoders.lstm import LstmConfig, LstmEncoder
-from voxid.encoders.threads import RowThreads
+from voxid.encoders.threads import PartThreads, RowThreads
 from voxid.errors import BadConfig, UnknownComponent
 
 INPUT_DIM = 12
@@ -581,3 +581,63 @@ def test_what_cannot_be_split_is_refused(lstm: nn.Module) -> None:
         pytest.raises(ValueError, match="no gradient to the features"),
     ):
         encode(features(4, 10).requires_grad_())
+
+
+# ---- parts with batch statistics of their own --------------------------------------------------------------
+
+
+def normalised() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(INPUT_DIM, 6), nn.Flatten(), nn.BatchNorm1d(60), nn.Linear(60, 5))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_parts_are_what_processes_with_a_part_of_the_batch_each_would_do(workers: int) -> None:
+    """The witness: each part through a copy of its own, gradients added, buffers averaged by hand."""
+    encoder, witnesses = normalised(), [normalised() for _ in range(3)]
+    feat_BTF = features(11, 10)
+    weight_BD = torch.randn(11, 5)
+    with PartThreads(encoder, 3, workers) as encode:
+        emb_BD = encode(feat_BTF)
+        (emb_BD * weight_BD).sum().backward()
+        encode.finish()
+    parts = [w(part) for w, part in zip(witnesses, feat_BTF.tensor_split(3), strict=True)]
+    (torch.cat(parts) * weight_BD).sum().backward()
+    assert torch.allclose(emb_BD, torch.cat(parts), atol=1e-6)
+    for name, p in encoder.named_parameters():
+        summed = sum(dict(w.named_parameters())[name].grad for w in witnesses)
+        assert torch.allclose(p.grad, summed, atol=1e-5), name
+    for name in ("running_mean", "running_var"):
+        mean = torch.stack([getattr(w[2], name) for w in witnesses]).mean(dim=0)
+        assert torch.allclose(getattr(encoder[2], name), mean, atol=1e-6)
+        assert all(torch.equal(getattr(part[2], name), getattr(encoder[2], name)) for part in encode.encoders)
+    assert encoder[2].num_batches_tracked == 1
+
+
+def test_workers_do_not_change_the_bits_and_parts_do() -> None:
+    outside = []
+    for parts, workers in ((4, 1), (4, 4), (4, 2), (1, 1)):
+        encoder = normalised()
+        with PartThreads(encoder, parts, workers) as encode:
+            for seed in range(3):
+                encode(features(16, 10, seed)).square().sum().backward()
+                encode.finish()
+        outside.append([*(p.grad for p in encoder.parameters()), *encoder.buffers()])
+    for other in outside[1:3]:
+        assert all(torch.equal(a, b) for a, b in zip(outside[0], other, strict=True))
+    assert not torch.equal(outside[0][0], outside[3][0])
+
+
+def test_parts_share_their_parameters() -> None:
+    encoder = normalised()
+    with PartThreads(encoder, 2) as encode:
+        first, second = encode.encoders
+        assert all(a is b for a, b in zip(first.parameters(), second.parameters(), strict=True))
+        assert all(a is not b for a, b in zip(first.buffers(), second.buffers(), strict=True))
+
+
+def test_parts_with_dropout_or_without_a_part_are_refused() -> None:
+    with pytest.raises(ValueError, match="has dropout"):
+        PartThreads(build({"name": "transformer"}), parts=2)
+    with pytest.raises(ValueError, match="0 parts"):
+        PartThreads(normalised(), parts=0)

@@ -261,6 +261,33 @@ def test_loaders_and_threads_change_nothing(
         assert logged(tmp_path / str(loaders)) == logged(whole.folder)
 
 
+def test_parts_of_a_batch_train_alike_whatever_the_threads_and_resume(
+    path: Path, packed: Packed, whole: TrainResult, tmp_path: Path
+) -> None:
+    def of(threads: int, *more: str) -> Recipe:
+        return load_recipe(path, ["training.parts=2", f"training.threads={threads}", *more])
+
+    two = train(of(2), packed, tmp_path / "two")
+    train(of(1), packed, tmp_path / "one")
+    assert weights(tmp_path / "one") == weights(two.folder) != weights(whole.folder)
+
+    def interrupt(row: Row) -> None:
+        if row.step == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(of(2), packed, tmp_path / "stopped", on_row=interrupt)
+    train(of(2), packed, tmp_path / "stopped", resume=True)
+    assert weights(tmp_path / "stopped") == weights(two.folder)
+    assert logged(tmp_path / "stopped") == logged(two.folder)
+    with pytest.raises(CheckpointMismatch, match=r"training\.parts"):
+        train(load_recipe(path), packed, tmp_path / "two", resume=True)
+    dropout = load_recipe("transformer-clean100-specaug", ["training.parts=2"])
+    with pytest.raises(BadRecipe, match="has dropout"):
+        train(dropout, packed, tmp_path / "dropout")
+    assert not (tmp_path / "dropout").exists()
+
+
 def test_where_the_end_matters_steps_cannot_be_raised(path: Path, packed: Packed, tmp_path: Path) -> None:
     def of(steps: int, *overrides: str) -> Recipe:
         return load_recipe(path, ["training.epochs=none", f"training.steps={steps}", *overrides])

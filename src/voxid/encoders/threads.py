@@ -9,6 +9,7 @@ Shapes: B batch, T frames, F features per frame, D embedding.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import torch
@@ -43,6 +44,7 @@ class RowThreads:
                 "or on the order of random draws. Call the encoder itself."
             )
         self.encoder = encoder
+        self.encoders: list[nn.Module] = [encoder] * workers  # of each part
         self.workers = workers
         self._threads = OneThreadWorkers(workers, "voxid-rows")
 
@@ -69,13 +71,14 @@ class RowThreads:
         device = feat_BTF.device.type
         autocast, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
-        def run(part_BTF: Tensor) -> Tensor:
+        def run(numbered: tuple[int, Tensor]) -> Tensor:
+            number, part_BTF = numbered
             # both settings are a thread's own, so the caller's are carried over
             with torch.set_grad_enabled(with_graph), torch.autocast(device, dtype, enabled=autocast):
-                return self.encoder(part_BTF)
+                return self.encoders[number](part_BTF)
 
-        parts = feat_BTF.tensor_split(min(self.workers, len(feat_BTF)))
-        return list(self._threads.map(run, parts))
+        parts = feat_BTF.tensor_split(min(len(self.encoders), len(feat_BTF)))
+        return list(self._threads.map(run, enumerate(parts)))
 
     def backward_parts(self, parts: list[Tensor], grad_BD: Tensor, parameters: list[Tensor]) -> list[Tensor]:
         """Return the gradient of every parameter, summed over the parts in their order."""
@@ -87,6 +90,46 @@ class RowThreads:
         grad_parts = grad_BD.split([len(part) for part in parts])
         grads = list(self._threads.map(run, zip(parts, grad_parts, strict=True)))
         return [torch.stack(of_parameter).sum(dim=0) for of_parameter in zip(*grads, strict=True)]
+
+
+class PartThreads(RowThreads):
+    """`RowThreads` for encoders with batch normalisation: every part has its own mean and variance.
+
+    That is what processes with a part of the batch each do (data-parallel training without synchronised
+    statistics), in one process. The gradient is that of the parts; their running means and variances are
+    averaged by `finish`, after each step. `parts` decides the numbers, `workers` (None: as many as there are
+    parts) only how many go side by side. Raise ValueError for an encoder with dropout: its threads would draw
+    from the one random generator in turn.
+
+    >>> encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(6))
+    >>> with PartThreads(encoder, parts=2) as encode:
+    ...     outside = encode(torch.arange(24.0).reshape(4, 3, 2))
+    ...     encode.finish()
+    >>> outside[:, 0].round().tolist()  # each pair of rows is normalised by itself
+    [-1.0, 1.0, -1.0, 1.0]
+    """
+
+    def __init__(self, encoder: nn.Module, parts: int, workers: int | None = None) -> None:
+        if parts < 1:
+            raise ValueError(f"PartThreads got {parts} parts; it needs 1 or more.")
+        if any(isinstance(module, nn.Dropout) and module.p > 0 for module in encoder.modules()):
+            raise ValueError(f"{type(encoder).__name__} has dropout and cannot be split into parts.")
+        self.encoder = encoder
+        self.workers = min(parts, workers or parts)
+        shared = list(encoder.parameters())
+        # deepcopy takes what is in its memo as copied already: parameters are shared, buffers are not
+        copies = (copy.deepcopy(encoder, {id(p): p for p in shared}) for _ in range(parts - 1))
+        self.encoders = [encoder, *copies]
+        self._threads = OneThreadWorkers(self.workers, "voxid-parts")
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Give all parts the mean of their buffers; what is no float (a counter) is the first part's."""
+        for first, *others in zip(*(encoder.buffers() for encoder in self.encoders), strict=True):
+            if first.is_floating_point():
+                first.copy_(torch.stack([first, *others]).mean(dim=0))
+            for other in others:
+                other.copy_(first)
 
 
 class _SplitByRows(torch.autograd.Function):

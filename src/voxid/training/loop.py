@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from voxid.augment import WaveAugment
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import FeatureStore, cached_features
 from voxid.data.pack import Packed
+from voxid.errors import BadRecipe
 from voxid.losses import LOSSES
 from voxid.model import Model
 from voxid.runtime.device import pick_device
@@ -112,7 +114,7 @@ def stages_of(
     store: Callable[[], FeatureStore] | None = None,
     augment: Any = None,
 ) -> list[Stage]:
-    """Return the stages of training `recipe` on `packed`; raise NotEnoughSpeakers when it cannot be done.
+    """Return the stages of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
 
     `store` computes the features of all utterances, or finds them: it is called for stages that can use
     them. Without it, for a look at what is going to happen, batches are of waveforms.
@@ -129,6 +131,12 @@ def stages_of(
             augment=augment if augmented else None,
         )
 
+    if recipe.training.parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
+        raise BadRecipe(
+            f"training.parts is {recipe.training.parts}, and the encoder {recipe.encoder['name']!r} has "
+            "dropout: its threads would draw from one source in turn. Set encoder.dropout to 0, or "
+            "training.parts to 1."
+        )
     loss, config = LOSSES.parse(recipe.loss, "loss")
     margin = config.margin if hasattr(loss, "set_margin") else None
     return make_stages(recipe, batches, margin)

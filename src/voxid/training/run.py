@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,17 +120,25 @@ class Run:
     def _go_through(self, stage: Stage, stopped: Callable[[], bool], progress: Progress | None) -> bool:
         """Take the steps of a stage that are left; return whether there is time for another."""
         options, data = self.options, stage.batches.config
-        workers = row_workers(self.model.encoder, self.device, data.batch_rows, options.threads)
+        workers = row_workers(
+            self.model.encoder, self.device, data.batch_rows, options.threads, options.parts
+        )
         if hasattr(self.loss, "classes"):
             self.loss.classes = stage.batches.classes  # pyright: ignore[reportArgumentType]
         knob = {"triplets": "data.triplets", "pk": "data.speakers"}.get(data.sampler, "data.rows")
         window = data.window_max or stage.batches.window
         bf16 = options.precision == "bf16"
         with (
-            threads_of_torch(1 if workers > 1 else options.threads),
+            threads_of_torch(1 if workers > 1 or options.parts > 1 else options.threads),
             memory_advice(str(self.device), data.batch_rows, window, knob),
             Stepper(
-                self.model.encoder, self.loss, self.optimizer, options.clip_norm, workers, bf16=bf16
+                self.model.encoder,
+                self.loss,
+                self.optimizer,
+                options.clip_norm,
+                workers,
+                parts=options.parts,
+                bf16=bf16,
             ) as stepper,
             closing(self._batches(stage)) as batches,
         ):
@@ -144,6 +153,8 @@ class Run:
 
         def make(step: int) -> tuple[Batch, Tensor | None]:
             batch = stage.batches.batch(step)
+            if batch.wave_BS is not None and self.device.type == "cuda":  # pinned, it is copied alongside
+                batch = replace(batch, wave_BS=batch.wave_BS.pin_memory())
             if batch.wave_BS is None or self.device.type != "cpu":
                 return batch, batch.feat_BTF
             with torch.no_grad():

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from voxid.encoders.threads import RowThreads
+from voxid.encoders.threads import PartThreads, RowThreads
 
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
 
@@ -27,8 +27,9 @@ class StepResult:
 class Stepper:
     """Calls of it are the steps: `stepper(feat_BTF, labels_B) -> StepResult`; use it as a context.
 
-    With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`). With
-    `bf16` the encoder computes in 16 bits where torch says they are enough; weights and loss keep 32.
+    With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`); with
+    `parts` above one, each of that many parts has its own batch statistics (see `PartThreads`). With `bf16`
+    the encoder computes in 16 bits where torch says they are enough; weights and loss keep 32.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Stepper:
         clip_norm: float | None = None,
         workers: int = 1,
         *,
+        parts: int = 1,
         bf16: bool = False,
     ) -> None:
         self.loss = loss
@@ -46,7 +48,11 @@ class Stepper:
         self.clip_norm = clip_norm
         self.bf16 = bf16
         self.parameters = [*encoder.parameters(), *loss.parameters()]
-        self.encode = RowThreads(encoder, workers) if workers > 1 else encoder
+        self.encode: nn.Module | RowThreads = encoder
+        if parts > 1:
+            self.encode = PartThreads(encoder, parts, workers)
+        elif workers > 1:
+            self.encode = RowThreads(encoder, workers)
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +71,21 @@ class Stepper:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
+        if isinstance(self.encode, PartThreads):
+            self.encode.finish()
         return StepResult(loss.detach(), self.loss.active)
 
 
-def row_workers(encoder: nn.Module, device: torch.device, rows: int, threads: int | None) -> int:
+def row_workers(
+    encoder: nn.Module, device: torch.device, rows: int, threads: int | None, parts: int = 1
+) -> int:
     """Return how many threads should share the rows of a batch; 1 where that cannot be done.
 
-    `threads` None means one for each core this process may use, as far as there are rows enough.
+    A batch of several `parts` is shared out among as many at most. `threads` None means one for each core
+    this process may use, as far as there are rows enough.
     """
+    if device.type == "cpu" and parts > 1:
+        return min(parts, threads or cores())
     if device.type != "cpu" or not getattr(encoder, "splits_by_rows", False):
         return 1
     if threads is not None:
