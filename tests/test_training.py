@@ -484,6 +484,42 @@ def test_command_prints_its_plan_trains_and_measures(
     assert again["plan"]["short"] == 5
 
 
+def test_command_logs_the_error_rate_of_held_out_speakers(
+    packed: Packed, arguments: list[str], tmp_path: Path
+) -> None:
+    held_out = make_pack(tmp_path / "held", [3, 3, 3], seconds=1.5, seed=3)
+    often = ["--set", "training.valid_every=30", "--valid", str(held_out.folder)]
+    result = invoke([*arguments, *often, "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "warning: 3 speakers of --valid have the names of training speakers (spk00, spk01, spk02" in (
+        result.output
+    )
+    rows = [row for row in read_log(tmp_path / "run" / "log.jsonl") if row.valid_eer is not None]
+    assert [row.step for row in rows] == [30, 60]
+    assert "step 30/60" in result.output
+    assert f"EER {100 * rows[-1].valid_eer:.2f} % on the held-out speakers" in result.output
+    summary = json.loads(
+        invoke([*arguments, *often, "-o", str(tmp_path / "run"), "--resume", "--json"]).stdout
+    )
+    assert summary["result"]["valid_eer"] == rows[-1].valid_eer
+
+
+def test_command_prints_the_stages_of_a_modern_recipe(packed: Packed, tmp_path: Path) -> None:
+    small = [
+        "encoder.channels=16", "encoder.aggregate=16", "data.rows=6", "data.window=20", "data.window_max=30",
+        "training.steps=4", "stage.0.steps=2", "stage.0.data.rows=4", "stage.0.data.window=40",
+        "stage.0.data.window_max=none", "schedule.warmup=1", "augment.rooms=2",
+    ]  # fmt: skip
+    sets = [part for override in small for part in ("--set", override)]
+    result = invoke(["base", "--train", str(packed.folder), "-o", str(tmp_path / "run"), *sets])
+    assert result.exit_code == 0, result.output
+    assert "15 classes: everyone at 3 speeds" in result.output
+    assert "never a pair" not in result.output  # a class of one utterance is a class
+    assert "training: 4 steps (2 epochs) of 6 x 20 frames, learning rate" in result.output
+    assert "large margin: 2 steps (0.667 epochs) of 4 x 40 frames" in result.output
+    assert "6 steps in" in result.output
+
+
 def test_command_finds_bad_trials_before_it_trains(
     packed: Packed, arguments: list[str], tmp_path: Path
 ) -> None:
