@@ -34,6 +34,7 @@ from voxid.errors import (
 from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run, writing
 from voxid.evaluation.scores import score
 from voxid.model import Model
+from voxid.recognizer import compare
 from voxid.runtime import Embedded, EmbedInfo, load
 from voxid.scoring import Calibration, make_scorer
 from voxid.types import Utterance
@@ -469,6 +470,42 @@ def test_calibrate_keeps_the_line_in_the_model_folder(corpus: Path, model: Path,
         evaluate([folder], corpus, "all", inference="full", force=True).models[0].cllr_of
         == "cosine taken as llr"
     )
+
+
+def test_quality_measures_are_fitted_kept_and_applied(corpus: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    Model.load(model).save(folder)
+    make_corpus(tmp_path / "crowd", speakers=4, utterances=2, seconds=(1.0, 2.0), start=20)
+    make_corpus(tmp_path / "test", speakers=5, utterances=3, seconds=(0.5, 3.0), start=40)
+    quality = ["speech", "norm", "cohort_mean"]
+    result = calibrate(folder, corpus, quality=quality, cohort=tmp_path / "crowd")
+    names = {"speech_min", "speech_max", "norm_min", "norm_max", "cohort_mean"}
+    assert {term.name for term in result.calibration.qualities} == names
+    stored = Model.load(folder)
+    assert stored.calibration == result.calibration
+    assert stored.cohort is not None
+    assert len(stored.cohort.rows_MD) == 4
+    report = evaluate([folder], tmp_path / "test", "all")
+    measured = report.models[0]
+    assert measured.cllr_of == "llr"
+    # every LLR of the evaluation is the one that comparing the two files gives
+    worst = [*measured.worst["false_accepts"], *measured.worst["false_rejects"]]
+    paths = {u.utterance: u.path for u in read_data(tmp_path / "test").utterances}
+    assert worst
+    for trial in worst[:4]:
+        decision = compare(paths[trial["left"]], paths[trial["right"]], model=folder)
+        assert decision.llr == pytest.approx(trial["llr"], abs=1e-3)
+        plain = result.calibration.scale * trial["score"] + result.calibration.offset
+        assert decision.llr != pytest.approx(plain, abs=1e-6)
+
+
+def test_quality_measures_that_cannot_be(corpus: Path, model: Path) -> None:
+    with pytest.raises(BadCohort, match="belong together"):
+        calibrate(model, corpus, quality=["cohort_mean"])
+    with pytest.raises(BadCohort, match="belong together"):
+        calibrate(model, corpus, cohort=corpus)
+    with pytest.raises(BadConfig, match="Did you mean 'speech'"):
+        calibrate(model, corpus, quality=["speach"])
 
 
 def test_two_corpora_are_evaluated_together(corpus: Path, tmp_path: Path) -> None:
