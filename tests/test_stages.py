@@ -13,6 +13,7 @@ import torch
 from packing import make_pack
 from torch import nn
 
+from voxid.augment import SpecAugment, WaveAugment
 from voxid.data.pack import Packed
 from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss, OutOfMemory
 from voxid.losses.aam import AamLoss
@@ -226,6 +227,38 @@ def test_the_plan_says_what_is_coming(recipe: Recipe, packed: Packed) -> None:
     assert plan.stages[0].last_lr == pytest.approx(1e-4)
 
 
+def test_snapshots_are_counted_from_the_end_of_each_stage(path: Path, packed: Packed, tmp_path: Path) -> None:
+    last = ["average.kind=last", "average.snapshots=3", "average.every=2", "average.unit=steps"]
+    recipe = load_recipe(path, [*last, "training.save_every=1", "stage.1.epochs=none", "stage.1.steps=6"])
+    train(recipe, packed, tmp_path)
+    taken = [load_checkpoint(tmp_path / "checkpoints" / f"step-{n:08d}.pt").encoder for n in (27, 29, 31)]
+    for name, value in Model.load(tmp_path).encoder.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
+
+
+def test_a_stage_can_do_without_augmentation(
+    path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmented: list[int] = []
+    masked: list[int] = []
+    wave_augment, spec_augment = WaveAugment.__call__, SpecAugment.__call__
+
+    def look(self: WaveAugment, wave_BS: torch.Tensor, *others):
+        augmented.append(len(wave_BS))
+        return wave_augment(self, wave_BS, *others)
+
+    def look_too(self: SpecAugment, feat_BTF: torch.Tensor, *others):
+        masked.append(len(feat_BTF))
+        return spec_augment(self, feat_BTF, *others)
+
+    monkeypatch.setattr(WaveAugment, "__call__", look)
+    monkeypatch.setattr(SpecAugment, "__call__", look_too)
+    train(load_recipe(path, ["data.cache_features=false"]), packed, tmp_path)
+    assert augmented == [6] * 20  # the first stage and the last
+    assert masked == [6] * 18 + [4] * 7  # all but the last
+
+
 # ---- stopping and going on ---------------------------------------------------------------------------------
 
 
@@ -259,6 +292,17 @@ def test_loaders_and_threads_change_nothing(
         train(load_recipe(path, [f"training.loaders={loaders}"]), packed, tmp_path / str(loaders))
         assert weights(tmp_path / str(loaders)) == weights(whole.folder)
         assert logged(tmp_path / str(loaders)) == logged(whole.folder)
+
+
+def test_a_step_in_parts_leaves_averaged_statistics() -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+    encoder.dim = 4  # pyright: ignore[reportAttributeAccessIssue]
+    feat_BTF = torch.randn(8, 2, 2)
+    loss = AamLoss(AamLoss.Config(), 4, 3)
+    with Stepper(encoder, loss, torch.optim.SGD(loss.parameters(), 0.1), parts=2, workers=2) as stepper:
+        stepper(feat_BTF, torch.arange(8) % 3)
+    variance = torch.stack([part.flatten(1).var(dim=0) for part in feat_BTF.chunk(2)]).mean(dim=0)
+    torch.testing.assert_close(encoder[1].running_var, 0.9 + 0.1 * variance)
 
 
 def test_parts_of_a_batch_train_alike_whatever_the_threads_and_resume(
