@@ -43,6 +43,7 @@ MEMBERS: list[dict] = [
     *({"name": "lstm", "layers": 2, "hidden": 8, "aggregation": kind} for kind in pooling.POOLINGS),
     *({**small, "pooling": kind} for small in CONVOLUTIONAL for kind in pooling.POOLINGS),
     {**ECAPA, "global_context": False},
+    {**ECAPA, "stride": 2},
     {**RESNET, "squeeze": 2},
     {**REDIMNET, "block": "convnext", "group": 2},
 ]

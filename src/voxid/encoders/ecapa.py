@@ -20,6 +20,7 @@ class EcapaConfig(PoolingConfig):
 
     channels: int = Field(512, ge=1)
     dilations: tuple[int, ...] = Field((2, 3, 4), min_length=1)  # one block each
+    stride: int = Field(1, ge=1)  # frames, of the first convolution: 2 halves the work of all that follows
     kernel: int = Field(3, ge=1)  # frames, of the blocks
     scale: int = Field(8, ge=2)  # parts a block cuts its channels into
     squeeze: int = Field(128, ge=1)  # values inside squeeze-excitation
@@ -84,7 +85,7 @@ class EcapaEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.dim = config.embedding
-        self.first = ConvReluNorm(input_dim, config.channels, kernel=5)
+        self.first = ConvReluNorm(input_dim, config.channels, kernel=5, stride=config.stride)
         self.blocks = nn.ModuleList(SeRes2Block(config, dilation) for dilation in config.dilations)
         self.aggregate = nn.Conv2d(len(config.dilations) * config.channels, config.aggregate, 1)
         self.head = Head(config, config.aggregate, norm_pooled=True, norm_embedding=True)
@@ -95,6 +96,9 @@ class EcapaEncoder(nn.Module):
         x_BC1T = layers.as_sequence(feat_BTF)
         valid = layers.valid_frames(x_BC1T, frames_B, axis=3)
         outputs = [self.first(blank(x_BC1T, valid))]
+        stride = self.config.stride
+        if frames_B is not None and valid is not None and stride > 1:
+            valid, frames_B = valid[..., ::stride], (frames_B + stride - 1) // stride
         for block in self.blocks:
             outputs.append(block(sum(outputs[1:], start=outputs[0]), valid))
         aggregated = F.relu(self.aggregate(torch.cat(outputs[1:], dim=1)), inplace=True)

@@ -114,13 +114,15 @@ class Shortcut(nn.Module):
 class ConvReluNorm(nn.Module):
     """Convolution over time, ReLU, batch normalisation: the layer of x-vector and ECAPA-TDNN."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, stride: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = time_conv(inputs, outputs, kernel, dilation=dilation)
+        self.conv = time_conv(inputs, outputs, kernel, dilation=dilation, stride=stride)
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
-        """Return x_BC1T, as many frames as before."""
+        """Return x_BC1T, as many frames as before, divided by the stride."""
         return self.norm(F.relu(self.conv(x_BC1T), inplace=True))
 
 
