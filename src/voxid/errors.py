@@ -93,6 +93,12 @@ class AudioSilent(AudioError):
     reason = "silent"
 
 
+class TooLittleSpeech(AudioError):
+    """The recording holds less net speech than was asked for."""
+
+    reason = "too_little_speech"
+
+
 class AudioNotFinite(AudioError):
     """The samples hold NaN or infinity, or are so large that their spectrum does."""
 
@@ -224,6 +230,71 @@ class BadCohort(EvaluationError):
     """The embeddings to fit a scorer on are missing, too few, or do not vary."""
 
 
+# -- stores of enrolled people: exit code 12 ----------------------------------------------------------------
+
+
+class StoreError(VoxidError):
+    """Something is wrong with a store of enrolled people, or with what was asked of it."""
+
+    exit_code = 12
+
+
+class BadStoreUrl(StoreError):
+    """The address of a store is not one that voxid understands."""
+
+
+class StoreUnavailable(StoreError):
+    """The file or the server of a store cannot be reached, or the store was closed."""
+
+
+class StoreBusy(StoreError):
+    """Another process held the store for longer than the timeout. Nothing was changed."""
+
+
+class StoreDamaged(StoreError):
+    """The file is no database, is another program's, or is corrupt."""
+
+
+class StoreTooNew(StoreError):
+    """The store was made by a newer voxid, whose schema this one does not know."""
+
+
+class PersonNotFound(StoreError):
+    """Nobody of that name is enrolled in the collection."""
+
+
+class PersonExists(StoreError):
+    """Somebody of that name is enrolled already."""
+
+
+class VoiceprintNotFound(StoreError):
+    """The person has no voiceprint with that id."""
+
+
+class LastVoiceprint(StoreError):
+    """The only voiceprint of a person cannot be removed; the person can."""
+
+
+class BadName(StoreError):
+    """A name of a person or a collection is empty, too long, or holds what no store can keep."""
+
+
+class BadMetadata(StoreError):
+    """Metadata is no dict of values that JSON can hold."""
+
+
+class BadVoiceprint(StoreError):
+    """An embedding is no row of finite numbers, or of the wrong size, or there is none."""
+
+
+class BadExport(StoreError):
+    """What should be imported is not what `export` made."""
+
+
+class UpgradeIncomplete(StoreError):
+    """A change of model cannot end: people have no voiceprints of the new model, or none is under way."""
+
+
 # -- the world outside: exit codes 9 and 10 ----------------------------------------------------------------
 
 
@@ -266,6 +337,7 @@ class MissingExtra(VoxidError):
 
 
 _EXTRAS = dict.fromkeys(("jinja2", "markupsafe", "matplotlib", "pyarrow", "safetensors", "torch"), "train")
+_EXTRAS |= {"psycopg": "postgres"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
