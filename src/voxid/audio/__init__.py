@@ -2,24 +2,41 @@
 much of it?"""
 
 from voxid.audio.checks import MIN_DURATION_S, SILENCE_PEAK, Checker, check
+from voxid.audio.front import (
+    LEAST_SPEECH_S,
+    Inspected,
+    Stretch,
+    inspect,
+    require_speech,
+    speech_blocks,
+    speech_only,
+)
 from voxid.audio.reading import AudioInfo, blocks, info, load, read_blocks
-from voxid.audio.sources import AUDIO_SUFFIXES, Source, open_source
+from voxid.audio.sources import AUDIO_SUFFIXES, Channel, Source, open_source
 from voxid.audio.speech import SpeechMeter, speech_mask, speech_seconds
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "LEAST_SPEECH_S",
     "MIN_DURATION_S",
     "SILENCE_PEAK",
     "AudioInfo",
+    "Channel",
     "Checker",
+    "Inspected",
     "Source",
     "SpeechMeter",
+    "Stretch",
     "blocks",
     "check",
     "info",
+    "inspect",
     "load",
     "open_source",
     "read_blocks",
+    "require_speech",
+    "speech_blocks",
     "speech_mask",
+    "speech_only",
     "speech_seconds",
 ]

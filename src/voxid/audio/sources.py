@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -25,7 +26,22 @@ from voxid.errors import (
     BadAudioInput,
 )
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a source, counted from 0, where the mean of all is not what is wanted.
+
+    >>> stereo = np.stack((np.zeros(8000), np.ones(8000)), axis=1)
+    >>> with open_source(Channel((stereo, 16_000), 1)) as opened:
+    ...     opened.channels, float(opened.read(1)[0])
+    (1, 1.0)
+    """
+
+    source: str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
+    index: int
+
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Channel
 
 # The last five are refused by name when they are opened, so that no corpus scan passes over them in silence.
 _READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph"
@@ -59,7 +75,10 @@ class Opened(Protocol):
 @contextmanager
 def open_source(source: Source) -> Iterator[Opened]:
     """Yield the opened source; raise the AudioError that says why it cannot be opened."""
-    if isinstance(source, tuple):
+    if isinstance(source, Channel):
+        with open_source(source.source) as opened:
+            yield _OneChannel(opened, source.index)
+    elif isinstance(source, tuple):
         yield ArraySource(source)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -209,6 +228,30 @@ class ArraySource:
         full = float(1 << (8 * piece.dtype.itemsize - 1))
         middle = full if piece.dtype.kind == "u" else 0.0
         return ((piece - middle) / full).astype(np.float32)
+
+
+class _OneChannel:
+    """One channel of an opened source."""
+
+    channels = 1
+
+    def __init__(self, opened: Opened, index: int) -> None:
+        if not (isinstance(index, int) and 0 <= index < opened.channels):
+            raise BadAudioInput(
+                f"{opened.name}: there is no channel {index!r}. It has {opened.channels}, counted from 0."
+            )
+        self._opened, self._index = opened, index
+        self.name, self.rate, self.frames = opened.name, opened.rate, opened.frames
+        self.format, self.exact = opened.format, opened.exact
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read."""
+        self._opened.seek(frame)
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,)."""
+        samples = self._opened.read(frames)
+        return samples[:, self._index] if samples.ndim == 2 else samples
 
 
 def _checked_samples(samples: Any) -> np.ndarray:

@@ -92,6 +92,15 @@ class SpeechMeter:
         starts_R, ends_R = self._runs()
         return float((ends_R - starts_R).sum() * FRAME_S)
 
+    def power(self) -> np.ndarray:
+        """Return the mean square of the samples of each frame so far, without its offset: float32 (T,)."""
+        frames = self._frames()
+        if not frames:
+            return np.zeros(0, np.float32)
+        energy_P = np.concatenate(self._energy)
+        parts = [energy_P[p : p + HOP * frames - HOP + 1 : HOP] for p in range(SPAN)]
+        return np.add.reduce(parts) / (SPAN * PIECE)
+
     def _frames(self) -> int:
         return max(0, (sum(energy_P.size for energy_P in self._energy) - SPAN) // HOP + 1)
 
