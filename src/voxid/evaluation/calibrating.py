@@ -16,8 +16,9 @@ from voxid.errors import BadCohort, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.enrolling import enrolment_terms
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import qualities_of, score_trials
+from voxid.evaluation.scores import Scored, qualities_of, score_trials
 from voxid.evaluation.trials import make_trials, with_models
 from voxid.files import place_id
 from voxid.runtime import Runtime, load
@@ -118,7 +119,10 @@ def calibrate(
         model=runtime.fingerprint,
         qualities=qualities,
         cohort=None if crowd is None else crowd.info,
+        pairs=_speaker_pairs(corpus, scored),
     )
+    terms = enrolment_terms(calibration, voices, corpus.speakers()[voices.row_N >= 0], crowd, seed)
+    calibration = calibration.model_copy(update={"enrolments": terms})
     model = Model.load(folder)
     model.calibration, model.cohort = calibration, crowd
     speakers.save(folder / CALIBRATION_SPEAKERS)
@@ -133,6 +137,15 @@ def calibrate(
         left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
         warnings=[*met, *_warnings(targets, len(speakers.names)), *voices.warnings],
     )
+
+
+def _speaker_pairs(corpus: EvaluationData, scored: Scored) -> np.ndarray:
+    """Return a number (K,) for the pair of speakers of each trial; an enrolment model is a speaker here."""
+    speaker_N = corpus.speakers().astype(np.int64)
+    models = max(0, int(scored.left_K.max()) + 1 - speaker_N.size)
+    speaker_N = np.concatenate((speaker_N, speaker_N.max() + 1 + np.arange(models)))
+    left_K, right_K = speaker_N[scored.left_K], speaker_N[scored.right_K]
+    return np.minimum(left_K, right_K) * speaker_N.size + np.maximum(left_K, right_K)
 
 
 def _crowd(runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingCache | None) -> Cohort | None:

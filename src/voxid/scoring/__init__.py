@@ -2,6 +2,8 @@
 
 from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
 from voxid.scoring.cohort import Cohort, CohortInfo
+from voxid.scoring.enrolments import EnrolmentTerm, effective_clips, mean_direction
+from voxid.scoring.impostors import Impostors
 from voxid.scoring.quality import MEASURES, Qualities, check_measures, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
 from voxid.scoring.similarity import cosine, cosine_of_pairs, unit_rows
@@ -13,15 +15,19 @@ __all__ = [
     "CalibrationSet",
     "Cohort",
     "CohortInfo",
+    "EnrolmentTerm",
     "FittedScorer",
+    "Impostors",
     "Qualities",
     "QualityTerm",
     "Scorer",
     "check_measures",
     "cosine",
     "cosine_of_pairs",
+    "effective_clips",
     "fit",
     "make_scorer",
+    "mean_direction",
     "trial_qualities",
     "unit_rows",
 ]

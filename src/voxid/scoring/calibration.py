@@ -17,6 +17,8 @@ from pydantic import Field
 from voxid.config import Config
 from voxid.errors import BadScores
 from voxid.scoring.cohort import CohortInfo
+from voxid.scoring.enrolments import EnrolmentTerm, line_for, nearest_term
+from voxid.scoring.impostors import Impostors
 from voxid.scoring.logistic import Column, fit_logistic
 from voxid.scoring.quality import MEASURES
 
@@ -83,6 +85,8 @@ class Calibration(Config):
     model: str = ""  # fingerprint of the model whose cosines these are; "" when not known
     qualities: tuple[QualityTerm, ...] = ()
     cohort: CohortInfo | None = None  # that the quality "cohort_mean" was measured with
+    impostors: Impostors | None = None  # how strangers scored, one clip against one
+    enrolments: tuple[EnrolmentTerm, ...] = ()  # for voiceprints of several clips
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -106,6 +110,19 @@ class Calibration(Config):
             llr = llr + term.of(_quality(term.name, qualities, np.shape(cosine)))
         return llr if isinstance(llr, np.ndarray) else float(llr)  # type: ignore[return-value]
 
+    def enrolled_llr(self, llr: Value, clips: float) -> Value:
+        """Return the LLR against a voiceprint worth `clips` clips, from the LLR `llr` gave for its mean.
+
+        Unchanged for one clip, and where the calibration holds no lines for several.
+        """
+        gain, shift = line_for(self.enrolments, clips)
+        return gain * llr + shift  # type: ignore[return-value]
+
+    def impostors_of(self, clips: float) -> Impostors | None:
+        """Return how strangers score against voiceprints worth about `clips` clips; None if not known."""
+        term = nearest_term(self.enrolments, clips)
+        return term.impostors if term is not None and term.impostors is not None else self.impostors
+
     def probability(self, llr: float) -> float:
         """Return the posterior probability of "same speaker" at `prior`, 0 to 1.
 
@@ -124,6 +141,7 @@ def fit(
     cohort: CohortInfo | None = None,
     fitted_on: CalibrationSet | None = None,
     model: str = "",
+    pairs: ArrayLike | None = None,
 ) -> Calibration:
     """Return the calibration that makes `scores` (K,) log-likelihood ratios, given the truth `labels` (K,).
 
@@ -134,6 +152,8 @@ def fit(
 
     `qualities` are further numbers for each trial by name, (K,) each, as `trial_qualities` returns them; one
     that is the same in all trials gets the weight 0. `cohort` says what "cohort_mean" was measured with.
+    `pairs` (K,) numbers the pair of speakers of each trial: the smallest false-alarm rate that the
+    calibration can be asked for (`impostors.least`) rests on how many different ones there are.
 
     Raise BadScores when one class is missing, the scores or qualities are not finite or the scores all
     equal, `prior` is not between 0 and 1, or higher scores do not mean the same speaker.
@@ -157,7 +177,7 @@ def fit(
             "in these trials a higher score does not mean the same speaker, so no calibration helps: "
             "check the labels, and the model's EER."
         )
-    return Calibration(
+    fitted = Calibration(
         scale=slope / score.spread,
         offset=intercept - slope * score.mean / score.spread,
         prior=prior,
@@ -167,6 +187,9 @@ def fit(
         qualities=tuple(map(_term, named, weights, others)),
         cohort=cohort,
     )
+    llr_K = fitted.llr(score_K.astype(np.float64), named)
+    strangers = Impostors.of(llr_K[~label_K], None if pairs is None else np.asarray(pairs)[~label_K])
+    return fitted.model_copy(update={"impostors": strangers})
 
 
 def _term(name: str, weight: float, column: Column) -> QualityTerm:

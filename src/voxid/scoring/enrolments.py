@@ -1,0 +1,74 @@
+"""What several clips of a speaker change: a voiceprint of n clips scores higher and surer than one clip.
+
+The mean of n embeddings points more truly at its speaker: its cosines with that speaker rise, those with
+strangers gather, and the line that makes one clip's cosine an LLR is wrong for it. A calibration therefore
+keeps, for a few n, a second line: LLR of n clips = gain * (LLR as of one clip) + shift, fitted on the same speakers.
+
+# K trials, N utterances, M models (enrolled speakers), D embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from voxid.config import Config
+from voxid.scoring.impostors import Impostors
+from voxid.scoring.similarity import unit_rows
+
+COUNTS = (2, 3, 5, 8)  # clips that lines are fitted for, where the speakers have them
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class EnrolmentTerm(Config):
+    """The line for voiceprints of `clips` clips, and how strangers score against them."""
+
+    clips: Annotated[float, Field(ge=1)]
+    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    shift: Finite
+    impostors: Impostors | None = None
+
+
+def line_for(terms: Sequence[EnrolmentTerm], clips: float) -> tuple[float, float]:
+    """Return (gain, shift) for voiceprints of `clips` clips; (1, 0) for one, or where nothing was fitted.
+
+    Between two terms the line changes with 1/n, as the variance of a mean does; beyond the last it stays.
+
+    >>> line_for([EnrolmentTerm(clips=2, gain=2.0, shift=-1.0)], 2)
+    (2.0, -1.0)
+    """
+    if clips <= 1 or not terms:
+        return 1.0, 0.0
+    known = [(1.0, 1.0, 0.0), *((term.clips, term.gain, term.shift) for term in terms)]
+    at, gains, shifts = zip(*sorted(known), strict=True)
+    place = -1.0 / clips
+    inverse = [-1.0 / count for count in at]
+    return float(np.interp(place, inverse, gains)), float(np.interp(place, inverse, shifts))
+
+
+def nearest_term(terms: Sequence[EnrolmentTerm], clips: float) -> EnrolmentTerm | None:
+    """Return the term whose 1/n is nearest to that of `clips`, None when that is one clip's."""
+    near = min((abs(1 / term.clips - 1 / clips), term.clips) for term in terms) if terms else None
+    if near is None or near[0] >= abs(1 - 1 / clips):
+        return None
+    return next(term for term in terms if term.clips == near[1])
+
+
+def effective_clips(weights: Sequence[float]) -> float:
+    """Return how many clips of equal weight these are worth: (sum w)^2 / sum w^2.
+
+    >>> effective_clips([2.0, 2.0]), effective_clips([5.0])
+    (2.0, 1.0)
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    return float(w.sum() ** 2 / (w @ w)) if w.size else 0.0
+
+
+def mean_direction(emb_ND: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Return the unit-length mean (D,) float32 of unit-length embeddings, weighted; raise BadScores."""
+    w = np.asarray(weights, dtype=np.float64)
+    return unit_rows((w[:, None] * unit_rows(emb_ND)).sum(axis=0)[None])[0]

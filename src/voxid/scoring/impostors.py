@@ -1,0 +1,129 @@
+"""How strangers score: what a threshold asked for by its false-alarm rate is read from.
+
+A calibration keeps quantiles of the LLRs of its non-target trials. A false-alarm rate is then a threshold
+that was seen, not one that a model of the scores promises. What was not seen is refused: Doddington's rule of
+30 (Doddington et al., "The NIST speaker recognition evaluation", 2000) asks for 30 errors before a rate is
+believed, and here an error is a pair of *speakers* mistaken in some trial: trials of one pair err together.
+
+# K trials, Q quantiles
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
+
+from voxid.config import Config
+from voxid.errors import BadScores
+
+MOST = 0.5  # the largest false-alarm rate that is kept
+QUANTILES = 48  # rates kept, evenly spaced in their logarithm
+RULE_OF = 30  # mistaken pairs of speakers that the smallest rate must rest on
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Impostors(Config):
+    """Quantiles of non-target LLRs: a share `fars[q]` of the trials scored `llrs[q]` or more.
+
+    `fars` fall and `llrs` do not. The last rate is the smallest that the trials support. Beyond it, where
+    identification among many has to go, `tail` nats of LLR are taken to make strangers e times rarer: the
+    mean excess of the trials above the last quantile, which is too careful for tails that fall like a normal
+    distribution's or faster.
+    """
+
+    fars: tuple[Rate, ...]
+    llrs: tuple[Finite, ...]
+    tail: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    trials: int
+    speaker_pairs: int = 0  # different ones among the trials; 0: not known
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Impostors:
+        if not self.fars or len(self.fars) != len(self.llrs):
+            raise ValueError("fars and llrs must be of one length, and not empty")
+        if np.any(np.diff(self.fars) >= 0) or np.any(np.diff(self.llrs) < 0):
+            raise ValueError("fars must fall, and llrs must not")
+        return self
+
+    @classmethod
+    def of(cls, llr_K: ArrayLike, pair_K: ArrayLike | None = None) -> Impostors | None:
+        """Return the quantiles of the LLRs of non-target trials, or None where they are too few for any.
+
+        `pair_K` names the pair of speakers of each trial by a number; without it each trial counts as one.
+
+        >>> Impostors.of(np.arange(1000.0)).least
+        0.03
+        """
+        llrs = np.asarray(llr_K, dtype=np.float64)
+        pairs = None if pair_K is None else np.unique(np.asarray(pair_K), return_inverse=True)[1]
+        needed = _trials_of_most(llrs, pairs)
+        if needed is None or needed > MOST * llrs.size:
+            return None
+        fars = np.unique(np.geomspace(needed / llrs.size, MOST, QUANTILES))[::-1]
+        ranks = np.clip(np.floor(fars * llrs.size + 1e-9).astype(int), 1, llrs.size)
+        highest = np.sort(llrs)[::-1]
+        return cls(
+            fars=tuple(fars.tolist()),
+            llrs=tuple(highest[ranks - 1].tolist()),
+            tail=float(np.mean(highest[:needed] - highest[needed - 1])),
+            trials=llrs.size,
+            speaker_pairs=0 if pairs is None else int(pairs.max()) + 1,
+        )
+
+    @property
+    def least(self) -> float:
+        """The smallest false-alarm rate that the trials support."""
+        return self.fars[-1]
+
+    def threshold(self, far: float, beyond: bool = False) -> float:
+        """Return the LLR from which a share `far` of strangers is accepted.
+
+        `beyond` allows a rate below the smallest that was seen, by the tail. Raise BadScores for a rate that
+        is not between 0 and 1, or below `least` without `beyond`.
+        """
+        if not 0 < far < 1:
+            raise BadScores(f"a false-alarm rate is a share between 0 and 1, got {far!r}. For example 0.001.")
+        if far < self.least * (1 - 1e-9):
+            if not beyond:
+                raise BadScores(self._too_small(far))
+            return self.llrs[-1] + self.tail * float(np.log(self.least / far))
+        return float(np.interp(-np.log(far), -np.log(self.fars), self.llrs))
+
+    def rate(self, llr: float) -> float:
+        """Return the share of strangers that score `llr` or more; outside of what was seen, an estimate."""
+        if llr <= self.llrs[0]:
+            return self.fars[0]
+        if llr > self.llrs[-1]:
+            if self.tail == 0:
+                return 0.0
+            return self.least * float(np.exp(-(llr - self.llrs[-1]) / self.tail))
+        return float(np.exp(-np.interp(llr, self.llrs, -np.log(self.fars))))
+
+    def _too_small(self, far: float) -> str:
+        people = f" of {self.speaker_pairs:,} pairs of speakers" if self.speaker_pairs else ""
+        return (
+            f"a false-alarm rate of {far:g} cannot be promised: the calibration rests on {self.trials:,} "
+            f"impostor trials{people}, which support {self.least:.2g} and above. Ask for that, or calibrate "
+            "the model on more speakers (voxid calibrate)."
+        )
+
+
+def _trials_of_most(llr_K: np.ndarray, pair_K: np.ndarray | None) -> int | None:
+    """Return how many trials from the top hold RULE_OF different pairs; None when all of them do not."""
+    if pair_K is None:
+        return RULE_OF if llr_K.size >= RULE_OF else None
+    top = 64
+    while True:
+        top = min(4 * top, llr_K.size)
+        highest = np.argpartition(-llr_K, top - 1)[:top]
+        highest = highest[np.argsort(-llr_K[highest], kind="stable")]
+        firsts = np.sort(np.unique(pair_K[highest], return_index=True)[1])
+        if firsts.size >= RULE_OF:
+            return int(firsts[RULE_OF - 1]) + 1
+        if top == llr_K.size:
+            return None
