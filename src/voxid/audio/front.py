@@ -1,0 +1,341 @@
+"""The front door: how much speech is in a recording, how good it is, and what a person should know of it.
+
+`inspect` walks a source once, in blocks; memory does not grow with its length, but for some bytes each
+10 ms. A recording of up to `KEEP_S` seconds is kept, a longer one is read again when it is needed.
+
+# S samples, T frames of 25 ms, one every 10 ms, R stretches of speech
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from voxid.audio.checks import Checker
+from voxid.audio.meters import Channels, Tap
+from voxid.audio.reading import blocks, read_blocks
+from voxid.audio.sources import Channel, Source, open_source
+from voxid.audio.speech import FRAME_S, SpeechMeter
+from voxid.audio.voicing import VoicingMeter, gate
+from voxid.errors import AudioError, BadAudioInput, BadConfig, TooLittleSpeech, did_you_mean
+from voxid.types import SAMPLE_RATE
+
+KEEP_S = 300.0  # seconds; a longer recording is not held in memory
+BLOCK_S = 30.0
+LEAST_SPEECH_S = 1.0  # net speech that a decision should rest on
+VADS = ("energy", "silero")
+
+CLIPPED_SHARE = 0.001  # of the samples: from here on a person hears it
+QUIET_DB = -45.0  # dBFS of speech: 16 bits hold it, but the room's noise is near
+NOISY_DB = 10.0  # SNR
+SPEECH_SHARE = 0.2  # less speech than this is mostly silence
+LONG_S = 3600.0  # one person seldom talks for an hour
+NARROW_HZ = 16_000  # a lower rate holds less than the models were trained on
+CANCELLED = 0.1  # of the power left by averaging the channels: they are in opposite phase
+APART = 0.3  # correlation of two channels that hold two different sounds
+
+
+class Stretch(NamedTuple):
+    """Where somebody talks, in seconds from the beginning."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Inspected:
+    """What `inspect` found. `audio` is what to embed; `print` shows a summary.
+
+    `sample_rate` (Hz), `channels` and `format` are those of the source. `mask_T` says which frames of 25 ms,
+    one every 10 ms, are speech. `clipped` is a share of the samples, `level_dbfs` the RMS of speech against
+    full scale, `snr_db` an estimate; both None without speech. `wave_S` is mono float32 at 16 kHz, or None
+    when the recording is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
+    """
+
+    name: str
+    total_s: float
+    net_speech_s: float
+    sample_rate: int
+    channels: int
+    format: str
+    clipped: float
+    level_dbfs: float | None
+    snr_db: float | None
+    vad: str
+    warnings: tuple[str, ...]
+    mask_T: np.ndarray = field(repr=False)
+    wave_S: np.ndarray | None = field(repr=False)
+    source: Source = field(repr=False)
+
+    @property
+    def wave(self) -> np.ndarray | None:
+        """The samples (S,) float32 at 16 kHz, or None when they are too many to be kept."""
+        return self.wave_S
+
+    @property
+    def audio(self) -> Source:
+        """What to hand to `embed`: the samples, or for a long recording its source."""
+        return self.source if self.wave_S is None else (self.wave_S, SAMPLE_RATE)
+
+    @property
+    def segments(self) -> tuple[Stretch, ...]:
+        """Where somebody talks, in order."""
+        starts_R, ends_R = _edges(self.mask_T)
+        return tuple(
+            Stretch(round(float(a) * FRAME_S, 2), round(float(b) * FRAME_S, 2))
+            for a, b in zip(starts_R, ends_R, strict=True)
+        )
+
+    def blocks(self, block_s: float = BLOCK_S) -> Iterator[np.ndarray]:
+        """Yield the samples in pieces of `block_s` seconds."""
+        yield from blocks(self.audio, block_s=block_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers and the warnings, ready for JSON."""
+        return {
+            "name": self.name,
+            "total_s": self.total_s,
+            "net_speech_s": self.net_speech_s,
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "format": self.format,
+            "clipped": self.clipped,
+            "level_dbfs": self.level_dbfs,
+            "snr_db": self.snr_db,
+            "vad": self.vad,
+            "warnings": list(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        level = "" if self.level_dbfs is None else f", {self.level_dbfs:.0f} dBFS"
+        snr = "" if self.snr_db is None else f", SNR {self.snr_db:.0f} dB"
+        head = f"{self.name}: {self.net_speech_s:.1f} s of speech in {self.total_s:.1f} s{level}{snr}"
+        return "\n  ".join((head, *self.warnings))
+
+
+class Detector(Protocol):
+    """Finds speech in samples that arrive in blocks."""
+
+    def add(self, wave_S: np.ndarray) -> None:
+        """Take the next samples."""
+        ...
+
+    def mask(self) -> np.ndarray:
+        """Return which frames so far are speech, bool (T,)."""
+        ...
+
+
+def inspect(
+    source: Source, *, vad: str = "energy", channel: int | None = None, keep_s: float = KEEP_S
+) -> Inspected:
+    """Return how much speech `source` (path, bytes, open file or (samples, rate)) holds, and how good it is.
+
+    `vad` is "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`). `channel` takes one channel,
+    counted from 0; without it channels are averaged, unless they cancel: then the loudest is taken, with a
+    warning. At most `keep_s` seconds are kept in memory. Raise the AudioError that fits (missing, broken,
+    silent, ...), MissingExtra without silero, BadConfig for another `vad`.
+
+    >>> from voxid.corpora.synthetic import speak, voice
+    >>> inspected = inspect((speak(voice(0), 3.0, np.random.default_rng(0)), 16_000))
+    >>> inspected.total_s, inspected.net_speech_s > 1, inspected.warnings
+    (3.0, True, ())
+    """
+    if vad not in VADS:
+        raise BadConfig(
+            f"vad: no detector named {vad!r}. Known: {', '.join(VADS)}.{did_you_mean(vad, list(VADS))}"
+        )
+    source = _rereadable(source)
+    if channel is not None:
+        source = Channel(source, channel)  # type: ignore[arg-type]
+    walk = _Walk(source, vad, keep_s)
+    heard = walk.heard
+    loudest = int(heard.power_C.argmax())
+    cancels = heard.kept < CANCELLED and heard.power_C[loudest] > 0
+    if cancels and len(heard.power_C) > 1:
+        source = Channel(source, loudest)  # type: ignore[arg-type]
+        walk = _Walk(source, vad, keep_s)
+    return walk.result(source, heard, loudest if cancels else None)
+
+
+def require_speech(inspected: Inspected, least_s: float = LEAST_SPEECH_S) -> None:
+    """Return nothing when there are `least_s` seconds of net speech; else raise TooLittleSpeech with both."""
+    had = inspected.net_speech_s
+    if had >= least_s:
+        return
+    more = f"Record {least_s - had:.1f} s more" if had > 0 else "Check the microphone, and record again"
+    raise TooLittleSpeech(
+        f"{inspected.name}: {had:.1f} s of speech in {inspected.total_s:.1f} s of audio, and at least "
+        f"{least_s:g} s are needed. {more}: talk without long pauses, close to the microphone."
+    )
+
+
+def speech_only(inspected: Inspected) -> np.ndarray:
+    """Return the samples (S,) in which somebody talks, one stretch after the other; none when nobody does.
+
+    A stretch ends where its last frame of 25 ms does. For a long recording take `speech_blocks`.
+    """
+    pieces = list(speech_blocks(inspected))
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
+    """Yield what `speech_only` returns in pieces, in constant memory."""
+    hop, frame = round(FRAME_S * SAMPLE_RATE), 400
+    starts_R, ends_R = _edges(inspected.mask_T)
+    first_R, last_R = starts_R * hop, (ends_R - 1) * hop + frame
+    position = 0
+    for wave_S in inspected.blocks():
+        inside = slice(
+            int(np.searchsorted(last_R, position, side="right")),
+            int(np.searchsorted(first_R, position + wave_S.size)),
+        )
+        for first, last in zip(first_R[inside], last_R[inside], strict=True):
+            piece_S = wave_S[max(0, first - position) : last - position]
+            if piece_S.size:
+                yield piece_S
+        position += wave_S.size
+
+
+def _rereadable(source: Source) -> Source:
+    """Return a source that can be read twice: a pipe is read into memory."""
+    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        seekable = getattr(source, "seekable", None)
+        if seekable is None or not seekable():
+            content = source.read()  # type: ignore[union-attr]
+            if not isinstance(content, bytes):
+                raise BadAudioInput(
+                    f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
+                )
+            return content
+    return source
+
+
+class _Walk:
+    """One pass over a source: everything that is measured."""
+
+    def __init__(self, source: Source, vad: str, keep_s: float) -> None:
+        self.vad = vad
+        self.meter, self.checker = SpeechMeter(), Checker()
+        self.detector = _detector(vad, self.meter)
+        kept: list[np.ndarray] | None = []
+        with open_source(source) as opened:
+            tap = Tap(opened)
+            for wave_S in read_blocks(tap, block_s=BLOCK_S):
+                self._take(wave_S, opened.name)
+                if kept is not None:
+                    kept.append(wave_S)
+                    if self.checker.samples > keep_s * SAMPLE_RATE:
+                        kept = None
+            self.name, self.rate = opened.name, opened.rate
+            self.channels, self.format = opened.channels, opened.format
+        self.heard = tap.channels_heard()
+        self.wave_S = np.concatenate(kept) if kept else None
+
+    def _take(self, wave_S: np.ndarray, name: str) -> None:
+        try:
+            self.checker.add(wave_S)
+        except AudioError as error:
+            raise type(error)(f"{name}: {error}") from None
+        self.meter.add(wave_S)
+        self.detector.add(wave_S)
+
+    def result(self, source: Source, heard: Channels, took: int | None) -> Inspected:
+        """Return the whole; raise an AudioError for what cannot hold a voice."""
+        try:
+            self.checker.finish()
+        except AudioError as error:
+            raise type(error)(f"{self.name}: {error}") from None
+        mask_T = self.detector.mask()
+        mask_T.setflags(write=False)
+        level, snr = _levels(self.meter.power(), mask_T)
+        found = Inspected(
+            name=self.name,
+            total_s=self.checker.samples / SAMPLE_RATE,
+            net_speech_s=round(float(mask_T.sum()) * FRAME_S, 2),
+            sample_rate=self.rate,
+            channels=len(heard.power_C),
+            format=self.format,
+            clipped=heard.clipped,
+            level_dbfs=level,
+            snr_db=snr,
+            vad=self.vad,
+            warnings=(),
+            mask_T=mask_T,
+            wave_S=self.wave_S,
+            source=source,
+        )
+        return replace(found, warnings=tuple(_warnings(found, heard, took)))
+
+
+def _detector(vad: str, meter: SpeechMeter) -> Detector:
+    if vad == "energy":
+        return _Voices(meter)
+    from voxid.audio.silero import SileroMeter
+
+    return SileroMeter()
+
+
+class _Voices:
+    """What the energy detector finds and the voicing gate lets pass."""
+
+    def __init__(self, meter: SpeechMeter) -> None:
+        self._meter, self._voicing = meter, VoicingMeter()
+
+    def add(self, wave_S: np.ndarray) -> None:
+        self._voicing.add(wave_S)  # the meter is fed by whoever owns it
+
+    def mask(self) -> np.ndarray:
+        return gate(self._meter.mask(), self._voicing.voiced())
+
+
+def _levels(power_T: np.ndarray, mask_T: np.ndarray) -> tuple[float | None, float | None]:
+    """Return (level of speech in dBFS, SNR in dB); noise is what lies outside speech."""
+    if not mask_T.any():
+        return None, None
+    speech = float(power_T[mask_T].mean(dtype=float))
+    quiet_T = power_T[~mask_T] if (~mask_T).sum() >= 10 else np.sort(power_T)[: max(1, power_T.size // 10)]
+    heard_T = quiet_T[quiet_T > 1e-12]  # digital silence is padding, not this room
+    level = 10 * np.log10(max(speech, 1e-12))
+    if heard_T.size == 0:
+        return float(level), None
+    noise = float(heard_T.mean(dtype=float))
+    return float(level), float(10 * np.log10(max(speech - noise, 1e-12) / noise))
+
+
+def _warnings(found: Inspected, heard: Channels, took: int | None) -> Iterator[str]:
+    """Yield short sentences with numbers."""
+    if took is not None:
+        yield (
+            f"the {found.channels} channels cancel each other (averaging keeps {heard.kept:.0%} of the "
+            f"power); channel {took} is used. Check the wiring."
+        )
+    elif heard.correlation is not None and abs(heard.correlation) < APART and min(heard.power_C) > 0:
+        yield (
+            f"the two channels hold different sound (correlation {heard.correlation:.2f}) and were averaged; "
+            "for one side of a conversation choose channel 0 or 1."
+        )
+    if found.clipped >= CLIPPED_SHARE:
+        yield f"clipped: {found.clipped:.1%} of the samples are cut off; lower the input gain."
+    if found.level_dbfs is not None and found.level_dbfs < QUIET_DB:
+        yield f"too quiet: speech at {found.level_dbfs:.0f} dBFS; {QUIET_DB:.0f} or more is better."
+    if found.snr_db is not None and found.snr_db < NOISY_DB:
+        yield f"noisy: speech {found.snr_db:.0f} dB above the noise; {NOISY_DB:.0f} or more is better."
+    if found.sample_rate < NARROW_HZ:
+        yield (
+            f"recorded at {found.sample_rate / 1000:g} kHz: accepted, but less accurate than "
+            f"{NARROW_HZ / 1000:g} kHz."
+        )
+    if found.net_speech_s < SPEECH_SHARE * found.total_s:
+        yield f"mostly no speech: {found.net_speech_s:.1f} of {found.total_s:.1f} s."
+    if found.total_s > LONG_S:
+        yield f"very long: {found.total_s / 3600:.1f} h; make sure that one person alone talks."
+
+
+def _edges(mask_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (first frame, frame after the last) of each stretch of speech."""
+    change_T = np.diff(np.concatenate(([False], mask_T, [False])).astype(np.int8))
+    return np.flatnonzero(change_T == 1), np.flatnonzero(change_T == -1)

@@ -1,0 +1,103 @@
+"""What is wrong with the channels of a recording as they were recorded: clipping, channels that cancel.
+
+Measured before channels are averaged and before resampling, which hide both.
+
+# S samples, C channels
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxid.audio.sources import Opened
+
+NEAR = 0.99  # of the extreme: clipped samples lie there together, and few others do
+FLAT = 2 / 32768  # of full scale between neighbours: the top of a clipped wave is flat
+LEAST_PEAK = 0.05  # below this a wave that is flat at its top is only quiet
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """What the channels are: each one's power (C,), that of their mean, and the share of clipped samples.
+
+    `correlation` is that of two channels, -1 to 1; None for another number of channels.
+    """
+
+    power_C: np.ndarray
+    mean_power: float
+    clipped: float
+    correlation: float | None
+
+    @property
+    def kept(self) -> float:
+        """The share of power that averaging the channels keeps; 1 for channels that are the same."""
+        each = float(self.power_C.mean())
+        return self.mean_power / each if each > 0 else 1.0
+
+
+class Tap:
+    """An opened source that measures what is read from it."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self.name, self.rate, self.frames = opened.name, opened.rate, opened.frames
+        self.channels, self.format, self.exact = opened.channels, opened.format, opened.exact
+        self._count = 0
+        self._sum_C = np.zeros(opened.channels)
+        self._product_CC = np.zeros((opened.channels, opened.channels))
+        self._tops = [_Top(), _Top()]
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read."""
+        self._opened.seek(frame)
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,) or (S, C)."""
+        samples = self._opened.read(frames)
+        if len(samples) and np.isfinite(samples).all():
+            wave_SC = samples.reshape(len(samples), -1)
+            self._count += len(wave_SC)
+            self._sum_C += wave_SC.sum(axis=0, dtype=float)
+            self._product_CC += wave_SC.T.astype(float) @ wave_SC.astype(float)
+            for top, sign in zip(self._tops, (1, -1), strict=True):
+                top.add(wave_SC if sign == 1 else -wave_SC)
+        return samples
+
+    def channels_heard(self) -> Channels:
+        """Return what was measured so far."""
+        count = max(1, self._count)
+        mean_C = self._sum_C / count
+        cov_CC = self._product_CC / count - np.outer(mean_C, mean_C)
+        power_C = np.maximum(np.diag(cov_CC), 0.0)
+        both = float(np.sqrt(power_C[0] * power_C[1])) if len(power_C) == 2 else 0.0
+        return Channels(
+            power_C,
+            max(0.0, float(cov_CC.mean())),
+            sum(top.flat for top in self._tops) / (count * len(power_C)),
+            float(cov_CC[0, 1]) / both if both > 0 else None,
+        )
+
+
+class _Top:
+    """Counts samples at the flat top of a wave that arrives in blocks (neighbours in one block only)."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self.flat = 0
+
+    def add(self, wave_SC: np.ndarray) -> None:
+        highest = float(wave_SC.max())
+        if highest < max(NEAR * self.peak, LEAST_PEAK):
+            return
+        if highest > self.peak:
+            if highest * NEAR > self.peak:  # what lay at the old top does not lie at the new one
+                self.flat = 0
+            self.peak = highest
+        near_SC = wave_SC >= NEAR * self.peak
+        still_SC = np.abs(np.diff(wave_SC, axis=0)) <= FLAT
+        flat_SC = np.zeros_like(near_SC)
+        flat_SC[1:] |= still_SC
+        flat_SC[:-1] |= still_SC
+        self.flat += int((near_SC & flat_SC).sum())
