@@ -1,4 +1,4 @@
-"""Corpora: five layouts become the same stream of utterances, and a bad list is named by file and line."""
+"""Corpora: six layouts become the same stream of utterances, and a bad list is named by file and line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from voxid.corpora import LAYOUTS, files, scan
 from voxid.corpora.scanning import DETECTION_ORDER, detect
+from voxid.corpora.speech_commands import write_training_list
 from voxid.errors import (
     BadCorpusFile,
     CorpusNotFound,
@@ -160,6 +161,91 @@ def test_kaldi_segments(kaldi: Path) -> None:
     ]
 
 
+def test_speechocean_as_openslr_has_it(tmp_path: Path) -> None:
+    """Tables have tabs, and recordings lie beside the lists: WAVE/SPEAKER0001/000010011.WAV."""
+    root = touch(
+        tmp_path / "speechocean762", "WAVE/SPEAKER0001/000010011.WAV", "WAVE/SPEAKER0003/000030012.WAV"
+    )
+    for part, speaker, utterance in (("train", "0001", "000010011"), ("test", "0003", "000030012")):
+        write(root / part / "wav.scp", f"{utterance}\tWAVE/SPEAKER{speaker}/{utterance}.WAV\n")
+        write(root / part / "utt2spk", f"{utterance}\t{speaker}\n")
+        write(root / part / "spk2utt", f"{speaker}\t{utterance}\n")
+        write(root / part / "spk2gender", f"{speaker}\tm\n")
+        write(root / part / "spk2age", f"{speaker}\t6\n")
+        write(root / part / "text", f"{utterance}\tWE CALL IT BEAR\n")
+    path = str(root / "WAVE/SPEAKER0001/000010011.WAV")
+    assert list(scan(root / "train")) == [Utterance("0001", "000010011", path, sex="m", age=6.0)]
+    assert [u.speaker for u in scan(root, subsets=["test"])] == ["0003"]
+    with pytest.raises(UnknownLayout, match=r"test \(kaldi\), train \(kaldi\)"):
+        scan(root)
+
+
+def test_kaldi_recordings_in_the_folder_itself_come_first(kaldi: Path) -> None:
+    touch(kaldi.parent, "audio/a one.wav", "audio/b.wav")
+    assert next(iter(scan(kaldi))).path == str(kaldi / "audio/a one.wav")
+    (kaldi / "audio/a one.wav").unlink()
+    assert next(iter(scan(kaldi))).path == str(kaldi.parent / "audio/a one.wav")
+    (kaldi.parent / "audio/a one.wav").unlink()  # a recording that is nowhere is missing where it should be
+    assert next(iter(scan(kaldi))).path == str(kaldi / "audio/a one.wav")
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Path:
+    """Speech Commands as it is unpacked: words, noise, and lists of two of the three parts."""
+    root = touch(
+        tmp_path / "speech_commands_v0.02", "_background_noise_/running_tap.wav", "LICENSE", "README.md"
+    )
+    touch(root, "yes/00b01445_nohash_0.wav", "yes/00b01445_nohash_1.wav", "no/00f0204f_nohash_0.wav")
+    touch(root, "no/0a2b400e_nohash_0.wav", "no/._0a2b400e_nohash_0.wav")
+    write(root / "validation_list.txt", "no/0a2b400e_nohash_0.wav\n")
+    write(root / "testing_list.txt", "no/00f0204f_nohash_0.wav\n")
+    return root
+
+
+def test_speech_commands(commands: Path) -> None:
+    assert [(u.speaker, u.utterance, u.language) for u in scan(commands)] == [
+        ("00f0204f", "no/00f0204f_nohash_0", "en"),
+        ("0a2b400e", "no/0a2b400e_nohash_0", "en"),
+        ("00b01445", "yes/00b01445_nohash_0", "en"),
+        ("00b01445", "yes/00b01445_nohash_1", "en"),
+    ]
+    touch(commands.parent / "ar" / "dataset", "zoom in/00000001_NO_01.wav", "zoom in/00000030_NO_10.wav")
+    arabic = [(u.speaker, u.utterance, u.language) for u in scan(commands.parent / "ar" / "dataset")]
+    assert arabic == [
+        ("00000001", "zoom in/00000001_NO_01", "ar"),
+        ("00000030", "zoom in/00000030_NO_10", "ar"),
+    ]
+
+
+def test_the_parts_of_speech_commands(commands: Path) -> None:
+    everything = set(scan(commands))
+    test, valid = (set(scan(commands / f"{name}_list.txt")) for name in ("testing", "validation"))
+    assert [u.utterance for u in test] == ["no/00f0204f_nohash_0"]
+    write_training_list(commands)
+    rest = set(scan(commands / "training_list.txt"))
+    assert rest | test | valid == everything
+    assert len(rest) == 2
+    assert set(scan(commands, subsets=["testing_list.txt", "validation_list.txt"])) == test | valid
+    (commands / "training_list.txt").write_text("own\n")
+    write_training_list(commands)
+    assert (commands / "training_list.txt").read_text() == "own\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["yes/running.wav", "../00b01445_nohash_0.wav", "/00b01445_nohash_0.wav", "x"]
+)
+def test_bad_speech_commands(line: str, commands: Path) -> None:
+    write(commands / "testing_list.txt", f"no/00f0204f_nohash_0.wav\n{line}\n")
+    with pytest.raises(BadCorpusFile, match=r"testing_list\.txt, line 2: .*is not word/SPEAKER_nohash"):
+        list(scan(commands / "testing_list.txt"))
+    touch(commands, "yes/stray.wav")
+    with pytest.raises(BadCorpusFile, match=r"stray\.wav: not named SPEAKER_nohash_NUMBER"):
+        list(scan(commands))
+    (commands / "validation_list.txt").unlink()
+    with pytest.raises(BadCorpusFile, match=r"validation_list\.txt is not there"):
+        write_training_list(commands)
+
+
 @pytest.mark.parametrize("home", ["", "wav", "dev/aac"])
 def test_voxceleb(home: str, tmp_path: Path) -> None:
     root = tmp_path / "vox"
@@ -205,6 +291,9 @@ def example(layout: str, folder: Path) -> Path:
         return touch(folder, "dev/1/1/1-1-0000.flac", "dev/1/2/1-2-0000.flac", "dev/2/1/2-1-0000.flac")
     if layout == "voxceleb":
         return touch(folder, "id10001/a/1.wav", "id10001/b/1.wav", "id10002/a/1.wav")
+    if layout == "speech-commands":
+        names = ("yes/00b01445_nohash_0.wav", "no/00b01445_nohash_0.wav", "no/00f0204f_nohash_1.wav")
+        return touch(folder, *names, "_background_noise_/tap.wav")
     names = ("ann/1.wav", "ann/2.wav", "bob/1.wav")
     touch(folder, *(f"sound/{name}" for name in names))
     if layout == "csv":

@@ -7,24 +7,29 @@ import hashlib
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from voxid.corpora import catalog, scan
 from voxid.corpora import download as module
-from voxid.corpora.download import CORPORA, Archive, Corpus, download
+from voxid.corpora.download import CORPORA, Archive, Corpus, download, wanted
 from voxid.corpora.unpack import unpack
 from voxid.errors import (
     BadArchive,
     BadConfig,
+    BadCorpusFile,
     ChecksumMismatch,
     DiskFull,
     DownloadError,
@@ -45,6 +50,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.etag = '"one"'
+        self.kind = "application/gzip"
         self.script: list[str] = []
         self.asked: list[tuple[str, str | None, str | None]] = []  # path, Range, If-Range
         self.url = f"http://127.0.0.1:{self.server_address[1]}/resources/12"
@@ -64,17 +70,24 @@ class Handler(BaseHTTPRequestHandler):
         if word.isdigit():
             self.send_error(int(word))
             return
+        if word.startswith("chunk"):
+            self.send_in_chunks(server.content, whole=word == "chunks")
+            return
         content, start = server.content, 0
         changed = self.headers["If-Range"] not in (None, server.etag)
         if wanted and word != "ignore-range" and not changed:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
-                self.send_error(416)
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
                 return
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("ETag", server.etag)
+        self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(content) - start))
         self.send_header("Connection", "close")
         self.end_headers()
@@ -86,6 +99,19 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(30)
         self.wfile.write(body)
+        self.close_connection = True
+
+    def send_in_chunks(self, content: bytes, whole: bool) -> None:
+        """Send it as GitHub sends what it packs on the way: no length, and no going on in the middle."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for start in range(0, len(content) if whole else len(content) // 2, 100_000):
+            block = content[start : start + 100_000]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+        if whole:
+            self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
 
 
@@ -167,11 +193,40 @@ def test_librispeech_is_what_openslr_publishes() -> None:
     5df7d4e78065366204ca6845bb08f490 332954390 train-clean-5.tar.gz
     """
     published = {tuple(line.split()) for line in lines.strip().splitlines()}
-    ours = {(a.md5, str(a.bytes), a.file) for corpus in CORPORA.values() for a in corpus.archives}
+    ours = {
+        (a.md5, str(a.bytes), a.file)
+        for name in ("librispeech", "mini-librispeech")
+        for a in CORPORA[name].archives
+    }
     assert ours == published
     assert CORPORA["librispeech"].mirrors["eu"] == ("https://openslr.elda.org/resources/12",)
     assert CORPORA["mini-librispeech"].mirrors["us"][0] == "https://us.openslr.org/resources/31"
     assert CORPORA["librispeech"].mirrors["cn"] == ("https://openslr.magicdatatech.com/resources/12",)
+
+
+def test_every_corpus_has_every_mirror_and_a_checksum_or_none() -> None:
+    for corpus in CORPORA.values():
+        assert set(corpus.mirrors) == {"us", "eu", "cn"}, corpus.name
+        for archive in corpus.archives:
+            assert archive.published is None or len(archive.published[1]) in (32, 64), archive
+    unpublished = {a.part for c in CORPORA.values() for a in c.archives if a.published is None}
+    assert unpublished == {"speechocean762", "v1.0"}
+
+
+def test_what_voxid_base_needs_is_there() -> None:
+    needed = [(corpus.name, archive.part) for corpus, archive in wanted("voxid-base")]
+    assert needed == [
+        ("librispeech", "train-clean-100"),
+        ("speechocean762", "speechocean762"),
+        ("speech-commands", "v0.02"),
+        ("arabic-speech-commands", "v1.0"),
+        ("rirs-noises", "rirs_noises"),
+    ]
+    with pytest.raises(BadConfig, match="as a whole"):
+        wanted("voxid-base", ["v1.0"])
+    with pytest.raises(BadConfig, match=r"several parts.*dev-clean"):
+        wanted("librispeech")
+    assert [archive.part for _, archive in wanted("musan")] == ["musan"]
 
 
 # -- fetching -----------------------------------------------------------------------------------------------
@@ -290,6 +345,251 @@ def test_log_in_page_is_not_taken_for_the_file(server: Server, tmp_path: Path) -
     with pytest.raises(DownloadError, match=f"expected a file of {len(CONTENT)} bytes, got 51 bytes"):
         fetch_all(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- archives nobody publishes a size or a checksum of ------------------------------------------------------
+
+
+def unpublished(content: bytes, **options) -> Corpus:
+    corpus = corpus_of(content)
+    object.__setattr__(corpus, "archives", (replace(corpus.archives[0], bytes=None, md5=None, **options),))
+    return corpus
+
+
+@pytest.mark.parametrize("script", [[], ["drop"], ["chunks"], ["chunks cut", "chunks"], ["drop", "chunks"]])
+def test_size_that_nobody_publishes(script: list[str], server: Server, tmp_path: Path) -> None:
+    """The server tells it, or that the file has come to its end; half a file is never taken for one."""
+    server.script, said, seen = list(script), [], []
+    download(
+        unpublished(CONTENT), ["dev-tiny"], tmp_path, server.url, lambda d, t: seen.append((d, t)),
+        say=said.append, waits_s=NO_WAIT,
+    )  # fmt: skip
+    check_complete(tmp_path)
+    assert server.script == []
+    assert any(hashlib.sha256(CONTENT).hexdigest() in line for line in said), said
+    assert (len(CONTENT), len(CONTENT)) in seen
+    if script == ["chunks"]:
+        assert (100_000, 0) in seen or any(total == 0 for done, total in seen if done), seen
+    if script == ["drop"]:
+        assert server.asked[1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_whole_file_of_unknown_size_is_not_fetched_twice(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "dev-tiny.tar.gz.partial").write_bytes(CONTENT)  # killed before it was unpacked
+    download(unpublished(CONTENT), ["dev-tiny"], tmp_path, server.url, waits_s=NO_WAIT)
+    check_complete(tmp_path)
+    assert [asked for _, asked, _ in server.asked] == [f"bytes={len(CONTENT)}-"]
+
+
+def test_web_page_is_no_archive_of_unknown_size(server: Server, tmp_path: Path) -> None:
+    server.content, server.kind = b"<html>Please log in.</html>", "text/html; charset=utf-8"
+    with pytest.raises(DownloadError, match="expected an archive, got a web page"):
+        download(unpublished(CONTENT), ["dev-tiny"], tmp_path, server.url, waits_s=NO_WAIT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_archive_nobody_could_verify_is_fetched_afresh(server: Server, tmp_path: Path) -> None:
+    server.content = CONTENT[:400_000] + bytes(100) + CONTENT[400_100:]
+    with pytest.raises(BadArchive, match="cannot be unpacked"):
+        download(unpublished(CONTENT), ["dev-tiny"], tmp_path, server.url, waits_s=NO_WAIT)
+    assert list(tmp_path.iterdir()) == []
+    server.content = CONTENT
+    download(unpublished(CONTENT), ["dev-tiny"], tmp_path, server.url, waits_s=NO_WAIT)
+    check_complete(tmp_path)
+
+
+def test_published_sha256_is_verified(server: Server, tmp_path: Path) -> None:
+    corpus = unpublished(CONTENT, sha256=hashlib.sha256(CONTENT).hexdigest())
+    download(corpus, ["dev-tiny"], tmp_path / "good", server.url, waits_s=NO_WAIT)
+    check_complete(tmp_path / "good")
+    server.content = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
+    with pytest.raises(ChecksumMismatch, match=f"SHA256 is {hashlib.sha256(server.content).hexdigest()}"):
+        download(corpus, ["dev-tiny"], tmp_path / "bad", server.url, waits_s=NO_WAIT)
+    assert list((tmp_path / "bad").iterdir()) == []
+
+
+# -- the corpora of voxid-base, as their homes pack them -----------------------------------------------------
+
+PACKED: dict[str, dict[str, bytes | tarfile.TarInfo]] = {
+    "speechocean762": {
+        "speechocean762/WAVE/SPEAKER0001/000010011.WAV": b"wave",
+        "speechocean762/train/wav.scp": b"000010011\tWAVE/SPEAKER0001/000010011.WAV\n",
+        "speechocean762/train/utt2spk": b"000010011\t0001\n",
+    },
+    "speech-commands": {
+        "./yes/00b01445_nohash_0.wav": b"wave",
+        "./no/00f0204f_nohash_0.wav": b"wave",
+        "./_background_noise_/running_tap.wav": b"noise",
+        "./validation_list.txt": b"",
+        "./testing_list.txt": b"no/00f0204f_nohash_0.wav\n",
+    },
+    "arabic-speech-commands": {
+        "arabic-speech-commands-dataset-1.0/dataset/zoom in/00000001_NO_01.wav": b"wave",
+        "arabic-speech-commands-dataset-1.0/LICENSE": b"CC BY 4.0",
+    },
+    "musan": {"musan/noise/free-sound/noise-free-sound-0000.wav": b"noise"},
+}
+
+
+def served(name: str, content: bytes, server: Server, monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    """The corpus of that name, as the catalog has it, with `content` at the test server as its home."""
+    known = CORPORA[name]
+    archive = replace(
+        known.archives[0], sha256=None, md5=hashlib.md5(content).hexdigest(), bytes=len(content)
+    )
+    corpus = replace(known, archives=(archive,), mirrors=dict.fromkeys(known.mirrors, (server.url,)))
+    monkeypatch.setitem(catalog.CORPORA, name, corpus)
+    server.content = content
+    return corpus
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_corpus_is_where_the_catalog_says(
+    name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = served(name, make_tar(PACKED[name]), server, monkeypatch)
+    root = download(name, [], tmp_path, waits_s=NO_WAIT)
+    assert root == tmp_path / corpus.root
+    assert root.is_dir()
+    asked = server.asked[0][0].rpartition("/")[2]
+    assert asked == {"arabic-speech-commands": "v1.0.tar.gz"}.get(name, corpus.archives[0].file)
+    assert {path.name for path in tmp_path.iterdir()} == {corpus.archives[0].folder}
+    found = {
+        "speechocean762": (root / "train", ["0001"]),
+        "speech-commands": (root, ["00f0204f", "00b01445"]),
+        "arabic-speech-commands": (root, ["00000001"]),
+    }
+    if name in found:
+        assert [u.speaker for u in scan(found[name][0])] == found[name][1]
+        assert all(Path(u.path).is_file() for u in scan(found[name][0]))
+    if name == "speech-commands":
+        assert (root / "training_list.txt").read_text() == "yes/00b01445_nohash_0.wav\n"
+        assert (root / "_background_noise_" / "running_tap.wav").is_file()
+    if name == "arabic-speech-commands":
+        assert (tmp_path / "arabic-speech-commands" / "LICENSE").is_file()
+    download(name, [], tmp_path, waits_s=NO_WAIT)
+    assert len(server.asked) == 1
+
+
+def test_an_archive_of_two_folders_is_not_guessed_at(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {f"{top}/dataset/up/00000001_NO_01.wav": b"wave" for top in ("one", "two")}
+    served("arabic-speech-commands", make_tar({**members}), server, monkeypatch)
+    with pytest.raises(BadArchive, match="more than one folder"):
+        download("arabic-speech-commands", [], tmp_path, waits_s=NO_WAIT)
+    assert not (tmp_path / "arabic-speech-commands").exists()
+
+
+def test_speech_commands_without_its_lists_is_not_put_in_place(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served("speech-commands", make_tar({"./yes/00b01445_nohash_0.wav": b"wave"}), server, monkeypatch)
+    with pytest.raises(BadCorpusFile, match=r"validation_list\.txt, testing_list\.txt is not there"):
+        download("speech-commands", [], tmp_path, waits_s=NO_WAIT)
+    assert not (tmp_path / "speech_commands_v0.02").exists()
+    assert not list(tmp_path.glob(".unpacking*"))
+
+
+def test_a_set_brings_all_and_says_where(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(catalog.SETS, "voxid-base", {"musan": ("musan",), "speech-commands": ("v0.02",)})
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name in ("musan", "speech-commands"):
+        corpus = served(name, make_tar(PACKED[name]), server, monkeypatch)
+        (shelf / corpus.archives[0].file).write_bytes(server.content)
+    out = tmp_path / "corpora"
+    assert download("voxid-base", [], out, str(shelf)) == out
+    assert {path.name for path in out.iterdir()} == {"musan", "speech_commands_v0.02"}
+
+
+# -- zip ----------------------------------------------------------------------------------------------------
+
+
+def make_zip(members: dict[str, bytes], mode: int = 0o100777) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (0o040777 if name.endswith("/") else mode) << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+ROOMS = {"RIRS_NOISES/": b"", "RIRS_NOISES/simulated_rirs/small/rir.wav": NOISE, "RIRS_NOISES/README": b"hi"}
+
+
+def test_zip_is_brought_like_a_tar(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served("rirs-noises", make_zip(ROOMS), server, monkeypatch)
+    server.script, seen = ["drop"], []
+    root = download("rirs-noises", [], tmp_path, progress=lambda *p: seen.append(p), waits_s=NO_WAIT)
+    files = {p.relative_to(root).as_posix(): p for p in root.rglob("*") if p.is_file()}
+    assert set(files) == {"simulated_rirs/small/rir.wav", "README"}
+    assert files["simulated_rirs/small/rir.wav"].read_bytes() == NOISE
+    assert all(not path.stat().st_mode & 0o111 for path in files.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["RIRS_NOISES"]
+    assert all(done <= total for done, total in seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("../escaped.txt", 0o100644),
+        ("a/../../escaped.txt", 0o100644),
+        ("/escaped-voxid.txt", 0o100644),
+        ("..\\escaped.txt", 0o100644),
+        ("C:/escaped.txt", 0o100644),
+        ("link", 0o120777),
+        ("pipe", 0o010644),
+    ],
+)
+def test_zip_cannot_write_outside_its_folder(name: str, mode: int, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(make_zip({"first.txt": b"harmless", name: b"owned"}, mode))
+    with pytest.raises(UnsafeArchive, match="Nothing was unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+    assert not Path("/escaped-voxid.txt").exists()
+
+
+@pytest.mark.parametrize("how", ["cut off", "flipped", "empty", "encrypted"])
+def test_damaged_zip(how: str, tmp_path: Path) -> None:
+    whole = make_zip({"a.wav": NOISE})
+    locked = bytearray(whole)
+    for mark, place in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        locked[locked.index(mark) + place] |= 1  # "this member is encrypted"
+    flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
+    content = {"cut off": whole[:-30_000], "flipped": flipped, "empty": b"PK", "encrypted": bytes(locked)}[
+        how
+    ]
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(BadArchive, match=r"a\.zip cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_zip_that_would_fill_the_disk_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.zip").write_bytes(make_zip({"a.wav": bytes(10_000_000)}))  # a thousand times smaller
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr("voxid.corpora.unpack.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(DiskFull, match=r"a\.zip holds 0\.0 GB"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_real_limit_on_writing_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
+    """A limit of the system on file size: a write beyond it fails as on a full disk."""
+    (tmp_path / "a").write_bytes(make_zip({"a.wav": NOISE}) if kind == "zip" else make_tar({"a.wav": NOISE}))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(DiskFull, match="no room to write"):
+            unpack(tmp_path / "a", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "out").exists()
 
 
 # -- what is there already ----------------------------------------------------------------------------------

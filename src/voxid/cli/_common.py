@@ -80,8 +80,8 @@ def progress_bar(
     """Yield `update(done, total)`, drawn on standard error with the time left.
 
     Counts are bytes (drawn as MB, with the speed) when `in_bytes`. A count that falls starts a new stage: the
-    speed and the time left are reckoned afresh. Nothing is drawn when `quiet` or when standard error is not a
-    terminal.
+    speed and the time left are reckoned afresh. A total of 0 is one that nobody knows. Nothing is drawn when
+    `quiet` or when standard error is not a terminal.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
@@ -111,7 +111,7 @@ def progress_bar(
 
         def update(done: int, total: int) -> None:
             if done < progress.tasks[0].completed:
-                progress.reset(task, total=total)
-            progress.update(task, completed=done, total=total)
+                progress.reset(task, total=total or None)
+            progress.update(task, completed=done, total=total or None)
 
         yield update

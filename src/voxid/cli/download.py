@@ -11,8 +11,13 @@ from voxid.cli._common import JsonFlag, emit, progress_bar
 
 
 def download(
-    corpus: Annotated[str, typer.Argument(help="librispeech or mini-librispeech.", show_default=False)],
-    parts: Annotated[list[str], typer.Argument(help="One or more parts, listed below.", show_default=False)],
+    corpus: Annotated[
+        str, typer.Argument(help="A corpus listed below, or voxid-base for all of its.", show_default=False)
+    ],
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Parts, where a corpus has several: see below.", show_default=False),
+    ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder to put the corpus in.", show_default="here")
     ] = Path(),
@@ -22,31 +27,50 @@ def download(
             help="us, eu, cn, the URL of a folder that holds the archives, or a folder on this disk."
         ),
     ] = "us",
-    keep_archives: Annotated[bool, typer.Option(help="Keep the .tar.gz files after unpacking.")] = False,
+    keep_archives: Annotated[
+        bool, typer.Option(help="Keep the .tar.gz and .zip files after unpacking.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Download a published corpus, verify it, and unpack it.
 
     A download that breaks off, or is stopped by Ctrl-C, goes on where it was when the same command is run
-    again. What is already there is left alone.
+    again. What is already there is left alone. Nobody publishes a checksum of **speechocean762** and
+    **arabic-speech-commands**: their SHA-256 is printed.
 
-    Parts of **librispeech** (CC BY 4.0): dev-clean (0.3 GB), dev-other (0.3 GB), test-clean (0.3 GB),
+    **librispeech** (CC BY 4.0): dev-clean (0.3 GB), dev-other (0.3 GB), test-clean (0.3 GB),
     test-other (0.3 GB), train-clean-100 (6.4 GB), train-clean-360 (23 GB), train-other-500 (31 GB).
 
-    Parts of **mini-librispeech** (CC BY 4.0): dev-clean-2 (0.1 GB), train-clean-5 (0.3 GB).
+    **mini-librispeech** (CC BY 4.0): dev-clean-2 (0.1 GB), train-clean-5 (0.3 GB).
+
+    **speechocean762** (CC BY 4.0): speechocean762 (0.5 GB). **speech-commands** (CC BY 4.0): v0.02 (2.4 GB).
+    **arabic-speech-commands** (CC BY 4.0): v1.0 (0.4 GB).
+
+    To augment with: **musan** (CC BY 4.0): musan (11 GB). **rirs-noises** (Apache-2.0): rirs_noises (1.3 GB).
+
+    **voxid-base**: what the model was trained on, as far as it has an official home.
 
     Example: `voxid download librispeech train-clean-100 test-clean --mirror eu -o corpora`
+
+    Example, all that voxid-base needs: `voxid download voxid-base -o corpora`
 
     Example, from a folder of archives: `voxid download librispeech dev-clean --mirror archives -o corpora`
     """
     from voxid.corpora.download import download as run
-    from voxid.corpora.download import find_corpus, is_complete
+    from voxid.corpora.download import is_complete, wanted
 
-    known = find_corpus(corpus)
-    there = [a.part for a in known.archives if a.part in parts and is_complete(a, out)]
-    with progress_bar(known.name, quiet=as_json, in_bytes=True) as update:
+    needed = wanted(corpus, parts or ())
+    there = [archive.part for _, archive in needed if is_complete(archive, out)]
+    with progress_bar(corpus, quiet=as_json, in_bytes=True) as update:
         say = (lambda line: None) if as_json else (lambda line: typer.echo(line, err=True))
-        folder = run(corpus, parts, out, mirror, update, say=say, keep_archives=keep_archives)
-    fetched = [part for part in parts if part not in there]
-    result = {"corpus": known.name, "folder": str(folder), "fetched": fetched, "already_there": there}
-    emit(result, as_json, lambda: typer.echo(f"{known.about}\n{', '.join(parts)}: in {folder}"))
+        folder = run(corpus, parts or (), out, mirror, update, say=say, keep_archives=keep_archives)
+    fetched = [archive.part for _, archive in needed if archive.part not in there]
+    result = {"corpus": corpus, "folder": str(folder), "fetched": fetched, "already_there": there}
+
+    def text() -> None:
+        for known in dict.fromkeys(known.name for known, _ in needed):
+            source = next(one for one, _ in needed if one.name == known)
+            found = ", ".join(archive.part for one, archive in needed if one.name == known)
+            typer.echo(f"{source.about}\n{found}: in {out / source.root}")
+
+    emit(result, as_json, text)

@@ -40,15 +40,16 @@ class _Refused(Exception):
 def fetch(
     urls: tuple[str, ...],
     path: Path,
-    size: int,
+    size: int | None,
     progress: Callable[[int, int], None] | None = None,
     waits_s: tuple[float, ...] = WAITS_S,
 ) -> None:
     """Bring the `size` bytes at one of `urls` into `path`, going on from what is there already.
 
+    With a size of None the server says how long the file is, or that it has come to its end.
     A dropped connection is tried again after each of `waits_s`; an address that does not have the file, or
     cannot be reached, gives way to the next. What arrived stays in `path`, also on an error and on Ctrl-C.
-    The bytes are not verified here. `progress` gets the bytes there and `size`.
+    The bytes are not verified here. `progress` gets the bytes there and the size, 0 while nobody knows it.
 
     Raise DownloadError, NotWritable, DiskFull or OutputError.
     """
@@ -78,15 +79,16 @@ def forget(path: Path) -> None:
 
 
 def _fetch_from(
-    url: str, path: Path, size: int, report: Callable[[int, int], None], waits_s: tuple[float, ...]
+    url: str, path: Path, size: int | None, report: Callable[[int, int], None], waits_s: tuple[float, ...]
 ) -> None:
     """Fetch from one address until the file is whole; raise _Refused when that cannot be."""
     failures, answered = 0, False
-    if _length(path) > size:
+    if size is not None and _length(path) > size:
         forget(path)
-    while (have := _length(path)) < size:
+    while size is None or _length(path) < size:
+        have = _length(path)
         try:
-            _one_request(url, path, size, report)
+            size = _one_request(url, path, size, report)
         except _Dropped as drop:
             if isinstance(drop, _Unreachable) and not answered:  # without a network, say so at once
                 raise _Refused(f"{url}: {drop}") from drop
@@ -98,8 +100,11 @@ def _fetch_from(
     report(size, size)
 
 
-def _one_request(url: str, path: Path, size: int, report: Callable[[int, int], None]) -> None:
-    """Ask for what is missing and append what comes; raise _Dropped or _Refused."""
+def _one_request(url: str, path: Path, size: int | None, report: Callable[[int, int], None]) -> int:
+    """Ask for what is missing, append what comes, return how long the whole file is.
+
+    Raise _Dropped or _Refused.
+    """
     have = _length(path)
     headers = {"User-Agent": f"voxid/{__version__}", "Accept-Encoding": "identity"}
     if have:
@@ -110,8 +115,10 @@ def _one_request(url: str, path: Path, size: int, report: Callable[[int, int], N
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # the file ends before what we have: ours is not the start of it
-            forget(path)
+        if error.code == 416:
+            if size is None and error.headers.get("Content-Range", "") == f"bytes */{have}":
+                return have  # nothing is missing
+            forget(path)  # the file ends before what we have: ours is not the start of it
             raise _Dropped("the server has a shorter file than was begun") from error
         kind = _Refused if error.code in NOT_WORTH_REPEATING else _Dropped
         place = f"{url}: " if kind is _Refused else ""
@@ -120,12 +127,15 @@ def _one_request(url: str, path: Path, size: int, report: Callable[[int, int], N
         raise _Unreachable(f"no connection ({getattr(error, 'reason', error)})") from error
     with response:
         start = have if response.status == 206 else 0
-        _check_answer(response, url, start, size)
-        _append(response, url, path, start, size, report)
+        total = _check_answer(response, url, start, size)
+        return _append(response, url, path, start, total, report)
 
 
-def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size: int) -> None:
-    """Raise _Refused when the server speaks of a file that cannot be the published one."""
+def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size: int | None) -> int | None:
+    """Return how long the file is, None if its end will tell.
+
+    Raise _Refused when the server speaks of a file that cannot be the published one.
+    """
     if response.status == 206:
         given = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given)
@@ -133,13 +143,19 @@ def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size
             raise _Refused(f"{url}: asked for bytes from {start} on, got {given!r}")
         total = size if match[2] == "*" else int(match[2])
     else:
-        total = int(response.headers.get("Content-Length") or -1)  # a file has a length; a web page may not
-    if total != size:
-        got = f"{total} bytes" if total >= 0 else "a page of no stated length"
+        length = response.headers.get("Content-Length")
+        total = int(length) if length else None  # a file has a length; a web page may not
+    if size is None:
+        kind = response.headers.get_content_type()
+        if kind == "text/html":
+            raise _Refused(f"{url}: expected an archive, got a web page (the log-in page of a network?)")
+    elif total != size:
+        got = "a page of no stated length" if total is None else f"{total} bytes"
         raise _Refused(
             f"{url}: expected a file of {size} bytes, got {got} "
             "(another version, or the log-in page of a network)"
         )
+    return total
 
 
 def _append(
@@ -147,22 +163,24 @@ def _append(
     url: str,
     path: Path,
     start: int,
-    size: int,
+    size: int | None,
     report: Callable[[int, int], None],
-) -> None:
+) -> int:
+    """Append the body to `path`, return how long the file is now; raise _Dropped when that is too short."""
     try:
         with path.open("ab" if start else "wb") as file:
             _write_etag(path, url, response.headers.get("ETag", ""))
             done = start
-            report(done, size)
+            report(done, size or 0)
             while block := _read(response):
-                file.write(block[: size - done])
+                file.write(block if size is None else block[: size - done])
                 done += len(block)
-                report(min(done, size), size)
+                report(done if size is None else min(done, size), size or 0)
     except OSError as error:
         raise output_error(error, path) from error
-    if done < size:
+    if size is not None and done < size:
         raise _Dropped(f"the connection ended after {done} of {size} bytes")
+    return done if size is None else size
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

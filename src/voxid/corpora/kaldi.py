@@ -1,6 +1,8 @@
 """A Kaldi data directory: wav.scp, utt2spk, and segments, spk2gender, spk2age, utt2lang, spk2lang if there.
 
-Paths in wav.scp are relative to the directory itself. Lists are checked against each other as they are read.
+Paths in wav.scp are relative to the directory itself or, where the first recording is not there but is beside
+the directory, to the folder above it, as in speechocean762. Lists are checked against each other as they are
+read.
 """
 
 from __future__ import annotations
@@ -88,6 +90,7 @@ def _recordings(folder: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line, id, absolute path) of wav.scp."""
     listing = folder / "wav.scp"
     seen = set()
+    home = None
     for number, line in lines(listing):
         name, *rest = line.split(maxsplit=1)
         if not rest:
@@ -102,7 +105,14 @@ def _recordings(folder: Path) -> Iterator[tuple[int, str, str]]:
         if name in seen:
             raise bad_line(listing, number, f"{name!r} is there twice", "Remove one of the two lines.")
         seen.add(name)
-        yield number, name, str(folder / path)
+        home = home or _home(folder, path)
+        yield number, name, str(home / path)
+
+
+def _home(folder: Path, first: str) -> Path:
+    """Return what the paths of a list are relative to, by where its first recording is."""
+    above = folder.parent
+    return above if not (folder / first).exists() and (above / first).exists() else folder
 
 
 def _whole(folder: Path) -> Iterator[Piece]:

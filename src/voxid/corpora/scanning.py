@@ -19,11 +19,12 @@ LAYOUTS = Registry(
         "folders": "voxid.corpora.folders:Folders",
         "kaldi": "voxid.corpora.kaldi:Kaldi",
         "librispeech": "voxid.corpora.librispeech:LibriSpeech",
+        "speech-commands": "voxid.corpora.speech_commands:SpeechCommands",
         "voxceleb": "voxid.corpora.voxceleb:VoxCeleb",
     },
 )
 # What is most particular is asked first: nearly everything is a folder of folders.
-DETECTION_ORDER = ("kaldi", "voxceleb", "librispeech", "csv", "folders")
+DETECTION_ORDER = ("kaldi", "voxceleb", "librispeech", "csv", "speech-commands", "folders")
 
 StrPath = str | os.PathLike[str]
 
@@ -187,5 +188,5 @@ def _pick(paths: list[Path], subsets: list[str]) -> list[Path]:
 def _describe() -> str:
     return (
         "voxid knows: librispeech (subset/speaker/chapter/*.flac), csv (speaker,path), kaldi (wav.scp and "
-        "utt2spk), voxceleb (id*/session/*), folders (speaker/*)."
+        "utt2spk), voxceleb (id*/session/*), speech-commands (word/speaker_nohash_*), folders (speaker/*)."
     )
