@@ -258,7 +258,7 @@ def test_the_runtime_gives_the_same_alone_in_a_batch_and_in_blocks(
     audio = [(wave_S, RATE) for wave_S in waves]
     alone_ND = np.stack([runtime.embed(item) for item in audio])
     np.testing.assert_allclose(runtime.embed_many(audio), alone_ND, atol=1e-5)
-    monkeypatch.setattr("voxid.runtime.torch_engine.BLOCK_S", 1.7)
+    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.7)
     blocky = TorchRuntime(model, long_s=2.0)
     np.testing.assert_allclose(blocky.embed_many(audio), alone_ND, atol=1e-5)
     if mode == "full":

@@ -10,61 +10,34 @@ Shapes: B batch, S samples, D embedding.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import safetensors.torch
 import torch
-from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from voxid.config import Config
+from voxid import folder as model_folder
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadModel, UnknownModel
 from voxid.features import FEATURES
 from voxid.files import atomic_write
+from voxid.folder import (
+    CONFIG_FILE,
+    ENCODER_FILE,
+    FRONT_FILE,
+    WEIGHTS_FILE,
+    Graphs,
+    InferenceConfig,
+    ModelFile,
+    read_bytes,
+    read_config,
+)
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import COHORT_FILE, Cohort
-
-FORMAT = 1  # of the model folder; a reader refuses a higher number
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-
-
-class InferenceConfig(Config):
-    """How an utterance becomes one embedding.
-
-    `sliding` averages the embeddings of all whole windows of `window` frames, `step` frames apart; an
-    utterance shorter than a window is embedded by its full sequence. `full` always takes the full sequence.
-    """
-
-    mode: Literal["sliding", "full"] = "sliding"
-    window: int = Field(default=100, ge=1)  # frames
-    step: int = Field(default=50, ge=1)  # frames
-
-    @model_validator(mode="after")
-    def _windows_meet(self) -> InferenceConfig:
-        if self.step > self.window:
-            raise ValueError(
-                f"step cannot exceed window, or frames would be skipped: {self.step} > {self.window}"
-            )
-        return self
-
-
-class _ModelFile(Config):
-    """What config.json holds."""
-
-    format: int
-    features: dict[str, Any]
-    encoder: dict[str, Any]
-    inference: InferenceConfig
-    calibration: Calibration | None
-    metadata: dict[str, Any]
-    weights_sha256: str  # of model.safetensors: safetensors itself would not notice a flipped bit
 
 
 class Model(nn.Module):
@@ -92,6 +65,7 @@ class Model(nn.Module):
         self.calibration = calibration
         self.cohort: Cohort | None = None  # whoever sets a calibration that needs one sets it too
         self.metadata = dict(metadata or {})
+        self._graphs: tuple[Graphs, str] | None = None  # of the folder it was loaded from, and their weights
         # Every option is written out, so that a default changed later does not change an old model.
         self.tables = {
             "features": {"name": features["name"], **features_config.model_dump(mode="json")},
@@ -131,12 +105,16 @@ class Model(nn.Module):
 
         Name, calibration and other metadata do not count: two models with one fingerprint embed alike.
         """
-        parts = {**self.tables, "inference": self.inference.model_dump(mode="json")}
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        weights = (
+            (
+                name,
+                str(tensor.dtype),
+                tuple(tensor.shape),
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
+            )
+            for name, tensor in self.state_dict().items()
+        )
+        return model_folder.fingerprint(self.tables, self.inference, weights)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors into `folder`; each is whole or is the one from before.
@@ -147,16 +125,18 @@ class Model(nn.Module):
         folder = Path(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
-        config = _ModelFile(
-            format=FORMAT,
+        sha256 = hashlib.sha256(weights).hexdigest()
+        graphs = self._graphs_for(folder, sha256)
+        config = ModelFile(
+            format=model_folder.file_format(graphs),
             **self.tables,
             inference=self.inference,
             calibration=self.calibration,
             metadata=self.metadata,
-            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            weights_sha256=sha256,
+            graphs=graphs,
         )
-        text = json.dumps(config.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
-        contents = {CONFIG_FILE: text.encode(), **self._cohort_file(), WEIGHTS_FILE: weights}
+        contents = {CONFIG_FILE: config.to_json(), **self._cohort_file(), WEIGHTS_FILE: weights}
         # All files are on the disk before one takes its name: a full disk cannot leave a mixed set.
         with ExitStack() as stack:
             for name, content in contents.items():
@@ -164,6 +144,13 @@ class Model(nn.Module):
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+
+    def _graphs_for(self, folder: Path, weights_sha256: str) -> Graphs | None:
+        """Return the graphs in `folder` if they are still this model's: a new calibration keeps them."""
+        if self._graphs is None or not all((folder / name).is_file() for name in (FRONT_FILE, ENCODER_FILE)):
+            return None
+        graphs, of_weights = self._graphs
+        return graphs if of_weights == weights_sha256 and graphs.fingerprint == self.fingerprint else None
 
     def _cohort_file(self) -> dict[str, bytes]:
         """Return the cohort's file, by name, if the calibration uses one."""
@@ -190,7 +177,12 @@ class Model(nn.Module):
                 f"no model folder {folder}. A model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}; "
                 "`voxid train` and `voxid import-seed` write one."
             )
-        content = _read_config(folder)
+        content = read_config(folder)
+        if content.graphs is not None and content.graphs.precision != "fp32":
+            raise BadModel(
+                f"{folder} holds {content.graphs.precision} graphs for onnxruntime and no weights for torch. "
+                "Load it with the onnx engine, or take the folder it was exported from."
+            )
         try:
             model = cls(
                 content.features, content.encoder, content.inference, content.calibration, content.metadata
@@ -200,6 +192,8 @@ class Model(nn.Module):
         model._fill(_read_weights(folder, content.weights_sha256), folder / WEIGHTS_FILE)
         if content.calibration is not None and content.calibration.cohort is not None:
             model.cohort = Cohort.load(folder, content.calibration.cohort)
+        if content.graphs is not None:
+            model._graphs = content.graphs, content.weights_sha256
         return model.eval()
 
     def _fill(self, tensors: dict[str, Tensor], source: Path) -> None:
@@ -232,48 +226,9 @@ def _shortened(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise BadModel(
-            f"{path.parent} is not a whole model folder: {path.name} is missing. "
-            f"It needs {CONFIG_FILE} and {WEIGHTS_FILE}; copy the whole folder."
-        ) from None
-    except OSError as error:
-        raise BadModel(f"cannot read {path}: {error.strerror}. Check that you may read it.") from error
-
-
-def _read_config(folder: Path) -> _ModelFile:
-    path = folder / CONFIG_FILE
-    try:
-        values = json.loads(_read(path))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadModel(f"{path} is damaged: not JSON ({error}). Copy the model folder again.") from None
-    version = values.get("format") if isinstance(values, dict) else None
-    if type(version) is not int or version < 1:
-        raise BadModel(
-            f"{path} is not a voxid model's: its format is {version!r}; expected a number up to {FORMAT}. "
-            f"Give a folder that `voxid train` or `voxid import-seed` wrote."
-        )
-    if version > FORMAT:
-        raise BadModel(
-            f"{path} has format {version}; this voxid reads up to {FORMAT}. Upgrade: pip install -U voxid."
-        )
-    try:
-        return _ModelFile.parse(values, CONFIG_FILE)
-    except BadConfig as error:
-        raise BadModel(f"{path} is damaged: {error} Copy the model folder again.") from None
-
-
 def _read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
-    content = _read(path)
-    if (got := hashlib.sha256(content).hexdigest()) != sha256:
-        raise BadModel(
-            f"{path} is damaged or belongs to another {CONFIG_FILE}: its sha256 begins {got[:12]}, "
-            f"{CONFIG_FILE} says {sha256[:12]}. Copy the model folder again, or resume its training."
-        )
+    content = read_bytes(path, sha256)
     try:
         return safetensors.torch.load(content)
     except (SafetensorError, KeyError, ValueError) as error:

@@ -6,90 +6,29 @@ machine torch's own threads wait for each other in every one of them.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
-from typing import TypeVar
 
 import torch
 
-T = TypeVar("T")
-R = TypeVar("R")
+from voxid.workers import Workers
+
 _starting = Lock()  # whoever starts threads changes the process' number of threads for a moment
 
 
-class OneThreadWorkers:
+class OneThreadWorkers(Workers):
     """A pool of threads in each of which a torch operation stays on its own core.
 
-    The threads start with the first work and end when the pool is closed, collected or the interpreter ends.
-    Everyone else's number of torch threads stays as it was. Safe to share between threads; work must not
-    wait for other work of the same pool. What torch keeps per thread (gradients on or off, autocast) does
-    not reach the workers: the work sets it.
+    Everyone else's number of torch threads stays as it was. What torch keeps per thread (gradients on or off,
+    autocast) does not reach the workers: the work sets it.
 
     >>> with OneThreadWorkers(2) as workers:
     ...     list(workers.map(lambda number: (number, torch.get_num_threads()), range(3)))
     [(0, 1), (1, 1), (2, 1)]
     """
 
-    def __init__(self, workers: int, name: str = "voxid-worker") -> None:
-        if workers < 1:
-            raise ValueError(f"got {workers} workers; 1 or more are needed.")
-        self.workers = workers
-        self._name = name
-        self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
-
-    def submit(self, work: Callable[..., R], *arguments: object) -> Future[R]:
-        """Begin `work(*arguments)` in a worker and return its future."""
-        try:
-            return self._started().submit(work, *arguments)
-        except RuntimeError:  # no thread can be begun: the interpreter is ending, or there are too many
-            future: Future[R] = Future()
-            try:
-                future.set_result(work(*arguments))
-            except Exception as error:
-                future.set_exception(error)
-            return future
-
-    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-        """Yield `work(item)` for each item, in order; raise what `work` raises.
-
-        `items` is read here, no further ahead than keeps every worker busy. Closing the iterator drops what
-        has not begun.
-        """
-        begun: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                begun.append(self.submit(work, item))
-                if len(begun) > self.workers:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
-
-    def close(self) -> None:
-        """End the threads; later work starts others."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
-
-    def __enter__(self) -> OneThreadWorkers:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _started(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
-                self._pool, self._process = _start(self.workers, self._name), os.getpid()
-            return self._pool
+    def _start(self) -> ThreadPoolExecutor:
+        return _start(self.workers, self._name)
 
 
 def _start(workers: int, name: str) -> ThreadPoolExecutor:

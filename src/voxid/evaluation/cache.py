@@ -31,7 +31,8 @@ from voxid.files import user_cache
 from voxid.runtime import EmbedInfo, Runtime
 from voxid.types import Utterance
 
-ROOMS = ("audio", "features", "encoders", "model.py", "runtime", "threads.py")  # what makes an embedding
+# what makes an embedding
+ROOMS = ("audio", "features", "encoders", "framing.py", "model.py", "runtime", "threads.py")
 LIBRARIES = ("numpy", "soundfile", "soxr", "torch", "onnxruntime")
 CHECK = 8  # bytes of digest that guard a row against damage on the disk
 SOME = 500  # keys a query: SQLite takes 999

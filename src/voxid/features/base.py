@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, overload
+from itertools import chain
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor, nn
+
+from voxid.framing import Framing, Summary
 
 CACHED_SAMPLES = 1 << 19  # of windows taken at once on a CPU: 2 MB stay in its cache, which doubles the speed
 
@@ -33,6 +36,8 @@ class Features(nn.Module, ABC):
     hop: int  # samples from one frame to the next
     window: int  # samples in a window, N
     lead: int  # samples by which the first window begins before the wave
+    summary_kind: ClassVar[Summary]  # how `summary` puts pieces together, for engines without torch
+    in_parts = True  # windows go through in parts that fit the cache; an exported graph has no loop
 
     @overload
     def frames(self, samples: int) -> int: ...
@@ -53,6 +58,13 @@ class Features(nn.Module, ABC):
     @abstractmethod
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM of windows cut from waves; it must not write into them."""
+
+    def spectrum(self, window_XN: Tensor, n_fft: int) -> Tensor:
+        """Return power_XK of windows, with zeros after them up to `n_fft` samples.
+
+        A method, so that an exported graph can say the same sums as a matrix product.
+        """
+        return power(torch.fft.rfft(window_XN, n=n_fft))
 
     @abstractmethod
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
@@ -108,7 +120,7 @@ class Features(nn.Module, ABC):
             window_BTN = wave_BS.unfold(1, self.window, self.hop)
             if samples == 0:
                 return self._of_batch(window_BTN)[:, :0]
-            if wave_BS.device.type != "cpu":
+            if wave_BS.device.type != "cpu" or not self.in_parts:
                 return self._of_batch(window_BTN)
             most = max(1, CACHED_SAMPLES // self.window)
             groups = [
@@ -125,26 +137,17 @@ class Features(nn.Module, ABC):
         Memory does not grow with the length. Walk twice for the features: once for the `summary`, once for
         `from_log_mel(piece[None], summary)`.
         """
-        held_S = next(self.buffers()).new_zeros(0)
-        first, total, done = 0, 0, 0  # sample that `held_S` begins with; samples met; frames yielded
-        for wave_S in waves:
-            held_S = torch.cat([held_S, wave_S.to(held_S)])
-            total += len(wave_S)
-            start = done * self.hop - self.lead - first
-            ready = (len(held_S) - start - self.window) // self.hop + 1
-            if ready > 0:
-                yield self._block(held_S, start, start + (ready - 1) * self.hop + self.window)
-                done += ready
-                drop = min(max(0, start + ready * self.hop), len(held_S))
-                held_S, first = held_S[drop:], first + drop
-        if left := self.frames(total) - done:
-            start = done * self.hop - self.lead - first
-            yield self._block(held_S, start, start + (left - 1) * self.hop + self.window)
+        nothing_S = next(self.buffers()).new_zeros(0)  # even that is a frame of some features
+        pieces = chain([nothing_S], (wave_S.to(nothing_S) for wave_S in waves))
+        for wave_S, frames in self.framing.cut(pieces, torch.cat):
+            logmel_TM = self.log_mel(wave_S[None])[0, frames]
+            if len(logmel_TM):
+                yield logmel_TM
 
-    def _block(self, held_S: Tensor, start: int, end: int) -> Tensor:
-        """Return logmel_TM of the windows from sample `start` to `end`, which may lie beyond the ends."""
-        extended_BS = self._extend(held_S[None], max(0, -start), max(0, end - len(held_S)))
-        return self._windowed(extended_BS[:, max(0, start) : max(0, start) + end - start])[0]
+    @property
+    def framing(self) -> Framing:
+        """Where windows lie: what a recording in blocks is cut by."""
+        return Framing(self.hop, self.lead, self.window)
 
 
 def dense_blocks(mel_KM: Tensor, width: int) -> list[tuple[slice, slice]]:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import Config
-from voxid.features.base import Features, dense_blocks, power
+from voxid.features.base import Features, dense_blocks
 from voxid.types import SAMPLE_RATE
 
 ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's: a band with less energy counts as this much
@@ -75,6 +75,7 @@ class Fbank(Features):
     """
 
     Config = FbankConfig
+    summary_kind = "mean"
     window_N: Tensor
     mel_KM: Tensor
 
@@ -131,7 +132,7 @@ class Fbank(Features):
             ],
             dim=1,
         )
-        power_XK = power(torch.fft.rfft(emphasised_XN * self.window_N, n=config.n_fft))
+        power_XK = self.spectrum(emphasised_XN * self.window_N, config.n_fft)
         bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
         return torch.cat(bands, dim=1).clamp_min(config.energy_floor).log()
 

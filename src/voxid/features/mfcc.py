@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.features.base import Features, dense_blocks, power
+from voxid.features.base import Features, dense_blocks
 from voxid.types import SAMPLE_RATE
 
 POWER_FLOOR = 1e-10  # -100 dB: a band with less power than this counts as this much
@@ -59,6 +59,7 @@ class Mfcc(Features):
     """
 
     Config = MfccConfig
+    summary_kind = "peak"
     window_N: Tensor
     mel_KM: Tensor
     dct_MF: Tensor
@@ -97,7 +98,7 @@ class Mfcc(Features):
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM in decibels."""
-        power_XK = power(torch.fft.rfft(window_XN * self.window_N))
+        power_XK = self.spectrum(window_XN * self.window_N, self.n_fft)
         bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
         return torch.cat(bands, dim=1).clamp_min(POWER_FLOOR).log10().mul(10)
 

@@ -1,0 +1,195 @@
+"""A model folder on disk, read without torch: what config.json says, and where each weight lies in its file.
+
+`config.json` says what to build, how to score and where it came from; `model.safetensors` holds the weights,
+`cohort.npy` embeddings of strangers if the calibration uses them. An exported folder also has two graphs for
+onnxruntime, whose weights are those of model.safetensors: they are on the disk once, for both engines.
+Nothing in a folder is ever unpickled, and every file is held against its sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from voxid.config import Config
+from voxid.errors import BadConfig, BadModel
+from voxid.scoring.calibration import Calibration
+
+FORMAT = 2  # of the model folder; a reader refuses a higher number. 2: there may be graphs
+PLAIN_FORMAT = 1  # of a folder without graphs, which an older voxid reads too
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+FRONT_FILE = "front.onnx"
+ENCODER_FILE = "encoder.onnx"
+_DTYPES = {
+    "BF16": "torch.bfloat16",
+    "BOOL": "torch.bool",
+    "F16": "torch.float16",
+    "F32": "torch.float32",
+    "F64": "torch.float64",
+    "I64": "torch.int64",
+}
+
+
+class InferenceConfig(Config):
+    """How an utterance becomes one embedding.
+
+    `sliding` averages the embeddings of all whole windows of `window` frames, `step` frames apart; an
+    utterance shorter than a window is embedded by its full sequence. `full` always takes the full sequence.
+    """
+
+    mode: Literal["sliding", "full"] = "sliding"
+    window: int = Field(default=100, ge=1)  # frames
+    step: int = Field(default=50, ge=1)  # frames
+
+    @model_validator(mode="after")
+    def _windows_meet(self) -> InferenceConfig:
+        if self.step > self.window:
+            raise ValueError(
+                f"step cannot exceed window, or frames would be skipped: {self.step} > {self.window}"
+            )
+        return self
+
+
+class Graphs(Config):
+    """The graphs of an exported folder, and what an engine has to know of them."""
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    dim: int = Field(ge=1)  # of an embedding
+    hop: int = Field(ge=1)  # samples from one frame to the next
+    lead: int = Field(ge=0)  # samples by which the first window begins before the wave
+    window: int = Field(ge=1)  # samples in a window
+    summary: Literal["mean", "peak"]  # what the features know of the whole utterance
+    summary_values: int = Field(ge=1)
+    fingerprint: str  # of the model with the inference mode of this folder
+    front_sha256: str
+    encoder_sha256: str
+    opset: int
+
+
+class ModelFile(Config):
+    """What config.json holds."""
+
+    format: int
+    features: dict[str, Any]
+    encoder: dict[str, Any]
+    inference: InferenceConfig
+    calibration: Calibration | None
+    metadata: dict[str, Any]
+    weights_sha256: str  # of model.safetensors: safetensors itself would not notice a flipped bit
+    graphs: Graphs | None = None
+
+    def to_json(self) -> bytes:
+        """Return the bytes of config.json; a folder without graphs is one that an older voxid reads."""
+        values = self.model_dump(mode="json")
+        if self.graphs is None:
+            del values["graphs"]
+        return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def file_format(graphs: Graphs | None) -> int:
+    """Return the format to write: the lowest that can say it.
+
+    >>> file_format(None)
+    1
+    """
+    return PLAIN_FORMAT if graphs is None else FORMAT
+
+
+def fingerprint(
+    tables: dict[str, dict[str, Any]],
+    inference: InferenceConfig,
+    weights: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]],
+) -> str:
+    """Return the sha256 (64 hex digits) of all that changes an embedding.
+
+    `tables` are the features' and the encoder's options, `weights` (name, dtype as torch spells it, shape,
+    bytes) in any order. Name, calibration and other metadata do not count.
+    """
+    parts = {**tables, "inference": inference.model_dump(mode="json")}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for name, dtype, shape, content in sorted(weights, key=lambda weight: weight[0]):
+        digest.update(f"{name} {dtype} {shape}".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One tensor in a safetensors file: `start` and `length` are bytes in the file."""
+
+    name: str
+    dtype: str  # as torch spells it
+    shape: tuple[int, ...]
+    start: int
+    length: int
+
+
+def weights_in(content: bytes | memoryview, source: str) -> list[Weight]:
+    """Return where the tensors lie in the bytes of a safetensors file; raise BadModel that names `source`."""
+    try:
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(bytes(content[8 : 8 + size]))
+        header.pop("__metadata__", None)
+        return [
+            Weight(
+                name,
+                _DTYPES[entry["dtype"]],
+                tuple(entry["shape"]),
+                8 + size + entry["data_offsets"][0],
+                entry["data_offsets"][1] - entry["data_offsets"][0],
+            )
+            for name, entry in header.items()
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadModel(
+            f"{source} is not a safetensors file ({error}). Take all files from one training run."
+        ) from None
+
+
+def read_bytes(path: Path, sha256: str | None = None) -> bytes:
+    """Return a model folder's file; raise BadModel when it is missing, unreadable or not the one meant."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadModel(
+            f"{path.parent} is not a whole model folder: {path.name} is missing. "
+            f"It needs {CONFIG_FILE} and {WEIGHTS_FILE}; copy the whole folder."
+        ) from None
+    except OSError as error:
+        raise BadModel(f"cannot read {path}: {error.strerror}. Check that you may read it.") from error
+    if sha256 is not None and (got := hashlib.sha256(content).hexdigest()) != sha256:
+        raise BadModel(
+            f"{path} is damaged or belongs to another {CONFIG_FILE}: its sha256 begins {got[:12]}, "
+            f"{CONFIG_FILE} says {sha256[:12]}. Copy the model folder again, or resume its training."
+        )
+    return content
+
+
+def read_config(folder: Path) -> ModelFile:
+    """Return what the folder's config.json says; raise BadModel when it is damaged or too new."""
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(read_bytes(path))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BadModel(f"{path} is damaged: not JSON ({error}). Copy the model folder again.") from None
+    version = values.get("format") if isinstance(values, dict) else None
+    if type(version) is not int or version < 1:
+        raise BadModel(
+            f"{path} is not a voxid model's: its format is {version!r}; expected a number up to {FORMAT}. "
+            f"Give a folder that `voxid train` or `voxid import-seed` wrote."
+        )
+    if version > FORMAT:
+        raise BadModel(
+            f"{path} has format {version}; this voxid reads up to {FORMAT}. Upgrade: pip install -U voxid."
+        )
+    try:
+        return ModelFile.parse(values, CONFIG_FILE)
+    except BadConfig as error:
+        raise BadModel(f"{path} is damaged: {error} Copy the model folder again.") from None
