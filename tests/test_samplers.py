@@ -133,6 +133,11 @@ def test_temperature_decides_the_share_of_a_corpus(temperature: float, share: fl
     assert (CORPUS_N[drawn] == 1).mean() == pytest.approx(share, abs=0.02)  # 4 standard deviations
 
 
+def test_balanced_by_speaker_a_corpus_is_as_large_as_its_speakers_are_many() -> None:
+    sampler = CorpusSampler(CORPUS_N, SPEAKERS_N, NUMBERS, 10, 0, 2.0, by_speaker=True)
+    assert sampler.shares.tolist() == pytest.approx([4**0.5 / (4**0.5 + 3**0.5), 3**0.5 / (4**0.5 + 3**0.5)])
+
+
 def test_inside_a_corpus_utterances_or_speakers_are_equally_likely() -> None:
     for by_speaker in (False, True):
         sampler = CorpusSampler(CORPUS_N, SPEAKERS_N, NUMBERS, 1, 0, 1e9, by_speaker)

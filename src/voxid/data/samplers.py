@@ -104,10 +104,11 @@ class SpeakerSampler:
 
 
 class CorpusSampler:
-    """Utterances by corpus: a corpus of n utterances is drawn in proportion to n ** (1 / temperature).
+    """Utterances by corpus: a corpus of size n is drawn in proportion to n ** (1 / temperature).
 
     A temperature of 1 leaves the corpora their sizes, a high one makes them equal. Inside a corpus every
-    utterance is as likely as any other or, with `by_speaker`, every speaker is.
+    utterance is as likely as any other, and n counts utterances; with `by_speaker` every speaker is, and n
+    counts speakers: a thousand recordings of few voices are no reason to hear those more often.
 
     >>> sampler = CorpusSampler(np.array([0] * 1000 + [1] * 10), np.arange(1010), np.arange(1010), rows=400,
     ...     seed=0, temperature=1e9)
@@ -130,10 +131,10 @@ class CorpusSampler:
         _need(numbers, 1)
         self.rows, self.seed, self.rank, self.world = rows, seed, rank, world
         corpora = [numbers[corpus_N[numbers] == corpus] for corpus in np.unique(corpus_N[numbers])]
-        sizes = np.array([len(members) for members in corpora], dtype=np.float64)
+        self._groups = [_by_speaker(members, speakers_N, by_speaker) for members in corpora]
+        sizes = np.array([len(counts) for _, _, counts in self._groups], dtype=np.float64)
         weights = (sizes / sizes.max()) ** (1 / temperature)
         self.shares = weights / weights.sum()
-        self._groups = [_by_speaker(members, speakers_N, by_speaker) for members in corpora]
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B,)."""
