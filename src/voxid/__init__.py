@@ -12,12 +12,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from voxid import metrics as metrics
+    from voxid.recognizer import Recognizer as Recognizer
     from voxid.recognizer import compare as compare
     from voxid.runtime import load as load
 
-__all__ = ["__version__", "compare", "load", "metrics"]
+__all__ = ["Recognizer", "__version__", "compare", "load", "metrics"]
 
-_LAZY = {"load": "voxid.runtime", "compare": "voxid.recognizer", "metrics": "voxid.metrics"}
+_LAZY = {
+    "load": "voxid.runtime",
+    "Recognizer": "voxid.recognizer",
+    "compare": "voxid.recognizer",
+    "metrics": "voxid.metrics",
+}
 
 
 def __getattr__(name: str) -> Any:

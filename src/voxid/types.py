@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 SAMPLE_RATE = 16_000  # Hz: everything inside voxid is mono at this rate
 ADULT_AGE = 18  # years; younger speakers are children
@@ -37,13 +39,38 @@ class Trial(NamedTuple):
     same: bool
 
 
+class Answer:
+    """What every answer can do: print as a sentence, and become JSON."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values that JSON can hold."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return one JSON object."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Answer):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Answer):
     """What a comparison came to, and why.
 
     `cosine` is the raw score. `llr` is the calibrated natural-log likelihood ratio, `threshold` the LLR from
-    which voxid accepts, `probability` the posterior of "same speaker" at the calibration's prior.
-    `speech_s` are the seconds heard of each side.
+    which voxid accepts, `probability` the posterior of "same speaker" at the `prior`. `speech_s` are the
+    seconds of audio heard of each side (of a voiceprint: the net speech it is made of), `net_speech_s` those
+    of them with a voice. `speaker` is who was asked for, None where two recordings were compared.
     """
 
     accepted: bool
@@ -53,6 +80,124 @@ class Decision:
     threshold: float
     speech_s: tuple[float, float]
     reason: str
+    net_speech_s: tuple[float, float] = (math.nan, math.nan)
+    prior: float = 0.5
+    speaker: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        who = f"{self.speaker!r}" if self.speaker is not None else "the same speaker"
+        head = f"accepted as {who}" if self.accepted else f"not accepted as {who}"
+        return "\n  ".join(
+            (
+                f"{head}: {self.reason}. Probability {self.probability:.1%}, cosine {self.cosine:.3f}.",
+                *self.warnings,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Answer):
+    """Somebody a recording may be of. `probability` weighs them against all others and nobody at all."""
+
+    rank: int
+    speaker: str
+    llr: float
+    probability: float
+    cosine: float
+    threshold: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rank}. {self.speaker!r}: LLR {self.llr:.2f}, probability {self.probability:.1%}, "
+            f"cosine {self.cosine:.3f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identification(Answer):
+    """Who a recording is of, or nobody that is known.
+
+    `speaker` is None, and `known` False, when no candidate reaches the `threshold`; `candidates` are the
+    nearest all the same, best first. `enrolled` counts the people searched, for which prior and threshold
+    account; `unknown_probability` is the posterior of "none of them".
+    """
+
+    known: bool
+    speaker: str | None
+    candidates: tuple[Candidate, ...]
+    threshold: float
+    enrolled: int
+    unknown_probability: float
+    prior: float
+    reason: str
+    speech_s: float
+    net_speech_s: float
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        who = f"{self.speaker!r}" if self.known else "unknown"
+        lines = (*(str(candidate) for candidate in self.candidates), *self.warnings)
+        return "\n  ".join((f"{who}: {self.reason}.", *lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip(Answer):
+    """One recording of an enrolment. `llr` says how much it sounds like the person's other clips.
+
+    None where there is no other, or the model has no calibration. `outlier`: it does not sound like them.
+    `voiceprint` is its id in the store, None where nothing was added (the same recording again).
+    """
+
+    source: str
+    net_speech_s: float
+    total_s: float
+    voiceprint: str | None
+    llr: float | None = None
+    outlier: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment(Answer):
+    """What an enrolment came to: the clips added now, and how far the voiceprint has come.
+
+    `speech_s` are the seconds of net speech held of this person, `wanted_s` those that make a good
+    voiceprint, `missing_s` what is still wanted (0 when `complete`). `voiceprints` counts all clips held.
+    """
+
+    speaker: str
+    collection: str
+    created: bool
+    clips: tuple[Clip, ...]
+    voiceprints: int
+    speech_s: float
+    wanted_s: float
+    missing_s: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is as much speech as wanted."""
+        return self.missing_s <= 0
+
+    @property
+    def outliers(self) -> tuple[Clip, ...]:
+        """The clips that do not sound like the others."""
+        return tuple(clip for clip in self.clips if clip.outlier)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, and `complete`, as plain values that JSON can hold."""
+        return {**Answer.to_dict(self), "complete": self.complete}
+
+    def __str__(self) -> str:
+        more = "enough" if self.complete else f"{self.missing_s:.1f} s more wanted"
+        head = (
+            f"{self.speaker!r} is enrolled with {self.voiceprints} "
+            f"{'clip' if self.voiceprints == 1 else 'clips'}: "
+            f"{self.speech_s:.1f} of {self.wanted_s:g} s of speech, {more}."
+        )
+        return "\n  ".join((head, *self.warnings))
 
 
 @dataclass(frozen=True, slots=True)

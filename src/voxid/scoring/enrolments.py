@@ -2,7 +2,7 @@
 
 The mean of n embeddings points more truly at its speaker: its cosines with that speaker rise, those with
 strangers gather, and the line that makes one clip's cosine an LLR is wrong for it. A calibration therefore
-keeps, for a few n, a second line: LLR of n clips = gain * (LLR as of one clip) + shift, fitted on the same speakers.
+keeps, for a few n, a second line, fitted on the same speakers: LLR of n clips = gain * (LLR of one) + shift.
 
 # K trials, N utterances, M models (enrolled speakers), D embedding
 """
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from voxid.config import Config
@@ -58,7 +59,7 @@ def nearest_term(terms: Sequence[EnrolmentTerm], clips: float) -> EnrolmentTerm 
     return next(term for term in terms if term.clips == near[1])
 
 
-def effective_clips(weights: Sequence[float]) -> float:
+def effective_clips(weights: ArrayLike) -> float:
     """Return how many clips of equal weight these are worth: (sum w)^2 / sum w^2.
 
     >>> effective_clips([2.0, 2.0]), effective_clips([5.0])
@@ -68,7 +69,7 @@ def effective_clips(weights: Sequence[float]) -> float:
     return float(w.sum() ** 2 / (w @ w)) if w.size else 0.0
 
 
-def mean_direction(emb_ND: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+def mean_direction(emb_ND: np.ndarray, weights: ArrayLike) -> np.ndarray:
     """Return the unit-length mean (D,) float32 of unit-length embeddings, weighted; raise BadScores."""
     w = np.asarray(weights, dtype=np.float64)
     return unit_rows((w[:, None] * unit_rows(emb_ND)).sum(axis=0)[None])[0]

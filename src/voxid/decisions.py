@@ -1,0 +1,117 @@
+"""From a calibrated LLR to yes, no or unknown: at a stated prior and cost, or at a stated false-alarm rate.
+
+Two ways to say what is wanted, and never both:
+
+- *prior and costs*: accept from the LLR log(cost_false_alarm / cost_miss) + log((1 - prior) / prior), the
+  Bayes decision (Brümmer & du Preez 2006). Without a word, the model's own prior and threshold hold.
+- *false-alarm rate*: accept from the LLR that this share of the calibration's impostors reached.
+
+Among N enrolled people there are N chances for a stranger to be taken for someone. `prior` is then that of
+"it is one of them", shared equally; so each candidate has to bring log(N) more. A false-alarm rate is that of
+"someone was matched"; each candidate gets 1/N of it, which holds however much the candidates depend.
+
+# N enrolled people
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxid.errors import BadConfig, NotCalibrated
+from voxid.scoring import Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How to decide. Make it with `rule`; `threshold` and `posteriors` use it."""
+
+    calibration: Calibration
+    prior: float
+    base: float  # LLR: the threshold for one claimed identity; not used with `far`
+    far: float | None = None
+
+    def threshold(self, clips: float = 1.0, among: int = 1) -> float:
+        """Return the LLR to accept from, for a voiceprint worth `clips` clips, one of `among` searched."""
+        count = max(1, among)
+        if self.far is None:
+            return self.base + float(np.log(count))
+        strangers = self.calibration.impostors_of(clips)
+        assert strangers is not None  # `rule` has looked
+        return strangers.threshold(self.far / count, beyond=True)
+
+    def probability(self, llr: float) -> float:
+        """Return the posterior of "same speaker" for one claimed identity."""
+        return float(np.exp(-np.logaddexp(0, -(llr + np.log(self.prior) - np.log1p(-self.prior)))))
+
+    def posteriors(self, llr_N: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the posterior of each of N enrolled people (N,), and that of none of them; together 1.
+
+        >>> own, none = Rule(Calibration(scale=1, offset=0), 0.5, 0.0).posteriors(np.array([0.0, 0.0]))
+        >>> own.tolist(), none
+        ([0.25, 0.25], 0.5)
+        """
+        if not llr_N.size:
+            return llr_N.astype(np.float64), 1.0
+        log_N = llr_N + np.log(self.prior / llr_N.size)
+        nobody = np.log1p(-self.prior)
+        total = np.logaddexp(np.logaddexp.reduce(log_N), nobody)
+        return np.exp(log_N - total), float(np.exp(nobody - total))
+
+    def describe(self, among: int = 1) -> str:
+        """Return what the threshold stands for, in words."""
+        people = f" among {among:,}" if among > 1 else ""
+        if self.far is not None:
+            return f"false-alarm rate {self.far:g}{people}"
+        return f"prior {self.prior:g}{people}"
+
+
+def rule(
+    calibration: Calibration,
+    *,
+    prior: float | None = None,
+    cost_miss: float | None = None,
+    cost_false_alarm: float | None = None,
+    far: float | None = None,
+) -> Rule:
+    """Return the rule for what was asked; what was not asked comes from the calibration (costs: 1 and 1).
+
+    With `far` a `prior` only changes the probability that is shown. Raise BadConfig for values out of range
+    or for costs together with `far`, BadScores for a rate that the calibration cannot support, NotCalibrated
+    when it holds no impostor scores.
+
+    >>> round(rule(Calibration(scale=1, offset=0), prior=0.01, cost_false_alarm=10).threshold(), 3)
+    6.898
+    """
+    _check(prior, cost_miss, cost_false_alarm, far)
+    known = calibration.prior if prior is None else prior
+    if far is not None:
+        strangers = calibration.impostors
+        if strangers is None:
+            raise NotCalibrated(
+                "the model's calibration does not hold how impostors scored, so no threshold can be given "
+                "for a false-alarm rate. Calibrate it again (voxid calibrate), or state a prior and costs."
+            )
+        strangers.threshold(far)  # says what it supports
+        return Rule(calibration, known, 0.0, far)
+    if prior is None and cost_miss is None and cost_false_alarm is None:
+        return Rule(calibration, known, calibration.threshold)
+    costs = np.log(1.0 if cost_false_alarm is None else cost_false_alarm)
+    costs -= np.log(1.0 if cost_miss is None else cost_miss)
+    return Rule(calibration, known, float(costs + np.log1p(-known) - np.log(known)) + 0.0)
+
+
+def _check(
+    prior: float | None, cost_miss: float | None, cost_false_alarm: float | None, far: float | None
+) -> None:
+    for name, share in (("prior", prior), ("far", far)):
+        if share is not None and not 0 < share < 1:
+            raise BadConfig(f"{name} is a share between 0 and 1, got {share!r}. For example 0.01.")
+    for name, cost in (("cost_miss", cost_miss), ("cost_false_alarm", cost_false_alarm)):
+        if cost is not None and not 0 < cost < float("inf"):
+            raise BadConfig(f"{name} is a number above 0, got {cost!r}. Only the ratio of both counts.")
+    if far is not None and (cost_miss is not None or cost_false_alarm is not None):
+        raise BadConfig(
+            "far and costs are two ways to say where the threshold is; got both. Give far, or the costs."
+        )

@@ -1,0 +1,121 @@
+"""From what a user calls audio to what was heard: an embedding, seconds of speech, warnings.
+
+# D embedding
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from voxid import audio
+from voxid.audio import LEAST_SPEECH_S, Inspected, Source
+from voxid.errors import BadAudioInput, NotCalibrated
+from voxid.runtime import Embedded, Runtime, load
+from voxid.scoring import Calibration, Qualities
+
+DEFAULT_MODEL = "voxid-base"
+TOGETHER = 16  # clips that are decoded and embedded together; bounds what is held in memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """One recording, embedded. `emb_D` float32, not normalised; seconds; `warnings` of the audio."""
+
+    emb_D: np.ndarray
+    source: str
+    total_s: float
+    net_speech_s: float
+    warnings: tuple[str, ...]
+
+    def qualities(self, calibration: Calibration, runtime: Runtime) -> Qualities:
+        """Return the measures of this recording that the calibration may weigh, one row."""
+        return measured(self.emb_D, self.net_speech_s, calibration, runtime)
+
+
+def measured(emb_D: np.ndarray, speech_s: float, calibration: Calibration, runtime: Runtime) -> Qualities:
+    """Return the measures of one side of a trial, one row."""
+    cohort = runtime.model.cohort if "cohort_mean" in calibration.measures else None
+    return Qualities.of(emb_D[None], [speech_s], cohort)
+
+
+def hear(
+    runtime: Runtime, clips: Iterable[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
+) -> Iterator[Heard]:
+    """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds."""
+    rest = iter(clips)
+    while few := list(islice(rest, TOGETHER)):
+        inspected = [audio.inspect(source, vad=vad) for source in few]
+        for one in inspected:
+            audio.require_speech(one, least_s)
+        for one, embedded in zip(inspected, runtime.embed_each([i.audio for i in inspected]), strict=True):
+            yield _heard(one, embedded)
+
+
+def _heard(inspected: Inspected, embedded: Embedded) -> Heard:
+    return Heard(
+        embedded.embedding,
+        inspected.name,
+        inspected.total_s,
+        inspected.net_speech_s,
+        inspected.warnings,
+    )
+
+
+def as_clips(audio: Any) -> list[Source]:
+    """Return a list of recordings from a list, or from one recording; raise BadAudioInput for none.
+
+    >>> as_clips("a.wav"), as_clips(("a.wav", "b.wav"))
+    (['a.wav'], ['a.wav', 'b.wav'])
+    """
+    if _is_one(audio):
+        return [audio]
+    if isinstance(audio, np.ndarray):
+        raise BadAudioInput("an array alone has no rate. Give a tuple: (samples, rate).")
+    try:
+        clips = list(audio)
+    except TypeError:
+        raise BadAudioInput(
+            f"cannot read audio from a value of type {type(audio).__name__}. Give a path, the bytes of a "
+            "file, an open binary file, a tuple (samples, rate), or a list of those."
+        ) from None
+    if not clips:
+        raise BadAudioInput("no recording was given: the list is empty. Give at least one.")
+    return clips
+
+
+def _is_one(audio: Any) -> bool:
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
+        return True
+    return isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[1], int | float | np.number)
+
+
+def runtime_of(model: Any, device: str = "cpu") -> tuple[Runtime, str]:
+    """Return the runtime of a name, a folder or a loaded runtime, and a name to put into a command."""
+    if model is None:
+        model = DEFAULT_MODEL
+    if isinstance(model, str | os.PathLike):
+        return load(model, device), os.fspath(model)
+    return model, str((model.model.metadata or {}).get("name") or "MODEL")
+
+
+def calibration_of(runtime: Runtime, name: str) -> Calibration:
+    """Return the model's calibration; raise NotCalibrated when it has none, or one of other weights."""
+    calibration = runtime.model.calibration
+    if calibration is None:
+        raise NotCalibrated(
+            f"the model {name} has no calibration, so a score of it cannot become a decision. "
+            f"Run: voxid calibrate {name} --data D, with a corpus D of speakers it was not trained on."
+        )
+    if not calibration.fits(runtime.fingerprint):
+        raise NotCalibrated(
+            f"the calibration in {name} is for other weights or another way of scoring: it was fitted for "
+            f"model {calibration.model[:12]}, this is {runtime.fingerprint[:12]}. "
+            f"Run: voxid calibrate {name} --data D."
+        )
+    return calibration

@@ -1,0 +1,301 @@
+"""Recognizer: enrol, verify and identify people, kept in a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from voxid import stores
+from voxid.audio import LEAST_SPEECH_S
+from voxid.decisions import Rule, rule
+from voxid.errors import BadConfig, ModelMismatch, NotCalibrated, PersonNotFound
+from voxid.recognizer.comparing import decide
+from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
+from voxid.recognizer.hearing import DEFAULT_MODEL, as_clips, calibration_of, hear, runtime_of
+from voxid.recognizer.identifying import AT_LEAST, enrolled_llrs, identification
+from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
+from voxid.recognizer.references import reference
+from voxid.recognizer.roster import Roster
+from voxid.runtime import Runtime
+from voxid.scoring import unit_rows
+from voxid.stores import DEFAULT, Erasure, Person, Store, Voiceprint
+from voxid.types import Decision, Enrollment, Identification
+
+if TYPE_CHECKING:
+    from voxid.audio import Source
+
+DEFAULT_URL = "sqlite:///voxid.db"
+WANTED_SPEECH_S = 20.0  # of enrolment: more brings little (docs/recognizer.md)
+ALIKE = 10_000  # names that are looked through for "did you mean"
+
+
+class Recognizer:
+    """People in a store, and who of them a recording is of.
+
+    `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
+    shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
+    answers that do not say it themselves (`voxid.decisions.rule`). A recording needs `least_speech_s` seconds
+    of net speech; `wanted_speech_s` make a good voiceprint.
+
+    Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
+
+    Example: `with Recognizer("sqlite:///people.db") as rec: rec.enroll("alice", ["a1.wav", "a2.wav"])`
+    """
+
+    def __init__(
+        self,
+        url: str | Store = DEFAULT_URL,
+        model: str | os.PathLike[str] | Runtime | None = DEFAULT_MODEL,
+        *,
+        collection: str = DEFAULT,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+        least_speech_s: float = LEAST_SPEECH_S,
+        wanted_speech_s: float = WANTED_SPEECH_S,
+        vad: str = "energy",
+        device: str = "cpu",
+    ) -> None:
+        if least_speech_s < 0 or wanted_speech_s < 0:
+            raise BadConfig(f"seconds are not negative; got {least_speech_s:g} and {wanted_speech_s:g}.")
+        self.runtime, self.model_name = runtime_of(model, device)
+        self.collection = collection
+        self._asked = {
+            "prior": prior,
+            "cost_miss": cost_miss,
+            "cost_false_alarm": cost_false_alarm,
+            "far": far,
+        }
+        self._least_s, self._wanted_s, self._vad = least_speech_s, wanted_speech_s, vad
+        if self.runtime.model.calibration is not None:
+            self.rule()  # numbers that make no sense are refused here, not at the first question
+        self._owns = isinstance(url, str)
+        self.store: Store = stores.open(url) if isinstance(url, str) else url
+        self._roster = Roster(self.store, collection)
+
+    # -- the three questions ---------------------------------------------------------------------------
+
+    def enroll(
+        self,
+        name: str,
+        audio: Any,
+        *,
+        replace: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Enrollment:
+        """Return how far the voiceprint of `name` has come, after adding clips to it in one transaction.
+
+        `audio` is a list of recordings (path, bytes, open file, (samples, rate)), or one. Clips are added to
+        those held; `replace` removes those. A clip that does not sound like the others is kept and pointed
+        out (`Enrollment.outliers`); a recording given twice is held once. Raise an AudioError (then nothing
+        was enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
+        """
+        self._need_model()
+        heards = list(hear(self.runtime, as_clips(audio), least_s=self._least_s, vad=self._vad))
+        before = self.store.find(name, collection=self.collection)
+        held = () if before is None or replace else before.voiceprints
+        taken = takes(heards, [to_voiceprint(heard, self.runtime) for heard in heards], held)
+        new = [take.print_ for take in taken if take.print_ is not None]
+        person = before
+        if new or person is None:
+            person = self.store.enroll(
+                name,
+                new,
+                model=self.runtime.fingerprint,
+                metadata=metadata,
+                replace=replace,
+                collection=self.collection,
+            )
+        elif metadata:
+            person = self.store.update_metadata(name, metadata, collection=self.collection)
+        return self._enrollment(person, taken, created=before is None)
+
+    def verify(
+        self,
+        name: str,
+        audio: Source,
+        *,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+    ) -> Decision:
+        """Return whether `audio` is of the person enrolled as `name`.
+
+        Raise PersonNotFound, an AudioError, TooLittleSpeech, ModelMismatch, NotCalibrated, BadConfig.
+        """
+        asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+        person = self.get(name)
+        self._need_model(person)
+        [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
+        enrolled = reference(person.voiceprints)
+        score_1 = np.clip(enrolled.direction_PD @ unit_rows(heard.emb_D[None])[0], -1, 1)
+        llr_1 = enrolled_llrs(asked, self.runtime, heard, enrolled, score_1)
+        speech_s = float(enrolled.speech_P[0])
+        return decide(
+            asked,
+            float(llr_1[0]),
+            float(score_1[0]),
+            speech_s=(speech_s, heard.total_s),
+            net_speech_s=(speech_s, heard.net_speech_s),
+            clips=float(enrolled.clips_P[0]),
+            speaker=person.name,
+            warnings=heard.warnings,
+        )
+
+    def identify(
+        self,
+        audio: Source,
+        *,
+        top: int = 5,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+    ) -> Identification:
+        """Return who of the enrolled people `audio` is of, or unknown; with the `top` nearest, ranked.
+
+        Prior and threshold account for how many are enrolled. Raise as `verify` does.
+        """
+        if not isinstance(top, int) or top < 1:
+            raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")
+        asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+        self._need_model()
+        [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
+        near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
+        llr_K = enrolled_llrs(asked, self.runtime, heard, near.reference_K, near.cosine_K)
+        people = self.store.people_by_id(near.person_K.tolist())
+        names = {id_: person.name for id_, person in people.items()}
+        return identification(asked, llr_K, near, names, heard, top)
+
+    # -- people ----------------------------------------------------------------------------------------
+
+    def speakers(self, *, prefix: str | None = None) -> list[str]:
+        """Return the names of all who are enrolled, in the order of their code points."""
+        return [person.name for person in self.store.people(prefix=prefix, collection=self.collection)]
+
+    def get(self, name: str) -> Person:
+        """Return the person with their voiceprints; raise PersonNotFound with the name that was meant."""
+        person = self.store.find(name, collection=self.collection)
+        if person is None:
+            raise self._nobody(name)
+        return person
+
+    def delete(self, name: str) -> Erasure:
+        """Remove all that is held on a person, and return the receipt; raise PersonNotFound."""
+        self.get(name)
+        return self.store.delete(name, collection=self.collection)
+
+    def remove_clip(self, name: str, voiceprint: str) -> Person:
+        """Return the person without one voiceprint, by its id (`Clip.voiceprint`)."""
+        self.get(name)
+        return self.store.delete_voiceprint(name, voiceprint, collection=self.collection)
+
+    def rename(self, old: str, new: str) -> Person:
+        """Return the renamed person; raise PersonNotFound, PersonExists, BadName."""
+        self.get(old)
+        return self.store.rename(old, new, collection=self.collection)
+
+    def export(self, name: str) -> dict[str, Any]:
+        """Return everything held on a person, as values that JSON can hold."""
+        self.get(name)
+        return self.store.export(name, collection=self.collection)
+
+    def import_(self, exported: Mapping[str, Any], *, replace: bool = False) -> Person:
+        """Return the person that `export` described, put into this collection."""
+        return self.store.import_(exported, replace=replace, collection=self.collection)
+
+    def reembed(
+        self,
+        audio: Mapping[str, Any],
+        *,
+        missing: Missing = "refuse",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Reembedded:
+        """Return how far the collection's change to this recognizer's model has come.
+
+        `audio` maps names to their kept recordings. Those without stay listed in `missing`, and the old model
+        stays in use, until their audio is given too or `missing="delete"` ends it without them.
+        """
+        return reembed(
+            self.store,
+            self.runtime,
+            audio,
+            collection=self.collection,
+            missing=missing,
+            least_speech_s=self._least_s,
+            vad=self._vad,
+            progress=progress,
+        )
+
+    # -- the rest --------------------------------------------------------------------------------------
+
+    def rule(self, **asked: float | None) -> Rule:
+        """Return how a decision is made: what `asked` says, else what this recognizer was made with."""
+        own = {name: value for name, value in asked.items() if value is not None}
+        if "far" in own or own.keys() & {"cost_miss", "cost_false_alarm"}:
+            kept = {"prior": self._asked["prior"]} if "far" in own else {**self._asked, "far": None}
+        else:
+            kept = self._asked
+        return rule(calibration_of(self.runtime, self.model_name), **{**kept, **own})
+
+    def close(self) -> None:
+        """Close the store, if this recognizer opened it."""
+        if self._owns:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Recognizer({self.store.url!r}, model={self.model_name!r}, collection={self.collection!r})"
+
+    def _enrollment(self, person: Person, taken: list[Take], created: bool) -> Enrollment:
+        llrs = self._llrs(person.voiceprints)
+        new = {take.print_.id for take in taken if take.print_ is not None}
+        held = [p.source or p.id for p in person.voiceprints if p.id not in new and llrs[p.id][1]]
+        return enrollment(person, clips_of(taken, llrs), self._wanted_s, created, held)
+
+    def _llrs(self, prints: tuple[Voiceprint, ...]) -> dict[str, tuple[float, bool]]:
+        """Return by id how each clip sounds beside the others; no numbers without a calibration."""
+        try:
+            calibration = calibration_of(self.runtime, self.model_name)
+        except NotCalibrated:
+            return {print_.id: (float("nan"), False) for print_ in prints}
+        emb_ND = np.stack([print_.embedding for print_ in prints])
+        speech_N = np.array([print_.speech_s for print_ in prints])
+        found = zip(*clip_llrs(calibration, self.runtime, emb_ND, speech_N), strict=True)
+        return {print_.id: (float(llr), bool(odd)) for print_, (llr, odd) in zip(prints, found, strict=True)}
+
+    def _need_model(self, person: Person | None = None) -> None:
+        """Raise ModelMismatch when the collection's voiceprints are of another model."""
+        held = person.voiceprints[0].model if person else self.store.model(collection=self.collection)
+        if held and held != self.runtime.fingerprint:
+            raise ModelMismatch(
+                f"the people in collection {self.collection!r} were enrolled with model {held[:12]}, and "
+                f"this is {self.model_name} ({self.runtime.fingerprint[:12]}); voiceprints of two models do "
+                "not compare. Use that model, another collection, or make new voiceprints from kept audio: "
+                f"voxid speakers reembed FOLDER --model {self.model_name}."
+            )
+
+    def _nobody(self, name: str) -> PersonNotFound:
+        known = [person.name for person in self.store.people(limit=ALIKE, collection=self.collection)]
+        shown = name if len(name) <= 60 else f"{name[:60]}..."
+        if not known:
+            return PersonNotFound(
+                f"nobody is enrolled in collection {self.collection!r}: enroll {shown!r} first."
+            )
+        close = get_close_matches(name[:1_000], known, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        return PersonNotFound(
+            f"nobody named {shown!r} is enrolled in collection {self.collection!r} ({len(known):,} "
+            f"{'is' if len(known) == 1 else 'are'}).{meant}"
+        )
