@@ -25,7 +25,7 @@ ROWS: list[set[str]] = [
     {"augment", "losses", "encoders", "features"},
     {"plots", "threads"},
     # ---- torch above, none below ----
-    {"folder"},
+    {"folder", "decisions"},
     {"search"},
     {"scoring", "corpora", "stores"},
     {"audio", "metrics", "recipes"},
