@@ -98,7 +98,7 @@ class Index:
         self._version = self._age = self._next_code = 0
         self._row_of: dict[Hashable, int] = {}
         self._groups: dict[Hashable, list[int]] = {}  # group -> [code, voiceprints]
-        self._workers = Workers(threads or usable_cores())
+        self._workers = Workers(usable_cores() if threads is None else threads)
 
     def __len__(self) -> int:
         return len(self._row_of)

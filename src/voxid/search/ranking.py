@@ -148,12 +148,13 @@ class Search:
         if self.fetch is None:
             return block.exact(row_C)
         ids = block.id_N[row_C].tolist()
-        unit_CD = unit_rows(self.fetch(ids), block.dim).astype(np.float32)
-        if len(unit_CD) != len(ids):
+        fetched = np.asarray(self.fetch(ids))
+        if len(fetched) != len(ids):
             raise StaleIndex(
-                f"fetch was asked for {len(ids)} voiceprints and gave {len(unit_CD)}. Some are gone: "
+                f"fetch was asked for {len(ids)} voiceprints and gave {len(fetched)}. Some are gone: "
                 "remove them from the index, then search again."
             )
+        unit_CD = unit_rows(fetched, block.dim).astype(np.float32)
         again = store(unit_CD, block.storage)
         same_C = (again.columns_DN == block.columns_DN[:, row_C]).all(0)
         if block.storage == "int8":
