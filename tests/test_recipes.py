@@ -27,7 +27,7 @@ PUBLISHED = {
 
 VOXCELEB = {"voxceleb-resnet34": "resnet", "voxceleb-ecapa": "ecapa", "voxceleb-campplus": "campplus"}
 LIBRISPEECH = {"librispeech-clean100": 1, "librispeech-all": 3}
-MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "base"]
+MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "small", "base"]
 
 
 def test_shipped_are_the_published_five_the_demo_and_modern_ones() -> None:
@@ -109,6 +109,15 @@ def test_the_model_to_ship_is_small_enough() -> None:
     used = cost(recipe.encoder, recipe.features["bins"])
     assert 4 * used.parameters <= 12e6  # bytes
     assert used.multiply_adds <= 0.6e9
+
+
+def test_small_is_between_tiny_and_base() -> None:
+    tiny, small, base = (load_recipe(name) for name in ("tiny", "small", "base"))
+    costs = [cost(recipe.encoder, recipe.features["bins"]) for recipe in (tiny, small, base)]
+    assert costs[0].parameters < costs[1].parameters < costs[2].parameters
+    assert costs[0].multiply_adds < costs[1].multiply_adds < costs[2].multiply_adds
+    assert tiny.training.steps < small.training.steps
+    assert tiny.data.rows < small.data.rows
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "demo", *MODERN])
