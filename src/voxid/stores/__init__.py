@@ -1,5 +1,8 @@
 """Who is enrolled: people, their voiceprints, and the trail of what happened to them."""
 
+from urllib.parse import parse_qsl, unquote
+
+from voxid.errors import BadStoreUrl, did_you_mean
 from voxid.stores.protocol import (
     DEFAULT,
     AuditEntry,
@@ -31,5 +34,43 @@ __all__ = [
     "Store",
     "Upgrade",
     "Voiceprint",
+    "open",
     "voiceprint",
 ]
+
+KINDS = (
+    "sqlite:///people.db, sqlite:////folder/people.db, sqlite:// (in memory), postgresql://user@host/database"
+)
+
+
+def open(url: str, *, timeout: float | None = None) -> Store:
+    """Return the store at `url`, ready for use; a SQLite file that does not exist is made.
+
+    `sqlite:///people.db` is relative to the working folder, `sqlite:////data/people.db` absolute, `sqlite://`
+    in memory; `?mode=ro` only reads. `timeout`: seconds to wait for others who write (10). Raise BadStoreUrl,
+    StoreUnavailable, StoreBusy, StoreDamaged, StoreTooNew, NotWritable, DiskFull, MissingExtra.
+
+    >>> with open("sqlite://") as store:
+    ...     store.count()
+    0
+    """
+    if not isinstance(url, str):
+        raise BadStoreUrl(f"the address of a store is text; got {type(url).__name__}. Allowed: {KINDS}.")
+    options = {} if timeout is None else {"timeout": timeout}
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and "://" in url:
+        from voxid.stores.sqlite import SqliteStore
+
+        path, _, query = rest.partition("?")
+        asked = dict(parse_qsl(query, keep_blank_values=True))
+        if asked not in ({}, {"mode": "ro"}) or (path and not path.startswith("/")) or path == "/":
+            raise BadStoreUrl(
+                f"not the address of a store: {url!r}. Allowed: {KINDS}, and ?mode=ro to only read."
+            )
+        return SqliteStore(unquote(path[1:]) if path else None, read_only=bool(asked), **options)
+    if scheme in ("postgresql", "postgres") and "://" in url:
+        from voxid.stores.postgres import PostgresStore
+
+        return PostgresStore(url, **options)
+    hint = did_you_mean(scheme, ["sqlite", "postgresql"])
+    raise BadStoreUrl(f"not the address of a store: {url!r}. Allowed: {KINDS}.{hint}")

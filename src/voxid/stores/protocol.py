@@ -29,7 +29,7 @@ class Voiceprint:
 
     `embedding` is float32 (D,), read-only; `model` the fingerprint of the model that made it; `speech_s` the
     seconds of net speech in it; `source` a label such as a file name. No audio is kept. `id` is made by
-    whoever makes the voiceprint, so that enrolling the same one twice (after a lost connection) keeps it once.
+    whoever makes the voiceprint: enrolling the same one twice (after a lost connection) keeps it once.
     """
 
     id: str
@@ -77,7 +77,7 @@ def voiceprint(
 
 
 def checked_embedding(embedding: Any, *, dim: int | None = None) -> np.ndarray:
-    """Return `embedding` as a read-only float32 (D,) of its own; raise BadVoiceprint that says what is off."""
+    """Return `embedding` as a read-only float32 (D,) of its own; raise BadVoiceprint that says why not."""
     try:
         emb_D = np.array(embedding, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -304,7 +304,7 @@ class Store(Protocol):
         voiceprints: bool = False,
         collection: str = DEFAULT,
     ) -> list[Person]:
-        """Return people in the order of the code points of their names; those with `prefix`, after `after`."""
+        """Return people in the order of the code points of their names: with `prefix`, after `after`."""
         ...
 
     def people_by_id(self, ids: Iterable[int], *, voiceprints: bool = False) -> dict[int, Person]:
