@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from voxid.cli._common import JsonFlag, emit
-
-NOT_ACCEPTED = 1  # exit code
+from voxid.cli._people import (
+    MODEL,
+    NO,
+    FalseAlarmOption,
+    FarOption,
+    MissOption,
+    ModelOption,
+    PriorOption,
+    sources,
+)
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="An audio file.")],
-    b: Annotated[str, typer.Argument(help="Another audio file.")],
-    model: Annotated[str | None, typer.Option(help="A calibrated model folder.")] = None,
+    a: Annotated[str, typer.Argument(help="A recording; - reads standard input.")],
+    b: Annotated[str, typer.Argument(help="Another recording.")],
+    model: ModelOption = MODEL,
+    prior: PriorOption = None,
+    cost_miss: MissOption = None,
+    cost_false_alarm: FalseAlarmOption = None,
+    far: FarOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Tell whether one speaker said both recordings.
 
-    Exit code 0: accepted as the same speaker. 1: not accepted. 3 and above: no decision, because of an
+    Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above: no decision, because of an
     error (4 audio, 6 model).
 
     Example: `voxid compare a.wav b.wav --model models/mine`
     """
     from voxid.recognizer import compare as run
 
-    decision = run(a, b, model=model)
+    left, right = sources([a, b])
+    decision = run(
+        left,
+        right,
+        model=model,
+        prior=prior,
+        cost_miss=cost_miss,
+        cost_false_alarm=cost_false_alarm,
+        far=far,
+    )
 
     def text() -> None:
         verdict = "the same speaker" if decision.accepted else "not accepted as the same speaker"
@@ -36,7 +56,9 @@ def compare(
             f"{verdict}: {decision.reason}. Probability {decision.probability:.1%}, "
             f"cosine {decision.cosine:.3f}, from {heard} seconds of audio."
         )
+        for warning in decision.warnings:
+            typer.echo(f"warning: {warning}")
 
-    emit(asdict(decision), json, text)
+    emit(decision.to_dict(), json, text)
     if not decision.accepted:
-        raise typer.Exit(NOT_ACCEPTED)
+        raise typer.Exit(NO)

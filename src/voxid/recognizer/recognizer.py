@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxid import stores
 from voxid.audio import LEAST_SPEECH_S
 from voxid.decisions import Rule, rule
-from voxid.errors import BadConfig, ModelMismatch, NotCalibrated, PersonNotFound
+from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.comparing import decide
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
 from voxid.recognizer.hearing import DEFAULT_MODEL, as_clips, calibration_of, hear, runtime_of
 from voxid.recognizer.identifying import AT_LEAST, enrolled_llrs, identification
+from voxid.recognizer.people import DEFAULT_URL, People
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
 from voxid.recognizer.references import reference
 from voxid.recognizer.roster import Roster
 from voxid.runtime import Runtime
 from voxid.scoring import unit_rows
-from voxid.stores import DEFAULT, Erasure, Person, Store, Voiceprint
+from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import Decision, Enrollment, Identification
 
 if TYPE_CHECKING:
     from voxid.audio import Source
 
-DEFAULT_URL = "sqlite:///voxid.db"
 WANTED_SPEECH_S = 20.0  # of enrolment: more brings little (docs/recognizer.md)
-ALIKE = 10_000  # names that are looked through for "did you mean"
 
 
-class Recognizer:
+class Recognizer(People):
     """People in a store, and who of them a recording is of.
 
     `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
@@ -64,7 +61,6 @@ class Recognizer:
         if least_speech_s < 0 or wanted_speech_s < 0:
             raise BadConfig(f"seconds are not negative; got {least_speech_s:g} and {wanted_speech_s:g}.")
         self.runtime, self.model_name = runtime_of(model, device)
-        self.collection = collection
         self._asked = {
             "prior": prior,
             "cost_miss": cost_miss,
@@ -74,8 +70,7 @@ class Recognizer:
         self._least_s, self._wanted_s, self._vad = least_speech_s, wanted_speech_s, vad
         if self.runtime.model.calibration is not None:
             self.rule()  # numbers that make no sense are refused here, not at the first question
-        self._owns = isinstance(url, str)
-        self.store: Store = stores.open(url) if isinstance(url, str) else url
+        super().__init__(url, collection=collection)
         self._roster = Roster(self.store, collection)
 
     # -- the three questions ---------------------------------------------------------------------------
@@ -96,8 +91,8 @@ class Recognizer:
         was enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
         """
         self._need_model()
+        before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
         heards = list(hear(self.runtime, as_clips(audio), least_s=self._least_s, vad=self._vad))
-        before = self.store.find(name, collection=self.collection)
         held = () if before is None or replace else before.voiceprints
         taken = takes(heards, [to_voiceprint(heard, self.runtime) for heard in heards], held)
         new = [take.print_ for take in taken if take.print_ is not None]
@@ -173,42 +168,7 @@ class Recognizer:
         names = {id_: person.name for id_, person in people.items()}
         return identification(asked, llr_K, near, names, heard, top)
 
-    # -- people ----------------------------------------------------------------------------------------
-
-    def speakers(self, *, prefix: str | None = None) -> list[str]:
-        """Return the names of all who are enrolled, in the order of their code points."""
-        return [person.name for person in self.store.people(prefix=prefix, collection=self.collection)]
-
-    def get(self, name: str) -> Person:
-        """Return the person with their voiceprints; raise PersonNotFound with the name that was meant."""
-        person = self.store.find(name, collection=self.collection)
-        if person is None:
-            raise self._nobody(name)
-        return person
-
-    def delete(self, name: str) -> Erasure:
-        """Remove all that is held on a person, and return the receipt; raise PersonNotFound."""
-        self.get(name)
-        return self.store.delete(name, collection=self.collection)
-
-    def remove_clip(self, name: str, voiceprint: str) -> Person:
-        """Return the person without one voiceprint, by its id (`Clip.voiceprint`)."""
-        self.get(name)
-        return self.store.delete_voiceprint(name, voiceprint, collection=self.collection)
-
-    def rename(self, old: str, new: str) -> Person:
-        """Return the renamed person; raise PersonNotFound, PersonExists, BadName."""
-        self.get(old)
-        return self.store.rename(old, new, collection=self.collection)
-
-    def export(self, name: str) -> dict[str, Any]:
-        """Return everything held on a person, as values that JSON can hold."""
-        self.get(name)
-        return self.store.export(name, collection=self.collection)
-
-    def import_(self, exported: Mapping[str, Any], *, replace: bool = False) -> Person:
-        """Return the person that `export` described, put into this collection."""
-        return self.store.import_(exported, replace=replace, collection=self.collection)
+    # -- the rest ------------------------------------------------------------------------------------------
 
     def reembed(
         self,
@@ -233,8 +193,6 @@ class Recognizer:
             progress=progress,
         )
 
-    # -- the rest --------------------------------------------------------------------------------------
-
     def rule(self, **asked: float | None) -> Rule:
         """Return how a decision is made: what `asked` says, else what this recognizer was made with."""
         own = {name: value for name, value in asked.items() if value is not None}
@@ -243,17 +201,6 @@ class Recognizer:
         else:
             kept = self._asked
         return rule(calibration_of(self.runtime, self.model_name), **{**kept, **own})
-
-    def close(self) -> None:
-        """Close the store, if this recognizer opened it."""
-        if self._owns:
-            self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Recognizer({self.store.url!r}, model={self.model_name!r}, collection={self.collection!r})"
@@ -285,17 +232,3 @@ class Recognizer:
                 "not compare. Use that model, another collection, or make new voiceprints from kept audio: "
                 f"voxid speakers reembed FOLDER --model {self.model_name}."
             )
-
-    def _nobody(self, name: str) -> PersonNotFound:
-        known = [person.name for person in self.store.people(limit=ALIKE, collection=self.collection)]
-        shown = name if len(name) <= 60 else f"{name[:60]}..."
-        if not known:
-            return PersonNotFound(
-                f"nobody is enrolled in collection {self.collection!r}: enroll {shown!r} first."
-            )
-        close = get_close_matches(name[:1_000], known, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        return PersonNotFound(
-            f"nobody named {shown!r} is enrolled in collection {self.collection!r} ({len(known):,} "
-            f"{'is' if len(known) == 1 else 'are'}).{meant}"
-        )

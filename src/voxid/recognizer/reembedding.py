@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from voxid import audio as audio_room
+from voxid import corpora
 from voxid.errors import AudioError, BadConfig
 from voxid.recognizer.hearing import Heard, as_clips, hear
 from voxid.runtime import Runtime
 from voxid.stores import Person, Store, Voiceprint, voiceprint
-from voxid.types import Answer, Dropped
+from voxid.types import SAMPLE_RATE, Answer, Dropped, Utterance
 
 if TYPE_CHECKING:
     from voxid.audio import Source
@@ -52,6 +55,39 @@ class Reembedded(Answer):
             f"{head}; the old model stays in use. Still missing: {names}. Give their audio, or let them "
             "enrol again after finishing without them (missing='delete')."
         )
+
+
+class KeptAudio(Mapping[str, list[Any]]):
+    """The recordings of speakers by name, read from disk when they are asked for."""
+
+    def __init__(self, utterances: Iterable[Utterance]) -> None:
+        self._of: dict[str, list[Utterance]] = {}
+        for utterance in utterances:
+            self._of.setdefault(unicodedata.normalize("NFC", utterance.speaker), []).append(utterance)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return [_source(utterance) for utterance in self._of[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+
+def kept_audio(paths: Any, layout: str = "auto") -> KeptAudio:
+    """Return the recordings in a corpus (a folder a speaker, a CSV of speaker,path, ...) by speaker.
+
+    Raise a CorpusError. Nothing is decoded before it is asked for.
+    """
+    return KeptAudio(corpora.scan(paths, layout=layout))
+
+
+def _source(utterance: Utterance) -> Any:
+    if not utterance.start_s and utterance.duration_s is None:
+        return utterance.path
+    wave_S = audio_room.load(utterance.path, start_s=utterance.start_s, duration_s=utterance.duration_s)
+    return wave_S, SAMPLE_RATE
 
 
 def to_voiceprint(heard: Heard, runtime: Runtime) -> Voiceprint:

@@ -1,0 +1,101 @@
+"""The people of a collection: listed, shown, renamed, deleted, exported. Needs a store, and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Self
+
+from voxid import stores
+from voxid.errors import PersonNotFound
+from voxid.stores import DEFAULT, AuditEntry, Erasure, Person, Store
+
+DEFAULT_URL = "sqlite:///voxid.db"
+ALIKE = 10_000  # names that are looked through for "did you mean"
+
+
+class People:
+    """The people of one collection in a store, given by its address or as an open store.
+
+    Names are told apart by case; each method that takes one raises PersonNotFound, which says who was meant.
+
+    Example: `with People("sqlite:///people.db") as people: people.delete("alice")`
+    """
+
+    def __init__(self, url: str | Store = DEFAULT_URL, *, collection: str = DEFAULT) -> None:
+        self._owns = isinstance(url, str)
+        self.store: Store = stores.open(url) if isinstance(url, str) else url
+        self.collection = collection
+
+    def speakers(self, *, prefix: str | None = None) -> list[str]:
+        """Return the names of all who are enrolled, in the order of their code points."""
+        return [person.name for person in self.people(prefix=prefix)]
+
+    def people(self, *, prefix: str | None = None) -> list[Person]:
+        """Return all who are enrolled, by name, without their voiceprints."""
+        return self.store.people(prefix=prefix, collection=self.collection)
+
+    def get(self, name: str) -> Person:
+        """Return the person with their voiceprints."""
+        person = self.store.find(name, collection=self.collection)
+        if person is None:
+            raise self._nobody(name)
+        return person
+
+    def delete(self, name: str) -> Erasure:
+        """Remove all that is held on a person, and return the receipt."""
+        self.get(name)
+        return self.store.delete(name, collection=self.collection)
+
+    def remove_clip(self, name: str, voiceprint: str) -> Person:
+        """Return the person without one voiceprint, named by its id (`Clip.voiceprint`).
+
+        Raise VoiceprintNotFound, and LastVoiceprint for the only one.
+        """
+        self.get(name)
+        return self.store.delete_voiceprint(name, voiceprint, collection=self.collection)
+
+    def rename(self, old: str, new: str) -> Person:
+        """Return the renamed person; raise PersonExists or BadName for the new name."""
+        self.get(old)
+        return self.store.rename(old, new, collection=self.collection)
+
+    def export(self, name: str) -> dict[str, Any]:
+        """Return everything held on a person, as values that JSON can hold."""
+        self.get(name)
+        return self.store.export(name, collection=self.collection)
+
+    def import_(self, exported: Mapping[str, Any], *, replace: bool = False) -> Person:
+        """Return the person that `export` described, put into this collection.
+
+        Raise BadExport, ModelMismatch, and PersonExists unless `replace`.
+        """
+        return self.store.import_(exported, replace=replace, collection=self.collection)
+
+    def audit(self, name: str | None = None) -> list[AuditEntry]:
+        """Return what was done to a person, or to anybody of the collection, oldest first."""
+        return self.store.audit(name=name, collection=self.collection)
+
+    def close(self) -> None:
+        """Close the store, if it was opened here."""
+        if self._owns:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _nobody(self, name: str) -> PersonNotFound:
+        known = [person.name for person in self.store.people(limit=ALIKE, collection=self.collection)]
+        shown = name if len(name) <= 60 else f"{name[:60]}..."
+        where = f"collection {self.collection!r} of {self.store.url}"
+        if not known:
+            return PersonNotFound(f"nobody named {shown!r}: {where} is empty. Enrol somebody first.")
+        close = get_close_matches(name[:1_000], known, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        return PersonNotFound(
+            f"nobody named {shown!r} in {where}, which holds {len(known):,} "
+            f"{'person' if len(known) == 1 else 'people'}.{meant}"
+        )
