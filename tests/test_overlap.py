@@ -115,6 +115,15 @@ def test_calibrating_on_the_training_data_is_refused(corpora: Path, model: Path)
     calibrate(model, corpora / "two")
 
 
+def test_calibrating_on_the_data_of_the_model_it_started_from_is_refused(corpora: Path, model: Path) -> None:
+    first = {"training_data": {"fingerprint": "f", "places": [place_id(corpora / "one")]}}
+    tuned = Model.load(model)
+    tuned.metadata = {"training_data": {"fingerprint": "g", "places": []}, "init": {"init": first}}
+    tuned.save(model)
+    with pytest.raises(SpeakersMet, match="one is data this model was trained on"):
+        calibrate(model, corpora / "one")
+
+
 def test_an_evaluation_does_not_use_a_calibration_on_its_own_speakers(corpora: Path, model: Path) -> None:
     calibrate(model, corpora / "one")
     other = evaluate([model], corpora / "two", resamples=0)

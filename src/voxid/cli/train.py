@@ -40,6 +40,10 @@ def train(
             "--valid", readable=False, help="Held-out speakers: their error rate is logged as training runs."
         ),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", readable=False, help="A model to start from: fine-tune it, loss afresh."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the recipe, for example optimizer.lr=1e-3."),
@@ -57,17 +61,19 @@ def train(
 
     Example: `voxid train bilstm-clean100 --train LibriSpeech/train-clean-100 --test LibriSpeech/test-clean
     -o runs/bilstm` · go on after a stop: the same command with `--resume` · shorter:
-    `--set training.steps=2000`
+    `--set training.steps=2000` · fine-tune: `--init runs/bilstm`, with a small `--set optimizer.lr=1e-5`
     """
     from voxid.data.pack import Packed
     from voxid.data.prepare import ensure_prepared
     from voxid.runtime.device import pick_device
-    from voxid.training import load_recipe, make_plan, refuse_to_spoil
+    from voxid.training import check_init, load_recipe, make_plan, refuse_to_spoil
     from voxid.training import train as run_training
 
     loaded = load_recipe(recipe, overrides)
-    pick_device(device)  # this and the next line: before minutes of decoding
+    pick_device(device)  # this and what follows: before minutes of decoding
     refuse_to_spoil(out, resume)
+    if init is not None:
+        check_init(loaded, init)
     with progress_bar("decoding the training speech", quiet=as_json) as progress:
         packed = Packed.open(ensure_prepared(train_data, layout=layout, progress=progress))
     prepared_test = None
@@ -84,6 +90,8 @@ def train(
     plan = make_plan(loaded, packed)
     if not as_json:
         _print_plan(plan, packed.info)
+        if init is not None:
+            typer.echo(f"  starting from the weights of {init}")
     with _live(plan, quiet=as_json) as callbacks:
         result = run_training(
             loaded,
@@ -93,6 +101,7 @@ def train(
             resume=resume,
             tensorboard=tensorboard,
             valid_data=prepared_valid,
+            init=init,
             **callbacks,
         )
     report = None

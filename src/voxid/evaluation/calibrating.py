@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -160,15 +161,24 @@ def _crowd(runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingC
 
 def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:
     """Return what to say when `data`, or a part of it, is where the model's training speech came from."""
-    learned = (runtime.model.metadata or {}).get("training_data") or {}
-    if data.fingerprint == learned.get("fingerprint"):
+    learned = _lessons(runtime.model.metadata)
+    if data.fingerprint in [lesson.get("fingerprint") for lesson in learned]:
         return [f"{data.name} is the data this model was trained on."]
-    known = set(learned.get("places", []))
+    known = {place for lesson in learned for place in lesson.get("places", [])}
     for path in map(Path, data.paths):
         here = path.expanduser().resolve()
         if known & {place_id(place) for place in (here, *here.parents)}:
             return [f"{path} is data this model was trained on."]
     return []
+
+
+def _lessons(metadata: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the training data of a model, and of the models it started from (`voxid train --init`)."""
+    lessons = []
+    while metadata:
+        lessons.append(metadata.get("training_data") or {})
+        metadata = metadata.get("init")
+    return lessons
 
 
 def _tested_on(folder: Path, speakers: SpeakerSet) -> list[str]:

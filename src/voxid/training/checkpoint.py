@@ -39,6 +39,7 @@ class Checkpoint:
     pending: int = 0  # steps since the last log line
     average: dict[str, Any] = field(default_factory=dict)  # running mean of the weights of this stage ...
     averaged: int = 0  # ... and how many it is of
+    init: dict[str, Any] = field(default_factory=dict)  # the model the training started from, if any
     torch_version: str = str(torch.__version__)
 
     def save(self, folder: Path, keep: int) -> Path:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 from voxid.errors import RunExists
 from voxid.files import atomic_write, output_error
 from voxid.training.checkpoint import Checkpoint, check_matches, newest_checkpoint
 from voxid.training.recipe import Recipe
+from voxid.training.start import INIT, check_start, remember
 
 CHECKPOINTS = "checkpoints"
 CURVE = "training.png"
 LOG = "log.jsonl"
 RECIPE = "recipe.toml"
-OURS = (RECIPE, LOG, CHECKPOINTS, CURVE, "config.json", "model.safetensors", "tensorboard", "evaluation")
+OURS = (
+    *(RECIPE, INIT, LOG, CHECKPOINTS, CURVE),
+    *("config.json", "model.safetensors", "tensorboard", "evaluation"),
+)
 
 
 def refuse_to_spoil(folder: Path, resume: bool) -> None:
@@ -34,9 +39,14 @@ def refuse_to_spoil(folder: Path, resume: bool) -> None:
 
 
 def open_run(
-    folder: Path, recipe: Recipe, data: str, resume: bool, overwrite: bool
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    resume: bool,
+    overwrite: bool,
+    init: dict[str, Any] | None = None,
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Make `folder` ready for training `recipe` on the data of that fingerprint.
+    """Make `folder` ready for training `recipe` on the data of that fingerprint, from the model `init`.
 
     Return the checkpoint to go on from, None to start at step 0, and warnings. With `overwrite` a run that
     is there is deleted. Raise RunExists, CheckpointMismatch, BadCheckpoint, NotWritable or DiskFull.
@@ -49,6 +59,7 @@ def open_run(
         elif used:
             refuse_to_spoil(folder, resume)
             checkpoint, warnings = newest_checkpoint(folder / CHECKPOINTS)
+            check_start(folder, init, None if checkpoint is None else checkpoint.init)
             if checkpoint is None:
                 warnings.append(f"{folder} has no checkpoint yet: starting at step 0.")
             else:
@@ -58,6 +69,7 @@ def open_run(
             partial.unlink(missing_ok=True)  # of a writer that was killed
     except OSError as error:
         raise output_error(error, folder) from error
+    remember(folder, init)
     with atomic_write(folder / RECIPE, "w") as file:
         file.write(recipe.to_toml())
     return checkpoint, warnings

@@ -30,6 +30,7 @@ from voxid.training.log import Row, TrainingLog
 from voxid.training.recipe import Recipe
 from voxid.training.run import Progress, Run
 from voxid.training.stages import Stage, make_stages, stores_features
+from voxid.training.start import start_from
 from voxid.training.validation import Validation
 
 
@@ -57,6 +58,11 @@ def initial_model(recipe: Recipe) -> Model:
     return model
 
 
+def check_init(recipe: Recipe, init: str | Path) -> None:
+    """Raise what `train` would raise about starting `recipe` from the model folder `init`."""
+    start_from(initial_model(recipe), init)
+
+
 def train(
     recipe: Recipe,
     train_data: str | Path | Packed,
@@ -67,26 +73,31 @@ def train(
     overwrite: bool = False,
     tensorboard: bool = False,
     valid_data: str | Path | None = None,
+    init: str | Path | None = None,
     progress: Progress | None = None,
     features_progress: Progress | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> TrainResult:
     """Train `recipe` on a prepared folder, and return what came of it; `out` becomes a model folder.
 
-    `valid_data`, prepared speech of held-out speakers, is measured every `training.valid_every` steps for the
-    log. `progress` gets (steps done, steps expected) after each step, `on_row` each line of the log. Ctrl-C
-    or SIGTERM finishes the step, saves a checkpoint and raises KeyboardInterrupt; `resume` goes on from
-    there. Raise NotEnoughSpeakers, BadPreparedData, DeviceUnavailable, RunExists, CheckpointMismatch,
-    BadCheckpoint, NonFiniteLoss, OutOfMemory, MissingExtra, DiskFull or NotWritable; a CorpusError about the
-    folders of [augment].
+    `init` is a model folder to start from, of the same features and encoder as the recipe's; without it, the
+    first weights are random. `valid_data`, prepared speech of held-out speakers, is measured every
+    `training.valid_every` steps for the log. `progress` gets (steps done, steps expected) after each step,
+    `on_row` each line of the log. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and raises
+    KeyboardInterrupt; `resume` goes on from there. Raise NotEnoughSpeakers, BadPreparedData,
+    DeviceUnavailable, RunExists, CheckpointMismatch, BadCheckpoint, UnknownModel, BadModel, NonFiniteLoss,
+    OutOfMemory, MissingExtra, DiskFull or NotWritable; a CorpusError about the folders of [augment].
     """
     packed = train_data if isinstance(train_data, Packed) else Packed.open(train_data)
     out = Path(out)
     torch_device = pick_device(device)
     model = initial_model(recipe)
+    start = start_from(model, init) if init is not None else None
     stages_of(recipe, packed, model)  # can it be done at all?
     augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
-    checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, overwrite)
+    checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, overwrite, start)
+    if start := checkpoint.init if checkpoint else start:
+        model.metadata["init"] = start
     warnings += augment.sources.warnings if augment else []
     every = recipe.training.valid_every or recipe.training.save_every
     validation = Validation(valid_data, every, device=str(torch_device)) if valid_data is not None else None

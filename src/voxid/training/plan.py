@@ -11,6 +11,7 @@ from voxid.data.samplers import corpora_of
 from voxid.losses import LOSSES
 from voxid.training.loop import initial_model, stages_of
 from voxid.training.recipe import Recipe
+from voxid.training.stages import most_classes
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,14 @@ def make_plan(recipe: Recipe, packed: Packed) -> Plan:
     stages = stages_of(recipe, packed, model)
     first = stages[0].batches
     loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
-    loss = loss_class(loss_config, model.dim, first.classes)
+    classes = most_classes(stages)
+    loss = loss_class(loss_config, model.dim, classes)
     counts = np.bincount(packed.speakers_N, minlength=len(packed.speaker_names))
     names, corpus_N = corpora_of(packed.speaker_names, packed.speakers_N)
     return Plan(
         recipe=recipe.name,
         speakers=len(packed.speaker_names),
-        classes=first.classes,
+        classes=classes,
         single_speakers=int((counts == 1).sum()),
         needs_pairs=loss_class.needs != "rows",
         corpora=dict(zip(names, np.bincount(corpus_N, minlength=len(names)).tolist(), strict=True)),

@@ -32,7 +32,7 @@ from voxid.training.guard import memory_advice, stop_signals, threads_of_torch
 from voxid.training.log import Row, TrainingLog
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe
-from voxid.training.stages import Stage
+from voxid.training.stages import Stage, most_classes
 from voxid.training.step import Stepper, cores, row_workers
 from voxid.training.validation import Validation
 
@@ -311,6 +311,7 @@ class Run:
             pending=self.pending,
             average=self.average.state() if self.average else {},
             averaged=self.average.count if self.average else 0,
+            init=self.model.metadata.get("init", {}),
         ).save(self.out / CHECKPOINTS, self.options.keep)
         info = self.packed.info
         self.model.metadata |= {
@@ -364,4 +365,4 @@ def _make_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
     loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        return loss_class(loss_config, dim, stages[0].batches.classes)
+        return loss_class(loss_config, dim, most_classes(stages))

@@ -87,6 +87,14 @@ def make_stages(recipe: Any, make_batches: MakeBatches, margin: float | None, wo
     return stages
 
 
+def most_classes(stages: list[Stage]) -> int:
+    """Return how many classes the loss needs: those of the stage that has the most.
+
+    Classes are speakers, speed by speed, so a stage without speeds uses the first of them.
+    """
+    return max(stage.batches.classes for stage in stages)
+
+
 def stage_data(recipe: Any, config: StageConfig) -> DataConfig:
     """Return the [data] table as the stage has it; raise BadConfig that names the key."""
     return DataConfig.parse({**recipe.data.model_dump(), **config.data}, "stage.data")
