@@ -27,7 +27,7 @@ class Block:
         whole = storage == "int8"
         self.dim, self.born = dim, born
         self.storage: Storage = storage
-        self.count = self.seen = 0  # rows in use; rows that a reader may have seen
+        self.count = 0  # rows in use; no reader looks beyond
         self.columns_DN = np.zeros((dim, rows), _TYPES[storage])
         self.exact_ND = np.empty((rows, dim), np.float32) if exact else None
         self.step_N = np.zeros(rows if whole else 0, np.float32)
@@ -69,7 +69,7 @@ class Block:
                 into[:, : self.count] = old[:, : self.count]
             else:
                 into[: self.count] = old[: self.count]
-        new.count = new.seen = self.count
+        new.count = self.count
         new.off = self.off
         return new
 
@@ -82,11 +82,6 @@ class Block:
         if self.exact_ND is not None:
             self.exact_ND[at] = unit_ND
         self.off = max(self.off, rows.off)
-
-    def publish(self, count: int) -> None:
-        """Let readers to come see `count` rows."""
-        self.count = count
-        self.seen = max(self.seen, count)
 
     def move(self, into_K: np.ndarray, other: Block, from_K: np.ndarray) -> None:
         """Overwrite rows with rows of `other`."""

@@ -206,7 +206,7 @@ class Index:
                 block.age_N[first : first + rows] = np.arange(self._age + offset, self._age + offset + rows)
             with self._lock:
                 for block, first, _, rows in begun:
-                    block.publish(first + rows)
+                    block.count = first + rows
                 self._row_of.update(zip(names, range(start, start + len(names)), strict=True))
                 self._age += len(names)
                 self._publish()
@@ -302,9 +302,7 @@ class Index:
             exact = self.storage != "float32" and self._fetch is None
             self._blocks.append(Block(self.dim, self.storage, exact, size, self._version + 1))
         block = self._blocks[which]
-        with self._lock:
-            seen = block.count < block.seen and self._read(block)
-        if len(block) < rows or seen:
+        if len(block) < rows:
             size = len(block)
             while size < rows:
                 size *= 2
