@@ -180,6 +180,25 @@ def test_each_stage_has_its_batches(
     assert {classes for *_, classes, _ in last} == {12}
 
 
+def test_speeds_may_come_in_a_later_stage(
+    path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    original = Stepper.__call__
+
+    def look(self: Stepper, feat_BTF: torch.Tensor, labels_B: torch.Tensor):
+        seen.append((int(labels_B.max()), self.loss.classes))
+        return original(self, feat_BTF, labels_B)
+
+    monkeypatch.setattr(Stepper, "__call__", look)
+    late = load_recipe(path, ["data.speeds=[]", "stage.0.data.speeds=[0.9]", "stage.1.data.speeds=[0.9,1.1]"])
+    assert make_plan(late, packed).classes == 12
+    train(late, packed, tmp_path / "run")
+    for steps, classes in ((seen[:18], 4), (seen[18:25], 8), (seen[25:], 12)):
+        assert {known for _, known in steps} == {classes}
+        assert classes - 4 <= max(label for label, _ in steps) < classes
+
+
 def test_the_next_stage_starts_from_the_average_with_a_fresh_optimizer(
     recipe: Recipe, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def _check_parts(recipe: Recipe) -> None:
     if not has_margin and recipe.schedule.margin_start is not None:
         raise BadRecipe(f"schedule.margin_start: the loss {name!r} has no margin. Take the line out.")
     own = StageConfig(steps=1)
+    speeds = max((stage_data(recipe, stage).speeds for stage in (own, *recipe.stage)), key=len)
     for number, stage in enumerate((own, *recipe.stage)):
         where = "" if stage is own else f"stage.{number - 1}."
         data = stage_data(recipe, stage)
@@ -151,10 +152,10 @@ def _check_parts(recipe: Recipe) -> None:
                 f"{where}data.sampler is {data.sampler!r}: the loss {name!r} needs two windows of a speaker "
                 'in every batch. Set it to "pk" or "triplets", or data.crops to 2 or more.'
             )
-        if data.speeds not in ((), recipe.data.speeds):
+        if data.speeds != speeds[: len(data.speeds)]:
             raise BadRecipe(
-                f"{where}data.speeds is {list(data.speeds)}: a stage has the speeds of the training, "
-                f"{list(recipe.data.speeds)}, or none: each is a class of the loss."
+                f"{where}data.speeds is {list(data.speeds)}, and another stage has {list(speeds)}: stages may "
+                "leave out the last ones, or all, and have the others in one order: each is classes of the loss."
             )
         if not has_margin and (stage.margin is not None or stage.schedule.margin_start is not None):
             raise BadRecipe(f"{where}margin: the loss {name!r} has no margin. Take the line out.")
