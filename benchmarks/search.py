@@ -94,7 +94,7 @@ def main() -> int:
     chosen = [storage for storage in STORAGES if storage in arguments.storages.split(",")]
     query_D = np.random.default_rng(1).standard_normal(arguments.dim, np.float32)
     print(
-        f"D = {arguments.dim}, {arguments.threads} threads, top 10; milliseconds, least of {arguments.repeats}; "
+        f"D = {arguments.dim}, {arguments.threads} threads, top 10; ms, least of {arguments.repeats}; "
         f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
         "     rows  storage     bound    search  ratio    median    people  each of64       MB  "
         "bulk add/s    add/s  remove/s  of 1,000"

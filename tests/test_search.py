@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from voxid import search
 from voxid.search import Index, blocks, index, kernels, ranking
 from voxid.search.kernels import STORAGES, Stored
+from voxid.search.unit import unit_rows
 
 DIM = 6
 
@@ -46,8 +47,9 @@ def looked_up(held: dict[Any, tuple[np.ndarray, Any]], query_D: Any, top: int, b
     """Return (id, group, cosine) by looking at all that is held (id -> embedding, group), in order of age."""
     if not held:
         return []
-    unit_ND = units([emb for emb, _ in held.values()]).astype(np.float32)
-    cosine_N = (unit_ND * units([query_D])[0]).sum(1)
+    # scaled as the index does: in cosines near 0, one bit of a query more or less is seen after rounding
+    unit_ND = unit_rows([emb for emb, _ in held.values()], DIM).astype(np.float32)
+    cosine_N = (unit_ND * unit_rows([query_D], DIM)[0]).sum(1)
     single_N = cosine_N.astype(np.float32)
     ids, groups = list(held), [group for _, group in held.values()]
     order = sorted(range(len(ids)), key=lambda n: (-single_N[n], n))
