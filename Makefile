@@ -3,11 +3,34 @@
 # make test    lint, types, tests
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
+# make train-base   train voxid-base again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
 
-.PHONY: setup demo figures lint types test slow bench clean
+# What voxid-base learns from, and how: docs/training.md.
+CORPORA ?= corpora
+ifdef VOXID_DATA
+SPEECH ?= $(addprefix $(VOXID_DATA)/,LibriSpeech/train-clean-100-mini speechocean762/train speech-commands arabic-speech-commands)
+NOISE ?= $(VOXID_DATA)/noise
+RIR ?= $(VOXID_DATA)/rir
+else
+SPEECH ?= $(addprefix $(CORPORA)/,LibriSpeech/train-clean-100 speechocean762/train speech_commands_v0.02/training_list.txt arabic-speech-commands/dataset)
+NOISE ?= $(addprefix $(CORPORA)/,speech_commands_v0.02/_background_noise_ RIRS_NOISES/pointsource_noises)
+RIR ?= $(CORPORA)/RIRS_NOISES/simulated_rirs
+endif
+RECIPE ?= base
+RUN ?= runs/base
+HOLD_OUT ?= 0.1
+PRIOR ?= 0.05
+DEVICE ?= auto
+SET ?=
+comma := ,
+empty :=
+# a list of folders as TOML writes it: ["a","b"]
+toml = [$(subst $(empty) $(empty),$(comma),$(foreach folder,$(1),"$(folder)"))]
+
+.PHONY: setup demo figures train-base lint types test slow bench clean
 
 setup: $(STAMP)
 
@@ -25,6 +48,14 @@ figures: demo
 	mkdir -p docs/img/course && cp demo-out/course/*.png docs/img/course/
 	$(BIN)/python tests/docs_runner.py docs/evaluation.md .
 	mkdir -p docs/img/evaluation && cp evaluation-figures/*.png docs/img/evaluation/
+
+# Each step can be made again: the split is the same, the training goes on where it stopped.
+train-base: setup
+	$(BIN)/voxid split $(SPEECH) -o $(RUN)-speakers --hold-out $(HOLD_OUT)
+	$(BIN)/voxid train $(RECIPE) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv -o $(RUN) --resume --device $(DEVICE) \
+		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.4 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR)
+	$(BIN)/voxid export $(RUN) -o $(RUN)-export
 
 lint: setup
 	$(BIN)/ruff check .

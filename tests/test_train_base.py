@@ -1,0 +1,101 @@
+"""`make train-base`: what it would run is what voxid understands, and on a small scale it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer
+
+from voxid.cli import COMMANDS, build_app
+from voxid.corpora.synthetic import make_corpus
+from voxid.model import Model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+INSTALLED = ["-o", ".venv/.voxid-installed"]  # as new as it has to be: a test installs nothing
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", *INSTALLED, "train-base", *arguments]
+    kept = {key: value for key, value in os.environ.items() if key != "VOXID_DATA"}
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=kept | environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the voxid commands that make would run, each as words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line) for line in lines if "/voxid " in line]
+    return [line[1:] for line in words if line[0].endswith("/voxid")]
+
+
+def values(words: list[str], option: str) -> list[str]:
+    return [value for name, value in pairwise(words) if name == option]
+
+
+@pytest.mark.parametrize("where", ["downloads", "VOXID_DATA"])
+def test_every_word_of_it_is_understood(where: str) -> None:
+    printed = make("-n", **({"VOXID_DATA": "/speech"} if where == "VOXID_DATA" else {}))
+    assert printed.returncode == 0, printed.stderr
+    steps = commands(printed.stdout)
+    assert [step[0] for step in steps] == ["split", "train", "calibrate", "export"]
+    known = typer.main.get_command(build_app()).commands  # pyright: ignore[reportAttributeAccessIssue]
+    for name, *words in steps:
+        if name == "export" and name not in COMMANDS:
+            continue  # on its way; without it, `make train-base` ends with a calibrated model and an error
+        known[name].make_context(name, list(words))  # parses, runs nothing, and refuses what it does not know
+    split, train = steps[0], steps[1]
+    home = "/speech" if where == "VOXID_DATA" else "corpora"
+    speech = [word for word in split if word.startswith(home)]
+    assert len(speech) == 4
+    assert "--resume" in train
+    settings = dict(value.split("=", 1) for value in values(train, "--set"))
+    for key in ("augment.noise", "augment.rir"):
+        folders = tomllib.loads(f"value = {settings[key]}")["value"]
+        assert folders
+        assert all(folder.startswith(home) for folder in folders)
+    assert values(steps[2], "--data") == ["runs/base-speakers/held-out.csv"]
+
+
+@pytest.mark.slow
+def test_it_runs_on_a_small_scale(tmp_path: Path) -> None:
+    """Two corpora of synthetic voices, two steps; made again, it goes on and changes nothing."""
+    for name, seed in (("one", 0), ("two", 50)):
+        make_corpus(tmp_path / name / "voices", speakers=10, utterances=3, seconds=(2.0, 2.5), seed=seed)
+    small = [
+        "training.steps=2", "stage=[]", "data.rows=4", "data.window=40", "data.window_max=60",
+        "data.speeds=[]", "augment.rooms=2", "schedule={kind='constant'}",
+    ]  # fmt: skip
+    arguments = [
+        f"BIN={Path(sys.executable).parent}",
+        f"SPEECH={tmp_path / 'one' / 'voices'} {tmp_path / 'two' / 'voices'}",
+        f"NOISE={tmp_path / 'one'}",
+        f"RIR={tmp_path / 'two'}",
+        f"RUN={tmp_path / 'run'}",
+        "RECIPE=tiny",
+        "HOLD_OUT=0.3",
+        "SET=" + " ".join(f"--set {shlex.quote(value)}" for value in small),
+    ]
+    first = make(*arguments)
+    if "export" in COMMANDS:
+        assert first.returncode == 0, first.stdout + first.stderr
+    model = Model.load(tmp_path / "run")
+    assert model.calibration is not None
+    assert model.metadata["steps"] == 2
+    again = make(*arguments)
+    assert "RunExists" not in again.stderr
+    assert Model.load(tmp_path / "run").fingerprint == model.fingerprint
+    held_out = (tmp_path / "run-speakers" / "held-out.csv").read_text().splitlines()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["calibration"]["fitted_on"]["utterances"] == len(held_out) - 1
