@@ -62,9 +62,9 @@ class Index:
     Exact means: embeddings are scaled to length 1 in float32; a cosine is their product with the query's in
     float64, rounded to float32; the highest are returned, and of equal ones the one that was added first.
 
-    Safe to share between threads. A search answers for the content at the moment it began, and keeps no writer
-    waiting. While up to 2,048 rows are removed or updated in one call, no search can begin. `threads` is how many cores a
-    search may use (all this process may use by default).
+    Safe to share between threads. A search answers for the content at the moment it began, and keeps no
+    writer waiting. While up to 2,048 rows are removed or updated in one call, no search can begin. `threads`
+    is how many cores a search may use (all this process may use by default).
 
     >>> index = Index(2)
     >>> index.add(["a", "b", "c"], [[1, 0], [0, 1], [1, 1]])
