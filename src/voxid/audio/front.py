@@ -52,8 +52,9 @@ class Inspected:
 
     `sample_rate` (Hz), `channels` and `format` are those of the source. `mask_T` says which frames of 25 ms,
     one every 10 ms, are speech. `clipped` is a share of the samples, `level_dbfs` the RMS of speech against
-    full scale, `snr_db` an estimate; both None without speech. `wave_S` is mono float32 at 16 kHz, or None
-    when the recording is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
+    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `wave_S`
+    is mono float32 at 16 kHz, or None when the recording is longer than `KEEP_S`; `blocks` gives the samples
+    of both kinds.
     """
 
     name: str
@@ -188,7 +189,7 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
     starts_R, ends_R = _edges(inspected.mask_T)
     first_R, last_R = starts_R * hop, (ends_R - 1) * hop + frame
     position = 0
-    for wave_S in inspected.blocks():
+    for wave_S in inspected.blocks(BLOCK_S):
         inside = slice(
             int(np.searchsorted(last_R, position, side="right")),
             int(np.searchsorted(first_R, position + wave_S.size)),
@@ -293,7 +294,7 @@ class _Voices:
 
 
 def _levels(power_T: np.ndarray, mask_T: np.ndarray) -> tuple[float | None, float | None]:
-    """Return (level of speech in dBFS, SNR in dB); noise is what lies outside speech."""
+    """Return (level of speech in dBFS, SNR in dB); noise lies outside speech."""
     if not mask_T.any():
         return None, None
     speech = float(power_T[mask_T].mean(dtype=float))

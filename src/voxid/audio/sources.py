@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from voxid.audio.containers import breaks_off, foreign_format, states_length
+from voxid.audio.formats import av_decoder, has_pyav
 from voxid.errors import (
     AudioEmpty,
     AudioNotFound,
@@ -43,13 +44,16 @@ class Channel:
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Channel
 
-# The last five are refused by name when they are opened, so that no corpus scan passes over them in silence.
+# The last five need the extra `formats`; without it they are refused by name when they are opened, so that no
+# corpus scan passes over them in silence.
 _READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph"
 AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma".split())
 
 # Hz; a header that says anything else is broken, and upsampling 1 Hz would fill the memory.
 RATES = (1_000, 768_000)
 MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
+MAX_PATH = 4096  # bytes
+_AND_MORE = "; m4a, mp4, aac, webm and wma too after: pip install 'voxid[formats]'"
 _LENGTH_UNKNOWN = 1 << 60  # frames; libsndfile answers with more for a stream that does not state its length
 
 
@@ -85,6 +89,7 @@ def open_source(source: Source) -> Iterator[Opened]:
         with _open_path(path) as file, _decoder(file, path, str(path)) as decoder:
             yield decoder
     elif isinstance(source, bytes | bytearray | memoryview):
+        _refuse_path(bytes(source[:MAX_PATH]))
         file = io.BytesIO(source)
         with _decoder(file, file, f"audio of {len(source)} bytes") as decoder:
             yield decoder
@@ -97,6 +102,20 @@ def open_source(source: Source) -> Iterator[Opened]:
             f"cannot read audio from a value of type {type(source).__name__}. Give a path, the bytes of a "
             "file, an open binary file, or a tuple (samples, rate)."
         )
+
+
+def _refuse_path(head: bytes) -> None:
+    """Raise BadAudioInput when bytes that should be a file's content are the path of one."""
+    if (
+        not 0 < len(head) < MAX_PATH
+        or b"\0" in head
+        or Path(os.fsdecode(head)).suffix.lower() not in AUDIO_SUFFIXES
+    ):
+        return
+    raise BadAudioInput(
+        f"these {len(head)} bytes are a path, {os.fsdecode(head)!r}, and should be the content of a file. "
+        "Give a path as str or pathlib.Path."
+    )
 
 
 def _open_path(path: Path) -> BinaryIO:
@@ -128,7 +147,7 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 
 
 @contextmanager
-def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Decoder]:
+def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Opened]:
     """Yield a decoder of `target`, after a look at its container through `file` (the same bytes)."""
     try:
         if file.seek(0, io.SEEK_END) == 0:
@@ -139,6 +158,11 @@ def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Dec
         raise AudioNotReadable(f"{name}: reading failed ({error.strerror}). Check the disk.") from error
     if flaw:
         raise AudioTruncated(f"{name}: breaks off, {flaw}. Copy or download it again.")
+    if foreign and has_pyav():
+        with av_decoder(target, name, foreign) as decoder:
+            _check_header_rate(decoder)
+            yield decoder
+        return
     try:
         sound = soundfile.SoundFile(target)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: *.raw has no header to read
@@ -147,7 +171,8 @@ def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Dec
         )
         raise AudioUndecodable(
             f"{name}: not audio voxid can decode ({what}). WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF are "
-            "read; convert others first, for example: ffmpeg -i INPUT OUTPUT.flac"
+            f"read{_AND_MORE if foreign else ''}; convert others first, for example: "
+            "ffmpeg -i INPUT OUTPUT.flac"
         ) from error
     with sound:
         yield Decoder(sound, name, exact)
@@ -165,8 +190,7 @@ class Decoder:
         self.channels: int = sound.channels
         self.format = f"{sound.format} {sound.subtype}"
         self.exact = exact
-        if not RATES[0] <= self.rate <= RATES[1]:
-            raise AudioUndecodable(f"{name}: its header says {self.rate} Hz; {_rates()}. Convert it again.")
+        _check_header_rate(self)
         if self.frames >= _LENGTH_UNKNOWN:  # a FLAC written into a pipe
             raise AudioUndecodable(
                 f"{name}: its header does not say how long it is, and the decoder then misses its end. "
@@ -279,6 +303,13 @@ def _checked_rate(rate: Any) -> int:
     if not whole or not math.isfinite(rate) or rate != int(rate) or not RATES[0] <= rate <= RATES[1]:
         raise BadAudioInput(f"the rate must be a whole number of Hz, {_rates()}; got {rate!r}.")
     return int(rate)
+
+
+def _check_header_rate(opened: Opened) -> None:
+    if not RATES[0] <= opened.rate <= RATES[1]:
+        raise AudioUndecodable(
+            f"{opened.name}: its header says {opened.rate} Hz; {_rates()}. Convert it again."
+        )
 
 
 def _rates() -> str:

@@ -93,13 +93,13 @@ class SpeechMeter:
         return float((ends_R - starts_R).sum() * FRAME_S)
 
     def power(self) -> np.ndarray:
-        """Return the mean square of the samples of each frame so far, without its offset: float32 (T,)."""
+        """Return the mean square of the samples of each frame so far, without offset and rumble: (T,)."""
         frames = self._frames()
         if not frames:
             return np.zeros(0, np.float32)
         energy_P = np.concatenate(self._energy)
         parts = [energy_P[p : p + HOP * frames - HOP + 1 : HOP] for p in range(SPAN)]
-        return np.add.reduce(parts) / (SPAN * PIECE)
+        return np.maximum(np.add.reduce(parts) / (SPAN * PIECE), 0)
 
     def _frames(self) -> int:
         return max(0, (sum(energy_P.size for energy_P in self._energy) - SPAN) // HOP + 1)

@@ -1,12 +1,13 @@
-"""Is what stands out a voice? An energy detector takes rain, dishes and dial tones for speech; this gate does not.
+"""Is what stands out a voice? An energy detector takes rain, dishes, dial tones for one; this gate does not.
 
-Most of speech is voiced: the vocal folds open 60 to 500 times a second (children the fastest), so the wave repeats itself, and the rate
-moves smoothly but is never still. So a stretch that an energy detector found must hold voiced frames:
+Most of speech is voiced: the vocal folds open 60 to 500 times a second (children the fastest), so the wave
+repeats itself, and the rate moves smoothly but is never still. So what an energy detector found must hold
+voiced frames:
 
-    period    autocorrelation of a 40 ms window (Boersma, 1993: divided by that of the window) at least PERIODIC
-              at a peak between 60 and 500 Hz
-    band      at least LEAST_BAND of the power between 80 and 3,000 Hz, and no more than MOST_LINE of that in one
-              spectral line, as a whistle or a pure tone has it
+    period    autocorrelation of a 40 ms window (divided by that of the window: Boersma, 1993) at least
+              PERIODIC at a peak between 60 and 500 Hz
+    band      at least LEAST_BAND of the power between 80 and 3,000 Hz, and no more than MOST_LINE of that in
+              one spectral line, as a whistle or a pure tone has it
     run       at least RUN such frames in a row, whose rate differs by less than JUMP from frame to frame
     movement  by more than STILL in the median of the run: machines hold a tone exactly, voices cannot
 
@@ -29,12 +30,13 @@ N_FFT = 512  # room for window and longest lag
 PITCH_HZ = (60, 500)
 BAND_HZ = (80, 3000)
 PERIODIC = 0.6
+OCTAVE_COST = 0.02
 LEAST_BAND = 0.3
 MOST_LINE = 0.97
 LINE_BINS = 3  # either side: the width of a line in this window
 RUN = 3
 JUMP = 0.12  # of the rate, between frames 20 ms apart
-STILL = 0.0008
+STILL = 0.002
 REACH = 1.0  # seconds
 SHARE = 0.15
 BATCH = 2048  # frames at a time
@@ -84,7 +86,8 @@ def pitch(wave_S: np.ndarray) -> np.ndarray:
     ac_L = np.fft.irfft(np.abs(np.fft.rfft(window_S, N_FFT)) ** 2, N_FFT)
     lags = np.arange(RATE // PITCH_HZ[1] - 1, RATE // PITCH_HZ[0] + 2)
     like_VL = ac_VL[:, lags] / np.maximum(ac_VL[:, :1], 1e-20) / (ac_L[lags] / ac_L[0])
-    best_V = like_VL.argmax(axis=1)
+    # a wave that repeats after one period does so after two: the shortest wins among equals (Boersma, 1993)
+    best_V = (like_VL - OCTAVE_COST * np.log2(lags)).argmax(axis=1)
     row_V = np.arange(len(best_V))
     inside_V = np.clip(best_V, 1, len(lags) - 2)
     before_V, at_V, after_V = (like_VL[row_V, inside_V + step] for step in (-1, 0, 1))
