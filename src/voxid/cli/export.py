@@ -1,0 +1,79 @@
+"""`voxid export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit, progress_bar
+
+
+def export(
+    model: Annotated[Path, typer.Argument(readable=False, help="A model folder, as `voxid train` left it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The folder to write.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", readable=False, help="Speech to compare the engines on; may be repeated."),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights, if the EER on --data stays.")] = False,
+    name: Annotated[str | None, typer.Option(help="The name to put into the metadata.")] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option("--report", readable=False, help="A report.json whose error rates to keep; repeatable."),
+    ] = None,
+    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Write a model as graphs for onnxruntime, so that it runs without torch.
+
+    The folder serves both engines from one copy of the weights. Nothing is written when onnxruntime and torch
+    differ by more than 1e-4 (on --data, else on synthetic voices), or, with --int8, when the equal error
+    rate on --data changes by more than 2 %, relative.
+
+    Example: `voxid export runs/base -o exported/base --data LibriSpeech/dev-clean`
+    """
+    from voxid.export import export as run
+
+    with progress_bar("embedding", quiet=json) as update:
+        done = run(
+            model,
+            out,
+            data=data or None,
+            int8=int8,
+            name=name,
+            reports=report or (),
+            layout=layout,
+            progress=update,
+        )
+    agreement = done.agreement
+    summary: dict[str, Any] = {
+        "out": str(done.folder),
+        "precision": done.precision,
+        "fingerprint": done.fingerprint,
+        "parameters": done.parameters,
+        "multiply_adds": done.multiply_adds,
+        "size_bytes": done.size_bytes,
+        "difference": agreement.worst,
+        "compared_on": agreement.speech,
+        "compared_recordings": agreement.recordings,
+        "eer_fp32": done.eer_fp32,
+        "eer_int8": done.eer_int8,
+        "trials": done.trials,
+    }
+
+    def text() -> None:
+        typer.echo(
+            f"{done.folder}: {done.precision}, {done.parameters / 1e6:.2f} M parameters, "
+            f"{done.multiply_adds / 1e9:.2f} G multiply-adds for 2 s, {done.size_bytes / 1e6:.1f} MB"
+        )
+        typer.echo(
+            f"onnxruntime and torch differ by {agreement.worst:.1e} at most (32 bits, "
+            f"{agreement.recordings} recordings of {agreement.speech}, {agreement.shortest_s:.1f} to "
+            f"{agreement.longest_s:.1f} s)"
+        )
+        if done.eer_int8 is not None and done.eer_fp32 is not None:
+            typer.echo(f"EER in 8 bits {done.eer_int8:.3%}, in 32 bits {done.eer_fp32:.3%}")
+
+    emit(summary, json, text)

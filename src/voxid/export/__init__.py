@@ -1,0 +1,303 @@
+"""From a torch model to a folder that both engines load: two graphs beside the weights, or nothing.
+
+Nothing is written unless onnxruntime gives what torch gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxid import metrics
+from voxid.encoders.cost import cost
+from voxid.errors import BadModel, ExportMismatch, NotWritable, VoxidError
+from voxid.evaluation import EvaluationData, make_trials, read_data
+from voxid.evaluation.embedding import embed_used
+from voxid.evaluation.scores import score_trials
+from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
+from voxid.export.graphs import OPSET, TwoGraphs, summary_values, trace
+from voxid.files import output_error
+from voxid.folder import (
+    CONFIG_FILE,
+    ENCODER_FILE,
+    FRONT_FILE,
+    WEIGHTS_FILE,
+    Graphs,
+    ModelFile,
+    file_format,
+    fingerprint,
+    read_config,
+)
+from voxid.model import Model
+from voxid.runtime import Runtime
+from voxid.runtime.onnx_engine import OnnxRuntime, quantized_weight
+from voxid.runtime.torch_engine import TorchRuntime
+from voxid.scoring.cohort import COHORT_FILE
+from voxid.types import SAMPLE_RATE
+
+__all__ = ["Agreement", "Exported", "export"]
+
+MOST_EER_CHANGE = 0.02  # relative, of an int8 model
+RANGE_UTTERANCES = 64  # that show an int8 model the range of its activations
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote, and what it was measured by."""
+
+    folder: Path
+    precision: str
+    fingerprint: str
+    parameters: int
+    multiply_adds: int  # of 2 s of speech
+    size_bytes: int  # of the folder's files
+    agreement: Agreement  # of onnxruntime with torch, in 32 bits
+    eer_fp32: float | None = None  # of an int8 model, on the data
+    eer_int8: float | None = None
+    trials: int | None = None
+
+
+def export(
+    model_folder: StrPath,
+    out: StrPath,
+    *,
+    data: StrPath | Iterable[StrPath] | None = None,
+    int8: bool = False,
+    name: str | None = None,
+    reports: Sequence[StrPath] = (),
+    layout: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Exported:
+    """Write the model as graphs for onnxruntime into `out`, whole or not at all; return what was measured.
+
+    The folder holds config.json, calibration and cohort included, front.onnx (waves to features),
+    encoder.onnx (features to embedding) and model.safetensors, where both engines find the weights. `data`
+    (a corpus or prepared folder) is the speech that onnxruntime and torch are compared on; without it,
+    synthetic voices are. `int8` quantizes the encoder instead, and needs `data`: the EER of all its pairs may
+    change by 2 % at most, relative. `name` and the error rates in `reports` (report.json of `voxid evaluate`)
+    go into the metadata.
+
+    Raise ExportMismatch when the engines do not agree, or the EER moves too far: then nothing is written.
+    Raise also a ModelError, CorpusError, NotWritable, DiskFull or OutputError.
+
+    Example: `export("runs/base", "exported/base", data="LibriSpeech/dev-clean").agreement.worst`
+    """
+    out = Path(out).expanduser()
+    model = Model.load(Path(model_folder).expanduser())
+    _check_place(out, Path(model_folder).expanduser())
+    if int8 and data is None:
+        raise ExportMismatch(
+            "an int8 model needs --data: a corpus to measure what 8 bits do to the equal error rate. "
+            "Take speakers the model was not trained on."
+        )
+    corpus = None if data is None else read_data(data, layout)
+    model.metadata = _metadata(model, name, reports)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_parent(out)) as staging:
+            folder = Path(staging)
+            agreement = _write_fp32(model, folder, corpus)
+            eers: tuple[float, float, int] | None = None
+            if int8 and corpus is not None:
+                eers = _to_int8(folder, model, corpus, progress)
+            _put(folder, out)
+    except OSError as error:
+        raise output_error(error, out) from error
+    graphs = read_config(out).graphs
+    assert graphs is not None
+    return Exported(
+        out,
+        graphs.precision,
+        graphs.fingerprint,
+        model.metadata["parameters"],
+        model.metadata["multiply_adds"],
+        sum(path.stat().st_size for path in _files(out)),
+        agreement,
+        *(eers or ()),
+    )
+
+
+def _check_place(out: Path, model_folder: Path) -> None:
+    """Raise NotWritable when `out` is something that should not be written over."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if out.is_dir() and model_folder.exists() and out.samefile(model_folder):
+        return
+    if (out / CONFIG_FILE).is_file() and (out / FRONT_FILE).is_file():
+        return
+    if out.is_dir() and not any((out / name).exists() for name in (CONFIG_FILE, WEIGHTS_FILE)):
+        return  # a model card, say; nothing in it has a name that will be written
+    raise NotWritable(
+        f"{out} is in use: it is a file, or a model that was not exported. Choose another folder for -o."
+    )
+
+
+def _parent(out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.parent
+
+
+def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dict[str, Any]:
+    """Return the model's metadata with its size, its cost and its measured error rates."""
+    counted = cost(model.tables["encoder"], model.features.dim)
+    metadata = {
+        **model.metadata,
+        "parameters": counted.parameters,
+        "multiply_adds": counted.multiply_adds,
+    }
+    if name is not None:
+        metadata["name"] = name
+    results = dict(metadata.get("results") or {})
+    for report in reports:
+        results.update(_results(Path(report), model))
+    return {**metadata, "results": results} if results else metadata
+
+
+def _results(report: Path, model: Model) -> dict[str, Any]:
+    """Return the error rates of this model in a report.json: {data: {eer, low, high, trials}}."""
+    try:
+        values = json.loads(report.read_text())
+        row = next(row for row in values["models"] if row.get("fingerprint") == model.fingerprint)
+        data = str(values["data"]["name"])
+        low, high = (row.get("intervals") or {}).get("eer") or (None, None)
+        return {data: {"eer": row["eer"], "low": low, "high": high, "trials": row["trials"]}}
+    except StopIteration:
+        raise BadModel(
+            f"{report} has no figures of this model (fingerprint {model.fingerprint[:12]}). "
+            "Run: voxid evaluate MODEL --data D -o REPORT."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{report} is not a report.json of `voxid evaluate` ({error!r}).") from None
+
+
+def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Agreement:
+    """Write the folder of the model in 32 bits; raise ExportMismatch unless it does what torch does."""
+    model.save(folder)
+    try:
+        graphs = trace(model, (folder / WEIGHTS_FILE).read_bytes())
+    except VoxidError:
+        raise
+    except Exception as error:  # the exporter's own exceptions have many bases
+        raise ExportMismatch(
+            f"torch cannot turn this model into a graph: {type(error).__name__}: {str(error)[:300]}. "
+            "Use the model by torch."
+        ) from error
+    _write_graphs(model, folder, graphs)
+    waves, speech = speech_for_checking(corpus)
+    agreement = compare(TorchRuntime(model), OnnxRuntime.load(folder), waves, speech)
+    demand(agreement)
+    return agreement
+
+
+def _write_graphs(model: Model, folder: Path, graphs: TwoGraphs) -> None:
+    (folder / FRONT_FILE).write_bytes(graphs.front)
+    (folder / ENCODER_FILE).write_bytes(graphs.encoder)
+    features = model.features
+    _write_config(
+        folder,
+        Graphs(
+            dim=model.dim,
+            hop=features.hop,
+            lead=features.lead,
+            window=features.window,
+            summary=features.summary_kind,
+            summary_values=summary_values(model),
+            fingerprint=model.fingerprint,
+            front_sha256=hashlib.sha256(graphs.front).hexdigest(),
+            encoder_sha256=hashlib.sha256(graphs.encoder).hexdigest(),
+            opset=OPSET,
+        ),
+    )
+
+
+def _write_config(folder: Path, graphs: Graphs, **changes: Any) -> None:
+    values = {**read_config(folder).model_dump(), "graphs": graphs, "format": file_format(graphs), **changes}
+    (folder / CONFIG_FILE).write_bytes(ModelFile.model_validate(values).to_json())
+
+
+def _to_int8(
+    folder: Path, model: Model, corpus: EvaluationData, progress: Callable[[int, int], None] | None
+) -> tuple[float, float, int]:
+    """Turn the folder into one of an int8 model; return the EER in 32 and in 8 bits, and the trials."""
+    from voxid.export.quantizing import quantize
+
+    plain = OnnxRuntime.load(folder)
+    graphs, weights = plain.model.graphs, folder / WEIGHTS_FILE
+    before, trials = _eer(plain, corpus, progress)
+    encoder = quantize(folder / ENCODER_FILE, _feats(model, corpus))
+    (folder / ENCODER_FILE).write_bytes(encoder)
+    sha256 = hashlib.sha256(encoder).hexdigest()
+    mark = fingerprint(model.tables, model.inference, [quantized_weight(sha256)])
+    calibration = model.calibration
+    if calibration is not None:  # the EER hardly moves, and so do the scores: the line still holds
+        cohort = calibration.cohort and calibration.cohort.model_copy(update={"model": mark})
+        calibration = calibration.model_copy(update={"model": calibration.model and mark, "cohort": cohort})
+    changed = graphs.model_copy(update={"precision": "int8", "encoder_sha256": sha256, "fingerprint": mark})
+    weights.unlink()
+    _write_config(folder, changed, weights_sha256="", calibration=calibration)
+    after, _ = _eer(OnnxRuntime.load(folder), corpus, progress)
+    if not abs(after - before) <= MOST_EER_CHANGE * before:
+        raise ExportMismatch(
+            f"in 8 bits the EER on {corpus.name} is {after:.3%}, in 32 bits {before:.3%} "
+            f"({trials:,} trials): it may change by {MOST_EER_CHANGE:.0%} at most, relative. "
+            "Nothing was written. "
+            "Use the model in 32 bits (without --int8)."
+        )
+    return before, after, trials
+
+
+def _eer(
+    runtime: Runtime, corpus: EvaluationData, progress: Callable[[int, int], None] | None
+) -> tuple[float, int]:
+    """Return the equal error rate of all pairs of the corpus, and their number."""
+    plan = make_trials("all", corpus, 0)
+    scored = score_trials(embed_used(runtime, corpus, plan.used(), progress=progress), plan)
+    return metrics.eer(scored.score_K, scored.same_K).rate, int(scored.score_K.size)
+
+
+def _feats(model: Model, corpus: EvaluationData) -> list[np.ndarray]:
+    """Return features feat_TF of some recordings, as the encoder will see them."""
+    from voxid.runtime.decode import decode
+
+    network = TorchRuntime(model, workers=1)._network
+    count = len(corpus.utterances)
+    picked = np.unique(np.linspace(0, count - 1, min(RANGE_UTTERANCES, count)).round().astype(int))
+    waves = (decode(0, corpus.audio(int(i))).wave for i in picked)
+    length = 10 * SAMPLE_RATE  # of the longest: more frames show no wider range, and take memory
+    return [network.features(wave_S[None, :length], None)[0] for wave_S in waves if wave_S is not None]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of an exported folder that are there, config.json last."""
+    names = (WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE, COHORT_FILE, CONFIG_FILE)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _put(staging: Path, out: Path) -> None:
+    """Move the files of `staging` into `out`: a new folder at once, into an old one file by file.
+
+    Should that be cut short, config.json names the digests of files that are not there: loading says so.
+    """
+    for path in _files(staging):
+        path.chmod(0o644)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if not out.exists():
+        staging.chmod(0o755)
+        staging.rename(out)
+        staging.mkdir()  # for whoever cleans up
+        return
+    for stale in {path.name for path in _files(out)} - {path.name for path in _files(staging)}:
+        (out / stale).unlink()
+    for path in _files(staging):
+        shutil.move(path, out / path.name)

@@ -1,0 +1,85 @@
+"""Do two engines give the same embeddings? Measured on speech, at several lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxid.corpora.synthetic import speak, voice
+from voxid.errors import CorpusError, ExportMismatch
+from voxid.evaluation import EvaluationData
+from voxid.runtime import Runtime
+from voxid.runtime.decode import decode
+from voxid.types import SAMPLE_RATE
+
+MOST_DIFFERENCE = 1e-4
+SECONDS = (0.1, 0.35, 1.0, 2.05, 3.3, 5.0, 8.7, 15.0)  # what recordings are cut to
+RECORDINGS = 24  # of the data, spread evenly over it
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far apart two engines are: the worst number of any embedding, in units of its root mean square."""
+
+    worst: float
+    recordings: int
+    shortest_s: float
+    longest_s: float
+    speech: str  # whose
+
+
+def speech_for_checking(data: EvaluationData | None) -> tuple[list[np.ndarray], str]:
+    """Return waves of several lengths, and what they are: recordings of `data`, else synthetic voices.
+
+    Raise CorpusError when `data` holds nothing usable.
+    """
+    if data is None:
+        rng = np.random.default_rng(0)
+        return [speak(voice(n), seconds, rng) for n, seconds in enumerate(SECONDS)], "synthetic voices"
+    count = len(data.utterances)
+    picked = np.unique(np.linspace(0, count - 1, min(RECORDINGS, count)).round().astype(int))
+    waves = [wave for i in picked if (wave := decode(0, data.audio(int(i))).wave) is not None]
+    if not waves:
+        raise CorpusError(
+            f"none of {len(picked)} recordings of {data.name} can be used. Take another corpus."
+        )
+    longest = max(waves, key=len)
+    cuts = [longest[: round(seconds * SAMPLE_RATE)] for seconds in SECONDS]
+    return [*waves, *(cut for cut in cuts if _usable(cut))], data.name
+
+
+def _usable(wave_S: np.ndarray) -> bool:
+    return decode(0, (wave_S, SAMPLE_RATE)).error is None
+
+
+def compare(torch: Runtime, onnx: Runtime, waves: Sequence[np.ndarray], speech: str) -> Agreement:
+    """Return how far the two are apart on `waves`, alone and in a batch."""
+    audio = [(wave_S, SAMPLE_RATE) for wave_S in waves]
+    expected_ND = torch.embed_many(audio)
+    alone_ND = np.stack([onnx.embed(item) for item in audio])
+    worst = max(float(relative(expected_ND, got_ND)) for got_ND in (alone_ND, onnx.embed_many(audio)))
+    seconds = [len(wave_S) / SAMPLE_RATE for wave_S in waves]
+    return Agreement(worst, len(waves), min(seconds), max(seconds), speech)
+
+
+def relative(expected_ND: np.ndarray, got_ND: np.ndarray) -> float:
+    """Return the largest difference of any number, in units of the root mean square of its embedding.
+
+    >>> relative(np.array([[1.0, -1.0]]), np.array([[1.0, -1.5]]))
+    0.5
+    """
+    size_N1 = np.sqrt(np.mean(expected_ND.astype(np.float64) ** 2, axis=1, keepdims=True))
+    return float((np.abs(got_ND - expected_ND) / size_N1).max())
+
+
+def demand(agreement: Agreement) -> None:
+    """Raise ExportMismatch when the two are too far apart."""
+    if not agreement.worst <= MOST_DIFFERENCE:  # NaN is a mismatch too
+        raise ExportMismatch(
+            f"onnxruntime and torch differ by {agreement.worst:.1e} on {agreement.recordings} recordings of "
+            f"{agreement.speech} ({agreement.shortest_s:.1f} to {agreement.longest_s:.1f} s); at most "
+            f"{MOST_DIFFERENCE:.0e} is allowed. Nothing was written. Use the model by torch, and please "
+            "report it with the model's config.json."
+        )

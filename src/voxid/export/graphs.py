@@ -1,0 +1,193 @@
+"""A torch model as two ONNX graphs: the same modules, traced; the front end says its FFT as a product.
+
+Shapes: B batch, S samples, T frames, F features per frame, M mel bands, X windows, N samples in a window,
+K frequency bins, U numbers in an utterance's summary, D embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from voxid.features import Features
+from voxid.folder import WEIGHTS_FILE, Weight, weights_in
+from voxid.model import Model
+from voxid.types import SAMPLE_RATE
+
+OPSET = 18
+EXAMPLE_S = 3.0  # seconds of the wave that the graphs are traced with
+
+
+@dataclass(frozen=True)
+class TwoGraphs:
+    """The bytes of both graphs, and how many of the encoder's weights stay in the safetensors file."""
+
+    front: bytes
+    encoder: bytes
+    shared: int
+    inside: int  # bytes of weights that had to go into the graph, because no tensor of the file equals them
+
+
+class Front(nn.Module):
+    """Waves to features; a part of an utterance brings the summary of the whole along."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__()
+        self.features = copy.deepcopy(features)
+        self.features.in_parts = False
+        self.features.spectrum = MatrixSpectrum(features.window)  # type: ignore[method-assign]
+
+    def forward(self, wave_BS: Tensor, summary_1U: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Return feat_BTF and logmel_BTM; with `given`, by `summary_1U` instead of the rows' own."""
+        logmel_BTM = self.features.log_mel(wave_BS)
+        summary_BU = torch.where(given, summary_1U, self.features._summary(logmel_BTM, None))
+        return self.features.from_log_mel(logmel_BTM, summary_BU), logmel_BTM
+
+
+class MatrixSpectrum:
+    """The power spectrum of windows by two matrix products, where onnxruntime's own DFT is four times slower.
+
+    The power does not depend on where time begins. From the middle of the window on, the cosines are even and
+    the sines odd, so half a window's sums and differences are enough: a quarter of the plain product. Cosines
+    and sines come from one small table, and onnxruntime computes the matrices when it loads the graph.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._half = window // 2
+        self._odd = window % 2
+
+    def __call__(self, window_XN: Tensor, n_fft: int) -> Tensor:
+        """Return power_XK of windows, as if followed by zeros up to `n_fft` samples."""
+        half = self._half
+        late_XH = window_XN[:, half + self._odd :]
+        early_XH = window_XN[:, :half].flip(1)
+        cosine_HK, sine_HK = self._matrices(n_fft)
+        real_XK, imaginary_XK = (late_XH + early_XH) @ cosine_HK, (late_XH - early_XH) @ sine_HK
+        if self._odd:
+            real_XK = real_XK + window_XN[:, half : half + 1]
+        return real_XK.square() + imaginary_XK.square()
+
+    def _matrices(self, n_fft: int) -> tuple[Tensor, Tensor]:
+        """Return cosine_HK and sine_HK of 2 pi k m / n_fft; m counts samples from the middle, in halves."""
+        around = 2 * n_fft
+        angle = np.arange(around) * (np.pi / n_fft)
+        first = 1 + self._odd  # half a sample from the middle, or a whole one
+        halves_H1 = torch.arange(first, first + 2 * self._half, 2)[:, None]
+        bins_1K = torch.arange(n_fft // 2 + 1)[None]
+        place_HK = torch.remainder(halves_H1 * bins_1K, torch.tensor(around))
+        tables = (torch.from_numpy(wave(angle).astype(np.float32)) for wave in (np.cos, np.sin))
+        cosine_HK, sine_HK = (table[place_HK] for table in tables)
+        return cosine_HK, sine_HK
+
+
+def trace(model: Model, weights: bytes) -> TwoGraphs:
+    """Return the graphs of `model`, in eval mode, whose safetensors file will hold the bytes `weights`."""
+    model = copy.deepcopy(model).requires_grad_(False).eval().cpu()
+    wave_BS = torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5
+    summary_1U = torch.zeros(1, summary_values(model))
+    with torch.no_grad():
+        feat_BTF = model.features(wave_BS)
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    front = _traced(
+        Front(model.features),
+        (wave_BS, summary_1U, torch.tensor(False)),
+        (dynamic, {}, {}),
+        (["wave", "summary", "given"], ["features", "log_mel"]),
+    )
+    encoder = _traced(model.encoder, (feat_BTF,), (dynamic,), (["features"], ["embedding"]))
+    shared, inside = _refer(encoder, weights)
+    return TwoGraphs(front.SerializeToString(), encoder.SerializeToString(), shared, inside)
+
+
+def summary_values(model: Model) -> int:
+    """Return how many numbers the summary of an utterance has, U."""
+    with torch.no_grad():
+        logmel_BTM = model.features.log_mel(torch.zeros(1, SAMPLE_RATE))
+        return model.features._summary(logmel_BTM, None).shape[1]
+
+
+def _traced(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    dynamic: tuple[dict[int, object], ...],
+    names: tuple[list[str], list[str]],
+) -> onnx.ModelProto:
+    """Return the ONNX model of a module. Nothing is folded: every weight stays as it is in the module."""
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            inputs,
+            dynamo=True,
+            optimize=False,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic,
+            input_names=names[0],
+            output_names=names[1],
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    for node in proto.graph.node:  # where in our source each came from: half of the file
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    del proto.metadata_props[:]
+    return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter to itself; what it raises still comes through."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _refer(proto: onnx.ModelProto, weights: bytes) -> tuple[int, int]:
+    """Let the graph take its weights from the safetensors file; return how many, and the bytes left inside.
+
+    A weight is found by its bytes, so the same numbers are never on the disk twice, whatever it is called.
+    """
+    view = memoryview(weights)
+    places: dict[str, Weight] = {}
+    for weight in weights_in(view, WEIGHTS_FILE):
+        places.setdefault(_digest(view[weight.start : weight.start + weight.length]), weight)
+    shared, inside = 0, 0
+    for tensor in proto.graph.initializer:
+        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        place = places.get(_digest(content)) if len(content) >= 64 else None  # not worth a reference
+        if place is None:
+            inside += len(content)
+            continue
+        shared += 1
+        for field in ("raw_data", "float_data", "int64_data", "int32_data", "double_data"):
+            tensor.ClearField(field)  # type: ignore[arg-type]
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entries = {"location": WEIGHTS_FILE, "offset": str(place.start), "length": str(place.length)}
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=value)
+    return shared, inside
+
+
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
