@@ -21,7 +21,7 @@ RIR ?= $(CORPORA)/RIRS_NOISES/simulated_rirs
 endif
 RECIPE ?= base
 RUN ?= runs/base
-HOLD_OUT ?= 0.1
+HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
 DEVICE ?= auto
 SET ?=
@@ -53,7 +53,7 @@ figures: demo
 train-base: setup
 	$(BIN)/voxid split $(SPEECH) -o $(RUN)-speakers --hold-out $(HOLD_OUT)
 	$(BIN)/voxid train $(RECIPE) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv -o $(RUN) --resume --device $(DEVICE) \
-		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.4 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export
 
