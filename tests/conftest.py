@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stores_server import Server
 
 # Torch reads this when it is imported. Test processes share the machine, and threads that wait for each
 # other on busy cores take ten times as long as one.
@@ -83,3 +84,11 @@ def tone() -> np.ndarray:
     return (0.3 * np.sign(np.sin(2 * np.pi * 220 * t)) + 0.01 * rng.standard_normal(t.size)).astype(
         np.float32
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with pgvector, of these tests alone."""
+    server = Server()
+    yield server
+    server.close()

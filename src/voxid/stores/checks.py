@@ -11,6 +11,7 @@ from typing import Any
 from voxid.errors import BadMetadata, BadName, BadVoiceprint, ModelMismatch
 from voxid.stores.protocol import MOST_NAME, Voiceprint, checked_embedding
 
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 MOST_METADATA = 1_000_000  # characters of JSON: notes on a person, not their files
 
 
@@ -102,7 +103,7 @@ def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def to_json(value: Any) -> str:
     """Return `value` as one line of ASCII JSON; raise ValueError for NaN and infinity."""
-    return json.dumps(dict(value), allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(dict(value)) if value else "{}"
 
 
 def from_json(value: Any) -> dict[str, Any]:

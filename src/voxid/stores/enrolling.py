@@ -8,10 +8,9 @@ from typing import Any
 from voxid.errors import BadVoiceprint, ModelMismatch, PersonExists
 from voxid.stores import checks
 from voxid.stores.protocol import Enrolment, Voiceprint
-from voxid.stores.rows import Held, parts, remains, voiceprint_row
+from voxid.stores.rows import AUDIT_COLUMNS, Held, parts, remains, voiceprint_row
 from voxid.stores.session import Session
 
-AUDIT = "INSERT INTO audit (time, action, collection, person, name, detail) VALUES (?, ?, ?, ?, ?, ?)"
 Known = Mapping[str, tuple[int, dict[str, Any]]]
 
 
@@ -104,13 +103,10 @@ def _add_new(session: Session, held: Held, people: Sequence[Enrolment]) -> None:
         rows.append((id, held.id, one.name, metadata, time, time, step, step))
         prints += [voiceprint_row(v, id, held.id) for v in one.voiceprints]
         trail.append((time, "enrolled", held.name, id, one.name, _counted(one.voiceprints)))
-    session.many(
-        "INSERT INTO people (id, collection, name, metadata, created, updated, sequence, revision) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    columns = "id, collection, name, metadata, created, updated, sequence, revision"
+    session.add("people", columns, rows)
     session.add_voiceprints(prints)
-    session.many(AUDIT, trail)
+    session.add("audit", AUDIT_COLUMNS, trail)
 
 
 def _add_to(
@@ -142,7 +138,7 @@ def _add_to(
             rows,
         )
         session.add_voiceprints(prints)
-        session.many(AUDIT, trail)
+        session.add("audit", AUDIT_COLUMNS, trail)
 
 
 def _counted(voiceprints: Sequence[Voiceprint]) -> str:

@@ -118,7 +118,8 @@ class People:
         with self._database.write() as session:
             held = hold(session, collection)
             person = known(session, held, name, collection)
-            audit, time = erase(session, held, person)
+            erase(session, held, [person])
+            audit, time = record(session, "deleted", held, person.id, "", {"voiceprints": person.prints})
             release(session, held)
         wiped = self._wipe(session)
         return Erasure(person.id, audit, time, person.prints, wiped)

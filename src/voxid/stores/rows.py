@@ -17,6 +17,7 @@ from voxid.stores import checks
 from voxid.stores.protocol import Person, Voiceprint, checked_embedding
 from voxid.stores.session import Session
 
+AUDIT_COLUMNS = "time, action, collection, person, name, detail"
 SOME = 500  # values in one IN (...): SQLite takes 999
 PERSON = """
     SELECT p.id, p.name, c.name, p.metadata, p.created, p.updated, p.revision,
@@ -70,29 +71,27 @@ def record(
     """Write a line of the audit trail; return its sequence and time."""
     time = checks.now()
     row = session.one(
-        "INSERT INTO audit (time, action, collection, person, name, detail) VALUES (?, ?, ?, ?, ?, ?) "
-        "RETURNING sequence",
+        f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) RETURNING sequence",
         (checks.to_time(time), action, held.name, person, name, checks.to_json(detail)),
     )
     assert row is not None
     return row[0], time
 
 
-def erase(session: Session, held: Held, person: Person) -> tuple[int, datetime]:
-    """Remove all that is held on a person; return the sequence and time of the audit entry."""
-    removed: list[bytes | str] = [person.name, *remains(session, "person = ?", (person.id,))]
-    if person.metadata:
-        removed.append(checks.to_json(person.metadata))
-    for name, detail in session.rows("SELECT name, detail FROM audit WHERE person = ?", (person.id,)):
+def erase(session: Session, held: Held, people: Sequence[Person]) -> None:
+    """Remove all that is held on up to SOME people. The caller records that it was done."""
+    ids = [person.id for person in people]
+    among = f"IN ({checks.marks(ids)})"
+    removed: list[bytes | str] = [*remains(session, f"person {among}", ids)]
+    for person in people:
+        removed += [person.name, checks.to_json(person.metadata)] if person.metadata else [person.name]
+    for name, detail in session.rows(f"SELECT name, detail FROM audit WHERE person {among}", ids):
         removed += [text for text in (name, checks.from_json(detail).get("from")) if text]
-    session.run("DELETE FROM voiceprints WHERE person = ?", (person.id,))
-    session.run("DELETE FROM people WHERE id = ?", (person.id,))
-    session.run(
-        "INSERT INTO gone (person, collection, sequence) VALUES (?, ?, ?)", (person.id, held.id, held.step())
-    )
-    session.run("UPDATE audit SET name = '', detail = '{}' WHERE person = ?", (person.id,))
     session.forget(removed)
-    return record(session, "deleted", held, person.id, "", {"voiceprints": person.prints})
+    session.run(f"DELETE FROM voiceprints WHERE person {among}", ids)
+    session.run(f"DELETE FROM people WHERE id {among}", ids)
+    session.add("gone", "person, collection, sequence", [(id, held.id, held.step()) for id in ids])
+    session.run(f"UPDATE audit SET name = '', detail = '{{}}' WHERE person {among}", ids)
 
 
 def remains(session: Session, where: str, values: Sequence[Any]) -> Iterator[bytes | str]:

@@ -50,6 +50,10 @@ class Session(ABC):
         """Run one statement for each row of values."""
 
     @abstractmethod
+    def add(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows into a table."""
+
+    @abstractmethod
     def new_ids(self, count: int) -> list[int]:
         """Return ids for new people, never given before."""
 

@@ -48,6 +48,11 @@ class SqliteSession(Session):
         """See `Session.many`."""
         self.connection.executemany(sql, rows)
 
+    def add(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        """See `Session.add`."""
+        if rows:
+            self.many(f"INSERT INTO {table} ({columns}) VALUES ({checks.marks(rows[0])})", rows)
+
     def new_ids(self, count: int) -> list[int]:
         """See `Session.new_ids`. The write lock is held: nobody else takes them."""
         row = self.one("SELECT seq FROM sqlite_sequence WHERE name = 'people'")
@@ -56,10 +61,8 @@ class SqliteSession(Session):
 
     def add_voiceprints(self, rows: Sequence[Sequence[Any]]) -> None:
         """See `Session.add_voiceprints`."""
-        self.many(
-            f"INSERT INTO voiceprints ({VOICEPRINT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*row[:4], row[4].astype("<f4", copy=False).tobytes(), *row[5:]) for row in rows],
-        )
+        packed = [(*row[:4], row[4].astype("<f4", copy=False).tobytes(), *row[5:]) for row in rows]
+        self.add("voiceprints", VOICEPRINT_COLUMNS, packed)
 
     def blocks(self, collection: int, model: str, dim: int, rows: int) -> Iterator[tuple[np.ndarray, ...]]:
         """See `Session.blocks`."""

@@ -13,7 +13,7 @@ from typing import Literal
 from voxid.errors import BadVoiceprint, ModelMismatch, PersonNotFound, UpgradeIncomplete
 from voxid.stores import checks
 from voxid.stores.protocol import DEFAULT, MOST_DIM, Person, Upgrade, Voiceprint
-from voxid.stores.rows import Held, erase, hold, persons, record, release, voiceprint_row
+from voxid.stores.rows import AUDIT_COLUMNS, SOME, Held, erase, hold, persons, record, release, voiceprint_row
 from voxid.stores.session import Database, Session
 
 NAMED = 5  # people an error names
@@ -109,9 +109,11 @@ class Upgrading:
                     f"{held.next_model}: {names}{' ...' if left > NAMED else ''}. Embed their recordings "
                     "again, enrol them anew, or finish with missing='delete', which deletes them."
                 )
-            while pending := _pending(session, held, None, 100):
-                for person in pending:
-                    erase(session, held, person)
+            while pending := _pending(session, held, None, SOME):
+                erase(session, held, pending)
+                time = checks.to_time(checks.now())
+                lines = [(time, "deleted", held.name, p.id, "", '{"model": "changed"}') for p in pending]
+                session.add("audit", AUDIT_COLUMNS, lines)
             old, held.model, held.dim = held.model, held.next_model, held.next_dim
             session.forget(())
             session.run("DELETE FROM voiceprints WHERE collection = ? AND model <> ?", (held.id, held.model))
