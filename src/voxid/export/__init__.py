@@ -107,7 +107,7 @@ def export(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_parent(out)) as staging:
             folder = Path(staging)
             agreement = _write_fp32(model, folder, corpus)
-            eers: tuple[float, float, int] | None = None
+            eers = None
             if int8 and corpus is not None:
                 eers = _to_int8(folder, model, corpus, progress)
             _put(folder, out)
@@ -123,7 +123,9 @@ def export(
         model.metadata["multiply_adds"],
         sum(path.stat().st_size for path in _files(out)),
         agreement,
-        *(eers or ()),
+        eer_fp32=eers[0] if eers else None,
+        eer_int8=eers[1] if eers else None,
+        trials=eers[2] if eers else None,
     )
 
 

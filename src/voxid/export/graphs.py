@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -120,7 +121,7 @@ def summary_values(model: Model) -> int:
 def _traced(
     module: nn.Module,
     inputs: tuple[Tensor, ...],
-    dynamic: tuple[dict[int, object], ...],
+    dynamic: tuple[dict[int, Any], ...],
     names: tuple[list[str], list[str]],
 ) -> onnx.ModelProto:
     """Return the ONNX model of a module. Nothing is folded: every weight stays as it is in the module."""

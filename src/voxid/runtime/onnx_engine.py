@@ -33,7 +33,7 @@ from voxid.folder import (
     read_config,
     weights_in,
 )
-from voxid.framing import Framing
+from voxid.framing import Framing, Summary
 from voxid.runtime.batching import MOST_WORKERS, BatchRuntime
 from voxid.runtime.decode import LONG_S, usable_cores
 from voxid.scoring.calibration import Calibration
@@ -143,7 +143,7 @@ class OnnxNetwork:
     def __init__(self, folder: Path, graphs: Graphs, device: str) -> None:
         self.dim = graphs.dim
         self.framing = Framing(graphs.hop, graphs.lead, graphs.window)
-        self.summary_kind = graphs.summary
+        self.summary_kind: Summary = graphs.summary
         self._front = _session(folder / FRONT_FILE, device)
         self._encoder = _session(folder / ENCODER_FILE, device)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)

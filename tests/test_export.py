@@ -1,0 +1,303 @@
+"""What is exported does what the torch model does, from one copy of the weights, or it is not written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import voxid
+from voxid.corpora.synthetic import speak, voice
+from voxid.encoders import ENCODERS
+from voxid.errors import (
+    BadConfig,
+    BadModel,
+    DeviceUnavailable,
+    ExportMismatch,
+    NotWritable,
+    UnknownModel,
+)
+from voxid.export import agreement, export
+from voxid.features import FEATURES
+from voxid.folder import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE
+from voxid.model import Model
+from voxid.runtime import onnx_engine
+from voxid.runtime.onnx_engine import OnnxRuntime
+from voxid.runtime.torch_engine import TorchRuntime
+from voxid.scoring.calibration import Calibration
+from voxid.scoring.cohort import Cohort
+
+RATE = 16_000
+SMALL: dict[str, dict[str, Any]] = {
+    "campplus": {
+        "front": 4,
+        "channels": 8,
+        "growth": 4,
+        "bottleneck": 8,
+        "blocks": [1, 1],
+        "dilations": [1, 2],
+        "segment": 30,
+        "embedding": 12,
+    },
+    "ecapa": {"channels": 16, "scale": 2, "dilations": [2], "aggregate": 24, "squeeze": 8, "attention": 8},
+    "lstm": {"layers": 1, "hidden": 8},
+    "redimnet": {
+        "channels": 4,
+        "strides": [1, 2],
+        "blocks": [1, 1],
+        "widen": [1, 1],
+        "reduce": [0, 10],
+        "embedding": 12,
+    },
+    "resnet": {"channels": 4, "blocks": [1, 1], "embedding": 12},
+    "transformer": {
+        "dim": 16,
+        "heads": 4,
+        "feedforward": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "dropout": 0.3,
+    },
+    "xvector": {"channels": 16, "aggregate": 24, "embedding": 12},
+}
+FEATURE_TABLES = {"fbank": {"name": "fbank", "bins": 40}, "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160}}
+
+
+def small(encoder: str = "lstm", features: str = "fbank", **inference: Any) -> Model:
+    """Return a model whose every number does something: fresh batch norms would pass anything through."""
+    torch.manual_seed(0)
+    model = Model.build(FEATURE_TABLES[features], {"name": encoder, **SMALL[encoder]}, inference).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    return model
+
+
+def speech(seconds: float, speaker: int = 0) -> tuple[np.ndarray, int]:
+    return speak(voice(speaker), seconds, np.random.default_rng(speaker)), RATE
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(a model folder with calibration and cohort, what it was exported to)."""
+    root = tmp_path_factory.mktemp("export")
+    model = small(mode="sliding", window=150, step=75)
+    model.cohort = Cohort.of(np.eye(16, dtype=np.float32)[:4], list("abcd"), name="crowd")
+    model.calibration = Calibration(
+        scale=20.0, offset=-10.0, model=model.fingerprint, cohort=model.cohort.info
+    )
+    model.metadata = {"name": "mine"}
+    model.save(root / "model")
+    export(root / "model", root / "exported")
+    return root / "model", root / "exported"
+
+
+@pytest.fixture
+def exported(made: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of the exported folder, to be spoilt."""
+    return Path(shutil.copytree(made[1], tmp_path / "exported"))
+
+
+@pytest.mark.parametrize("features", FEATURES.names())
+@pytest.mark.parametrize("encoder", ENCODERS.names())
+def test_every_encoder_and_every_features_can_be_exported(
+    encoder: str, features: str, made: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if features == "mfcc" and encoder != "resnet":
+        pytest.skip("the features' graph is another, the encoder's the same: one encoder will do")
+    small(encoder, features, mode="full").save(tmp_path / "model")
+    done = export(tmp_path / "model", tmp_path / "exported")
+    assert done.agreement.worst < 2e-5
+    runtime, expected = voxid.load(tmp_path / "exported"), voxid.load(tmp_path / "model")
+    assert isinstance(runtime, OnnxRuntime)
+    assert runtime.fingerprint == expected.fingerprint
+    audio = [speech(seconds, n) for n, seconds in enumerate((0.1, 0.33, 2.0, 1.0, 2.0, 6.1))]
+    alone = np.stack([runtime.embed(item) for item in audio])
+    assert agreement.relative(expected.embed_many(audio), alone) < 1e-4
+    np.testing.assert_allclose(runtime.embed_many(audio), alone, atol=1e-5)
+
+
+def test_weights_are_on_the_disk_once_and_both_engines_read_them(made: tuple[Path, Path]) -> None:
+    model, exported = made
+    assert (exported / WEIGHTS_FILE).read_bytes() == (model / WEIGHTS_FILE).read_bytes()
+    by_torch, by_onnx = voxid.load(exported, engine="torch"), voxid.load(exported)
+    assert isinstance(by_torch, TorchRuntime)
+    assert isinstance(by_onnx, OnnxRuntime)
+    assert by_torch.fingerprint == by_onnx.fingerprint
+    biggest = max(p.numel() for p in by_torch.model.parameters())
+    big = next(p for p in by_torch.model.parameters() if p.numel() == biggest).numpy().tobytes()
+    assert big in (exported / WEIGHTS_FILE).read_bytes()
+    assert big not in (exported / ENCODER_FILE).read_bytes()
+    for what in ("calibration", "inference"):
+        assert getattr(by_onnx.model, what) == getattr(by_torch.model, what)
+    assert np.array_equal(by_onnx.model.cohort.rows_MD, by_torch.model.cohort.rows_MD)
+    assert by_onnx.model.metadata["name"] == "mine"
+    assert by_onnx.model.metadata["parameters"] > 1000
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE])
+def test_a_flipped_bit_is_noticed(name: str, exported: Path) -> None:
+    content = bytearray((exported / name).read_bytes())
+    content[-5] ^= 1
+    (exported / name).write_bytes(content)
+    with pytest.raises(BadModel, match=rf"{name}.*sha256"):
+        voxid.load(exported)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE, "cohort.npy"])
+def test_a_missing_file_is_named(name: str, exported: Path) -> None:
+    (exported / name).unlink()
+    with pytest.raises(BadModel, match=name.replace(".", r"\.")):
+        voxid.load(exported)
+
+
+def test_another_mode_has_the_fingerprint_that_torch_gives_it(made: tuple[Path, Path]) -> None:
+    by_onnx, by_torch = voxid.load(made[1], mode="full"), voxid.load(made[0], mode="full")
+    assert by_onnx.score_mode == "full"
+    assert by_onnx.fingerprint == by_torch.fingerprint != voxid.load(made[1]).fingerprint
+    np.testing.assert_allclose(by_onnx.embed(speech(5.0)), by_torch.embed(speech(5.0)), atol=1e-4)
+    with pytest.raises(BadConfig, match=r"inference\.mode"):
+        voxid.load(made[1], mode="half")
+
+
+@pytest.mark.parametrize("mode", ["sliding", "full"])
+def test_long_recordings_in_blocks(
+    mode: str, made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave_S, _ = speech(23.7)
+    soundfile.write(tmp_path / "long.wav", wave_S, RATE, subtype="FLOAT")
+    whole = OnnxRuntime.load(made[1], mode=mode).embed(tmp_path / "long.wav")
+    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.7)
+    blocky = OnnxRuntime.load(made[1], mode=mode, long_s=5.0)
+    np.testing.assert_allclose(blocky.embed(tmp_path / "long.wav"), whole, atol=2e-5)
+    monkeypatch.setattr("voxid.runtime.batching.PIECE_S", 6.0)
+    pieces = blocky.embed(tmp_path / "long.wav")
+    model = Model.load(made[0])
+    model.inference = model.inference.model_copy(update={"mode": mode})
+    np.testing.assert_allclose(
+        TorchRuntime(model, long_s=5.0).embed(tmp_path / "long.wav"), pieces, atol=2e-5
+    )
+    if mode == "sliding":
+        np.testing.assert_allclose(pieces, whole, atol=2e-5)
+        return
+    with torch.no_grad():  # by hand: the features of the whole, cut into four equal pieces
+        feat_BTF = model.features(torch.from_numpy(wave_S)[None])
+        frames = feat_BTF.shape[1]
+        ends = [frames * piece // 4 for piece in range(5)]
+        parts = [(b - a) * model.encoder(feat_BTF[:, a:b])[0] for a, b in itertools.pairwise(ends)]
+    np.testing.assert_allclose(pieces, (sum(parts) / frames).numpy(), atol=2e-5)
+
+
+def test_threads_and_workers_change_nothing(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.runtime.batching.GATHER_S", 4.0)
+    audio = [speech(1.0 + n / 3, n) for n in range(8)]
+    one, three = (OnnxRuntime.load(made[1], workers=workers) for workers in (1, 3))
+    expected = one.embed_many(audio)
+    np.testing.assert_allclose(three.embed_many(audio), expected, atol=1e-6)
+    results: dict[int, np.ndarray] = {}
+
+    def work(number: int) -> None:
+        results[number] = three.embed_many(audio[number:] + audio[:number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        np.testing.assert_allclose(results[number], np.roll(expected, -number, axis=0), atol=1e-6)
+
+
+def test_the_onnx_engine_works_where_there_is_no_torch(made: tuple[Path, Path], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", *speech(2.0))
+    code = f"""
+import sys
+sys.modules["torch"] = sys.modules["safetensors"] = sys.modules["onnx"] = None
+import threading, voxid
+before = threading.active_count()
+runtime = voxid.load({str(made[1])!r})
+print(runtime.embed({str(tmp_path / "a.wav")!r}).shape, runtime.engine)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == ("(16,) onnxruntime cpu", "")
+
+
+# -- what is refused ------------------------------------------------------------------------------------
+
+
+def test_what_does_not_agree_is_not_written(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = onnx_engine.OnnxNetwork.encode
+
+    def off(self: Any, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
+        emb_BD = honest(self, feat_BTF, frames_B)
+        return emb_BD + 3e-4 * np.sqrt(np.mean(emb_BD**2)) * (len(feat_BTF[0]) > 500)  # long ones alone
+
+    monkeypatch.setattr(onnx_engine.OnnxNetwork, "encode", off)
+    small(mode="full").save(tmp_path / "model")
+    with pytest.raises(ExportMismatch, match=r"differ by 3\.\de-04.*synthetic voices"):
+        export(tmp_path / "model", tmp_path / "exported")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("there", ["a file", "a model"])
+def test_nothing_of_another_kind_is_written_over(there: str, made: tuple[Path, Path], tmp_path: Path) -> None:
+    if there == "a file":
+        (tmp_path / "out").write_text("precious")
+    else:
+        shutil.copytree(made[0], tmp_path / "out")
+    with pytest.raises(NotWritable, match="in use"):
+        export(made[0], tmp_path / "out")
+
+
+def test_int8_needs_speech_to_be_measured_on(made: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ExportMismatch, match="--data"):
+        export(made[0], tmp_path / "out", int8=True)
+
+
+# -- load ----------------------------------------------------------------------------------------------
+
+
+def test_a_shipped_name(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(made[1], tmp_path / "voxid-base")
+    monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-base": tmp_path / "voxid-base"})
+    assert voxid.load("voxid-base").fingerprint == voxid.load(made[0]).fingerprint
+    with pytest.raises(UnknownModel, match=r"\(voxid-base\).*Did you mean 'voxid-base'"):
+        voxid.load("voxid-bse")
+
+
+def test_engines_and_devices(made: tuple[Path, Path]) -> None:
+    with pytest.raises(BadModel, match="voxid export"):
+        voxid.load(made[0], engine="onnx")
+    with pytest.raises(BadConfig, match="auto, onnx, torch"):
+        voxid.load(made[0], engine="tensorflow")  # type: ignore[call-arg]
+    with pytest.raises(DeviceUnavailable, match="There is: auto"):
+        voxid.load(made[1], device="cuda:99")
+
+
+def test_a_new_calibration_keeps_the_graphs(exported: Path) -> None:
+    model = Model.load(exported)
+    model.calibration = Calibration(scale=1.0, offset=2.0, model=model.fingerprint)
+    model.save(exported)
+    runtime = voxid.load(exported)
+    assert isinstance(runtime, OnnxRuntime)
+    assert runtime.model.calibration == model.calibration
+    with torch.no_grad():
+        next(iter(model.encoder.parameters())).add_(1.0)
+    model.save(exported)  # other weights: the graphs would still say the old ones' digest
+    assert json.loads((exported / CONFIG_FILE).read_text()).get("graphs") is None
+    assert isinstance(voxid.load(exported), TorchRuntime)
