@@ -111,6 +111,12 @@ class AudioNotScaled(AudioError):
     reason = "not_scaled"
 
 
+class MicrophoneUnavailable(AudioError):
+    """There is no microphone to listen to, or it stopped."""
+
+    reason = "no_microphone"
+
+
 class BadAudioInput(AudioError):
     """The value given is not a path, bytes, an open file or (samples, rate)."""
 

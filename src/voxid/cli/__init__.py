@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "voxid.cli.verify",
     "identify": "voxid.cli.identify",
     "speakers": "voxid.cli.speakers",
+    "listen": "voxid.cli.listen",
     "compare": "voxid.cli.compare",
     "recipes": "voxid.cli.recipes",
     "models": "voxid.cli.models",

@@ -1,0 +1,144 @@
+"""`voxid listen`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit
+from voxid.cli._people import (
+    COLLECTION,
+    DB,
+    MODEL,
+    NO,
+    CollectionOption,
+    DbOption,
+    FarOption,
+    ModelOption,
+    PriorOption,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from voxid.audio import Inspected
+
+VERBS = ("verify", "identify", "enroll")
+
+
+def listen(
+    name: Annotated[str | None, typer.Argument(help="Who it is said to be (verify, enroll).")] = None,
+    verb: Annotated[
+        str | None, typer.Option("--as", help="verify, identify or enroll with what was said.")
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Write what was said to a WAV file.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Net speech to wait for; default 5, to enroll 20.")
+    ] = None,
+    most: Annotated[float, typer.Option(help="Seconds to listen at most.")] = 120.0,
+    recording: Annotated[
+        str | None, typer.Option("--from", help="An audio file in place of the microphone.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="A microphone, by number or part of its name.")] = None,
+    vad: Annotated[str, typer.Option(help="What finds speech: energy or silero.")] = "energy",
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    model: ModelOption = MODEL,
+    prior: PriorOption = None,
+    far: FarOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Listen until enough was said; then verify, identify, enroll, or write a file.
+
+    Needs the extra `mic` (`pip install 'voxid[mic]'`), unless a recording is given. Exit code 1: not
+    accepted, or unknown.
+
+    Example: `voxid listen alice --as verify`
+    """
+    _check(name, verb, out)
+    from voxid.audio import LEAST_SPEECH_S, require_speech
+    from voxid.audio.microphone import listen as run
+
+    wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
+    with closing(_blocks(recording, device)) as blocks:
+        found = run(blocks, wanted_s=min(wanted_s, most), most_s=most, vad=vad, progress=_progress(wanted_s))
+    require_speech(found, min(wanted_s, LEAST_SPEECH_S))
+    if out is not None and found.wave is not None:  # listening keeps all that it heard
+        from voxid.audio.writing import write_wav
+
+        write_wav(out, found.wave)
+    if verb is None:
+        emit({**found.as_dict(), "out": out}, json, lambda: typer.echo(f"{found}\nwritten: {out}"))
+        return
+    answer, yes = _ask(found, verb, name or "", db, collection, model, vad, prior, far)
+    emit({"heard": found.as_dict(), verb: answer.to_dict()}, json, lambda: typer.echo(str(answer)))
+    if not yes:
+        raise typer.Exit(NO)
+
+
+def _check(name: str | None, verb: str | None, out: str | None) -> None:
+    """Raise BadParameter for options that do not go together, before anything is recorded."""
+    if verb is not None and verb not in VERBS:
+        raise typer.BadParameter(f"--as takes {', '.join(VERBS)}; got {verb!r}.")
+    if verb is None and out is None:
+        raise typer.BadParameter(f"say what for: --as {'|'.join(VERBS)}, or --out FILE.wav.")
+    if verb in ("verify", "enroll") and not name:
+        raise typer.BadParameter(f"--as {verb} needs a name: voxid listen NAME --as {verb}.")
+    if verb in (None, "identify") and name:
+        raise typer.BadParameter(f"a name ({name!r}) is for --as verify or --as enroll.")
+
+
+def _blocks(recording: str | None, device: str | None) -> Iterator[np.ndarray]:
+    if recording is not None:
+        from voxid.audio import blocks
+        from voxid.audio.microphone import BLOCK_S
+
+        yield from blocks(recording, block_s=BLOCK_S)
+        return
+    from voxid.audio.microphone import microphone
+
+    number = int(device) if device is not None and device.isdigit() else device
+    typer.echo("listening: talk now; Ctrl-C stops", err=True)
+    with closing(microphone(number)) as blocks_:  # type: ignore[type-var]
+        yield from blocks_
+
+
+def _progress(wanted_s: float) -> Any:
+    import sys
+
+    end = "\r" if sys.stderr.isatty() else "\n"
+
+    def show(had_s: float, total_s: float) -> None:
+        print(
+            f"{had_s:5.1f} of {wanted_s:g} s of speech, {total_s:.0f} s recorded  ", end=end, file=sys.stderr
+        )
+
+    return show
+
+
+def _ask(
+    found: Inspected,
+    verb: str,
+    name: str,
+    db: str,
+    collection: str,
+    model: str,
+    vad: str,
+    prior: Any,
+    far: Any,
+) -> tuple[Any, bool]:
+    """Return the answer, and whether it is a yes."""
+    from voxid.recognizer import Recognizer
+
+    with Recognizer(db, model, collection=collection, vad=vad) as recognizer:
+        if verb == "enroll":
+            return recognizer.enroll(name, [found.audio]), True
+        if verb == "verify":
+            decision = recognizer.verify(name, found.audio, prior=prior, far=far)
+            return decision, decision.accepted
+        answer = recognizer.identify(found.audio, prior=prior, far=far)
+        return answer, answer.known
