@@ -1,0 +1,202 @@
+"""The runtime without torch: speed beside PyPI's peers, time to the first answer, room on the disk.
+
+    python -m benchmarks.runtime MODEL [--rounds 3] [--install] [--resemblyzer PYTHON]
+
+MODEL is an exported folder or a shipped name. Everything keeps to one core and takes turns within a round,
+so that a busy machine slows all alike; the ratios are medians over the rounds.
+
+- Files to embeddings, decoding included, beside `resemblyzer` (in the python of `--resemblyzer` that has it).
+- Features to embeddings, at the same batch, beside SpeechBrain's ECAPA-TDNN class by torch (512 channels,
+  the smaller of the paper's two), and beside our own encoder by torch.
+- `voxid compare` of two 5 s files, cold, with torch out of reach.
+- With `--install`: what a bare `pip install` of this checkout takes on disk, and the same cold start there.
+
+A peer that is not installed is left out with a line that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+import voxid
+from benchmarks._resemblyzer import Peer
+from benchmarks.embedding import find_data
+from benchmarks.encoders import speechbrain_ecapa
+from voxid import corpora
+from voxid.runtime.onnx_engine import OnnxRuntime
+from voxid.types import SAMPLE_RATE
+
+FILES = 60
+ROWS, FRAMES = 32, 200  # a batch of 2 s
+TARGETS = {"resemblyzer": 3.0, "SpeechBrain ECAPA-512": 1.5}
+COLD_S, DISK_MB = 1.5, 300
+COLD_ROUNDS = 7
+# what `voxid compare` does, in a process where importing torch fails
+WITHOUT_TORCH = (
+    "import sys; sys.modules['torch'] = None; sys.argv[0] = 'voxid'; from voxid.cli import main; main()"
+)
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turns(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each work in each round, after one that warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            seconds = seconds_of(work)
+            if number:
+                taken[name].append(seconds)
+    return taken
+
+
+def report(taken: dict[str, list[float]], ours: str, amount: float, unit: str) -> None:
+    """Print a line for each, and how many times faster `ours` is."""
+    print(f"| | {unit} a second | voxid by onnxruntime is faster by | target |\n|---|---|---|---|")
+    for name, values in taken.items():
+        ratio = statistics.median(other / own for other, own in zip(values, taken[ours], strict=True))
+        target = f"{TARGETS[name]:g} x" if name in TARGETS else ""
+        print(f"| {name} | {amount / statistics.median(values):.1f} | {ratio:.2f} x | {target} |", flush=True)
+
+
+def files(data: Path) -> list[str]:
+    """Return paths of utterances of all lengths."""
+    found = sorted(corpora.scan([data / "speechocean762" / "train"]), key=lambda one: one.utterance)
+    return [one.path for one in found[:: max(1, len(found) // FILES)]][:FILES]
+
+
+def throughput(model: str, python: str | None, rounds: int) -> None:
+    paths = files(find_data())
+    seconds = sum(soundfile.info(path).duration for path in paths)
+    runtime = _one_core(model)
+    works: dict[str, Callable[[], Any]] = {"voxid, onnxruntime": lambda: runtime.embed_many(paths)}
+    print(f"\nFiles to embeddings: {len(paths)} utterances, {seconds:.0f} s of audio, one core")
+    if python is None:
+        print("without resemblyzer: name a python that has it by --resemblyzer")
+        report(in_turns(works, rounds), "voxid, onnxruntime", seconds, "seconds of audio")
+        return
+    with Peer(python) as peer:
+        works["resemblyzer"] = lambda: list(peer.embed_each(paths))
+        report(in_turns(works, rounds), "voxid, onnxruntime", seconds, "seconds of audio")
+
+
+def encoders(model: str, rounds: int) -> None:
+    """The encoder alone: features of one batch, on one core."""
+    network = _one_core(model)._network
+    by_torch = voxid.load(model, engine="torch").model.encoder  # type: ignore[call-arg]
+    bins = network.features(np.zeros((1, SAMPLE_RATE), np.float32), None)[0].shape[1]
+    feat_BTF = np.random.default_rng(0).standard_normal((ROWS, FRAMES, bins)).astype(np.float32)
+    tensor_BTF = torch.from_numpy(feat_BTF)
+
+    def embed_by(module: Any) -> Callable[[], Any]:
+        def work() -> None:
+            with torch.inference_mode():
+                module(tensor_BTF)
+
+        return work
+
+    works: dict[str, Callable[[], Any]] = {
+        "voxid, onnxruntime": lambda: network.encode(feat_BTF, None),
+        "voxid, torch": embed_by(by_torch),
+    }
+    try:
+        works["SpeechBrain ECAPA-512"] = embed_by(speechbrain_ecapa().eval())
+    except ImportError as error:
+        print(f"\nwithout SpeechBrain ({error}): pip install speechbrain to compare")
+    print(f"\nFeatures to embeddings: {ROWS} x {FRAMES} frames, one core")
+    report(in_turns(works, rounds), "voxid, onnxruntime", ROWS, "crops of 2 s")
+
+
+def _one_core(model: str) -> OnnxRuntime:
+    from voxid.runtime import find_model
+
+    return OnnxRuntime.load(find_model(model), workers=1)
+
+
+def cold_start(command: list[str], model: str, folder: Path) -> None:
+    """`voxid compare` of two files of 5 s, beside a Python that does nothing."""
+    data = find_data()
+    paths = []
+    for n, path in enumerate(files(data)[:2]):
+        wave_S, rate = soundfile.read(path, dtype="float32")
+        paths.append(str(folder / f"{n}.wav"))
+        soundfile.write(paths[-1], np.resize(wave_S, 5 * rate), rate)
+    works = {"python -c pass": [command[0], "-c", "pass"]}
+    works["voxid compare"] = [*command, "compare", *paths, "--model", str(model)]
+
+    def run(arguments: list[str]) -> Callable[[], None]:
+        def work() -> None:
+            done = subprocess.run(arguments, capture_output=True, text=True)
+            assert done.returncode in (0, 1), done.stderr
+
+        return work
+
+    taken = in_turns({name: run(arguments) for name, arguments in works.items()}, COLD_ROUNDS)
+    for name, values in taken.items():
+        target = f" (target {COLD_S} s)" if name == "voxid compare" else ""
+        print(f"{name}: median {statistics.median(values):.2f} s, best {min(values):.2f} s{target}")
+
+
+def install(model: str, folder: Path) -> None:
+    """Build the wheel, install it bare, and look at the size and the cold start of that."""
+    here = Path(__file__).resolve().parents[1]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(here)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
+    wheel = next(folder.glob("*.whl"))
+    subprocess.run([*pip, "--python", str(python), "install", "-q", str(wheel)], check=True)
+    subprocess.run([str(python), "-c", "import voxid; voxid.compare, voxid.load"], check=True)
+    site = next((folder / "venv" / "lib").glob("*/site-packages"))
+    sizes = {path.name: _megabytes(path) for path in site.iterdir()}
+    largest = ", ".join(f"{name} {size:.0f}" for name, size in sorted(sizes.items(), key=lambda s: -s[1])[:6])
+    print(f"\nBare install: {sum(sizes.values()):.0f} MB (target {DISK_MB}); largest, MB: {largest}")
+    assert "torch" not in sizes
+    print(f"wheel: {wheel.stat().st_size / 1e6:.1f} MB")
+    cold_start([str(python), "-m", "voxid"], model, folder)
+
+
+def _megabytes(path: Path) -> float:
+    inside = path.rglob("*") if path.is_dir() else [path]
+    return sum(one.stat().st_size for one in inside if one.is_file()) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--install", action="store_true")
+    parser.add_argument("--resemblyzer", metavar="PYTHON")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the peers' processes
+    torch.set_num_threads(1)
+    model = arguments.model if not Path(arguments.model).is_dir() else str(Path(arguments.model).resolve())
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    encoders(model, arguments.rounds)
+    throughput(model, arguments.resemblyzer, arguments.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        print("\nCold start, torch out of reach")
+        cold_start([sys.executable, "-c", WITHOUT_TORCH], model, Path(folder))
+        if arguments.install:
+            install(model, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
