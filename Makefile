@@ -55,7 +55,7 @@ train-base: setup
 	$(BIN)/voxid train $(RECIPE) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv -o $(RUN) --resume --device $(DEVICE) \
 		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR)
-	$(BIN)/voxid export $(RUN) -o $(RUN)-export
+	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 
 lint: setup
 	$(BIN)/ruff check .

@@ -547,7 +547,8 @@ def test_zip_is_brought_like_a_tar(server: Server, tmp_path: Path, monkeypatch: 
 )
 def test_zip_cannot_write_outside_its_folder(name: str, mode: int, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(make_zip({"first.txt": b"harmless", name: b"owned"}, mode))
-    with pytest.raises(UnsafeArchive, match="Nothing was unpacked"):
+    flaw = {0o120777: "a link", 0o010644: "a device or a pipe"}.get(mode, "a name that")
+    with pytest.raises(UnsafeArchive, match=rf"{flaw}.*Nothing was unpacked"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
     assert not Path("/escaped-voxid.txt").exists()
