@@ -128,7 +128,7 @@ class FakeSound(types.ModuleType):
 def test_the_microphone_is_read_and_closed(spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeSound(spoken)
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    with closing(microphone("USB")) as blocks:  # type: ignore[type-var]
+    with closing(microphone("USB")) as blocks:
         found = listen(blocks, wanted_s=3.0)
     np.testing.assert_array_equal(found.wave, spoken[: found.wave.size])  # type: ignore[union-attr]
     assert (fake.opened["samplerate"], fake.opened["channels"], fake.opened["device"]) == (RATE, 1, "USB")

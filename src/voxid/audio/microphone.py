@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -73,7 +73,7 @@ def _look(heard: list[np.ndarray], vad: str) -> Inspected | None:
         raise
 
 
-def microphone(device: str | int | None = None) -> Iterator[np.ndarray]:
+def microphone(device: str | int | None = None) -> Generator[np.ndarray]:
     """Yield blocks of samples (S,) float32 at 16 kHz from a microphone, until the iterator is closed.
 
     `device` is a number or a part of a name as `python -m sounddevice` lists them. Raise MissingExtra without

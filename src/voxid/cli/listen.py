@@ -21,7 +21,7 @@ from voxid.cli._people import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import numpy as np
 
@@ -92,7 +92,7 @@ def _check(name: str | None, verb: str | None, out: str | None) -> None:
         raise typer.BadParameter(f"a name ({name!r}) is for --as verify or --as enroll.")
 
 
-def _blocks(recording: str | None, device: str | None) -> Iterator[np.ndarray]:
+def _blocks(recording: str | None, device: str | None) -> Generator[np.ndarray]:
     if recording is not None:
         from voxid.audio import blocks
         from voxid.audio.microphone import BLOCK_S
@@ -103,7 +103,7 @@ def _blocks(recording: str | None, device: str | None) -> Iterator[np.ndarray]:
 
     number = int(device) if device is not None and device.isdigit() else device
     typer.echo("listening: talk now; Ctrl-C stops", err=True)
-    with closing(microphone(number)) as blocks_:  # type: ignore[type-var]
+    with closing(microphone(number)) as blocks_:
         yield from blocks_
 
 
