@@ -17,7 +17,7 @@ from voxid.cli.train import train as train_command
 from voxid.data.pack import Packed
 from voxid.errors import BadModel, CheckpointMismatch, UnknownModel
 from voxid.model import Model
-from voxid.training import Recipe, TrainResult, initial_model, load_recipe, train
+from voxid.training import Recipe, TrainResult, check_init, initial_model, load_recipe, train
 from voxid.training.checkpoint import load_checkpoint
 from voxid.training.log import Row
 
@@ -162,6 +162,13 @@ def test_no_model_there(source: Path, other: Packed, tmp_path: Path) -> None:
     with pytest.raises(BadModel):
         train(small(), other, tmp_path / "run", init=tmp_path / "half")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_shipped_model_has_a_name(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-tiny": source})
+    check_init(small(), "voxid-tiny")
+    with pytest.raises(UnknownModel, match="voxid-tiny"):
+        check_init(small(), "voxid-tini")
 
 
 def test_a_checkpoint_from_before_there_was_a_start_goes_on(packed: Packed, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option("--init", readable=False, help="A model to start from: fine-tune it, loss afresh."),
+        str | None,
+        typer.Option("--init", help="A model, by name or folder, to start from: fine-tune it, loss afresh."),
     ] = None,
     overrides: Annotated[
         list[str] | None,

@@ -9,19 +9,20 @@ from typing import Any
 from voxid.errors import CheckpointMismatch
 from voxid.files import atomic_write
 from voxid.model import Model, misfits
+from voxid.runtime import find_model
 
 INIT = "init.json"  # in the run folder, from before the first checkpoint on: what the run started from
 CHANGES_NO_WEIGHT = {"dropout"}  # options of an encoder that may differ: they are for training only
 
 
 def start_from(model: Model, source: str | Path) -> dict[str, Any]:
-    """Give `model` the encoder's weights of the model folder `source`; return what to remember of it.
+    """Give `model` the encoder's weights of `source`, a folder or a shipped name; return what to remember.
 
     That is its name, its fingerprint, and what it was trained on itself. Features and encoder have to be the
     same, option by option; the loss is not part of a model folder and starts afresh. Raise UnknownModel,
     BadModel, or CheckpointMismatch that names what differs.
     """
-    folder = Path(source).expanduser()
+    folder = find_model(source)
     found = Model.load(folder)
     different = [
         f"{table}.{key} is {theirs!r} there and {ours!r} here"
