@@ -17,7 +17,10 @@ import soundfile
 import torch
 
 import voxid
-from voxid.corpora.synthetic import speak, voice
+from voxid import export as exporting
+from voxid.cli.models import _print_models as print_models
+from voxid.cli.models import models
+from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.encoders import ENCODERS
 from voxid.errors import (
     BadConfig,
@@ -301,3 +304,68 @@ def test_a_new_calibration_keeps_the_graphs(exported: Path) -> None:
     model.save(exported)  # other weights: the graphs would still say the old ones' digest
     assert json.loads((exported / CONFIG_FILE).read_text()).get("graphs") is None
     assert isinstance(voxid.load(exported), TorchRuntime)
+
+
+# -- 8 bits --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("people"), speakers=4, utterances=3, seconds=(1.0, 1.5))
+
+
+@pytest.mark.parametrize(("after", "fits"), [(0.1019, True), (0.1021, False)])
+def test_int8_is_written_when_the_error_rate_stays(
+    after: float, fits: bool, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[str, float, int]] = []
+
+    def eer(runtime: OnnxRuntime, *_: object) -> tuple[float, int]:
+        rate, trials = real(runtime, *_)
+        precision = runtime.model.graphs.precision
+        measured.append((precision, rate, trials))
+        return 0.1 if precision == "fp32" else after, trials
+
+    real = exporting._eer
+    monkeypatch.setattr(exporting, "_eer", eer)
+    small("resnet", mode="full").save(tmp_path / "model")
+    if not fits:
+        with pytest.raises(ExportMismatch, match=r"10\.210%, in 32 bits 10\.000% \(66 trials\)"):
+            export(tmp_path / "model", tmp_path / "out", data=people, int8=True)
+        assert not (tmp_path / "out").exists()
+        return
+    done = export(tmp_path / "model", tmp_path / "out", data=people, int8=True)
+    assert (done.eer_fp32, done.eer_int8, done.trials) == (0.1, after, 66)
+    assert [name for name, _, _ in measured] == ["fp32", "int8"]
+    assert not (tmp_path / "out" / WEIGHTS_FILE).exists()
+    runtime, plain = voxid.load(tmp_path / "out"), voxid.load(tmp_path / "model")
+    assert runtime.fingerprint == done.fingerprint != plain.fingerprint
+    left, right = runtime.embed(speech(3.0)), plain.embed(speech(3.0))
+    assert 0.98 < left @ right / np.linalg.norm(left) / np.linalg.norm(right) < 0.9999999
+    with pytest.raises(BadModel, match=r"int8.*onnx"):
+        voxid.load(tmp_path / "out", engine="torch")
+
+
+# -- the command line ----------------------------------------------------------------------------------
+
+
+def test_models_says_what_the_folder_says(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((exported / CONFIG_FILE).read_text())
+    config["metadata"]["results"] = {"strangers": {"eer": 0.0512, "low": 0.04, "high": 0.06, "trials": 1234}}
+    (exported / CONFIG_FILE).write_text(json.dumps(config))
+    monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-base": exported})
+    monkeypatch.setattr("voxid.cli.models._encoders", list)
+    models(as_json=True)
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert row["name"] == "voxid-base"
+    assert row["parameters"] == config["metadata"]["parameters"]
+    assert row["size_bytes"] == sum(path.stat().st_size for path in exported.iterdir())
+    assert row["calibration"]["prior"] == 0.5
+    monkeypatch.setattr("voxid.cli.models._encoders", lambda: None)
+    monkeypatch.setattr("voxid.cli.models._print", lambda shipped, rows: print_models(shipped))
+    models(as_json=False)
+    shown = capsys.readouterr().out
+    assert "EER 5.12% (4.00% to 6.00%) on strangers, 1,234 trials" in shown
+    assert "calibrated at prior 0.5" in shown
