@@ -6,9 +6,11 @@ Two ways to say what is wanted, and never both:
   Bayes decision (Brümmer & du Preez 2006). Without a word, the model's own prior and threshold hold.
 - *false-alarm rate*: accept from the LLR that this share of the calibration's impostors reached.
 
-Among N enrolled people there are N chances for a stranger to be taken for someone. `prior` is then that of
-"it is one of them", shared equally; so each candidate has to bring log(N) more. A false-alarm rate is that of
-"someone was matched"; each candidate gets 1/N of it, which holds however much the candidates depend.
+Among N enrolled people there are N chances for a stranger to be taken for someone, so each candidate has to
+bring more: as much LLR as makes strangers N times rarer, by the impostors of the calibration. So the rate of
+"someone was matched" stays that of one claimed identity, however much the candidates depend on each other.
+That is log(N) where LLRs are exact to the far end; in practice they are not, and where the calibration holds
+no impostors, log(N) it is. The `prior` is then that of "it is one of them", and thinned out by as much.
 
 # N enrolled people
 """
@@ -34,27 +36,53 @@ class Rule:
 
     def threshold(self, clips: float = 1.0, among: int = 1) -> float:
         """Return the LLR to accept from, for a voiceprint worth `clips` clips, one of `among` searched."""
-        count = max(1, among)
+        return self._alone(clips) + self.surcharge(clips, among)
+
+    def surcharge(self, clips: float = 1.0, among: int = 1) -> float:
+        """Return the LLR that a candidate has to bring more, being one of `among`; 0 for one."""
+        if among <= 1:
+            return 0.0
+        strangers, alone = self.calibration.impostors_of(clips), self._alone(clips)
+        rate = strangers.rate(alone) if strangers is not None else 0.0
+        if strangers is None or rate <= 0:
+            return float(np.log(among))
+        at_one = strangers.threshold(rate, beyond=True)  # `alone`, but for how the rate was rounded
+        return max(0.0, strangers.threshold(rate / among, beyond=True) - max(at_one, alone))
+
+    def _alone(self, clips: float) -> float:
+        """Return the threshold for one claimed identity."""
         if self.far is None:
-            return self.base + float(np.log(count))
+            return self.base
         strangers = self.calibration.impostors_of(clips)
         assert strangers is not None  # `rule` has looked
-        return strangers.threshold(self.far / count, beyond=True)
+        return strangers.threshold(self.far, beyond=True)
 
     def probability(self, llr: float) -> float:
         """Return the posterior of "same speaker" for one claimed identity."""
         return float(np.exp(-np.logaddexp(0, -(llr + np.log(self.prior) - np.log1p(-self.prior)))))
 
-    def posteriors(self, llr_N: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the posterior of each of N enrolled people (N,), and that of none of them; together 1.
+    def bars(self, clips_N: np.ndarray, among: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return `threshold` and `surcharge` (N,) of candidates worth `clips_N` clips."""
+        known: dict[int, tuple[float, float]] = {}
+        found = np.empty((2, clips_N.size))
+        for n, clips in enumerate(clips_N.tolist()):
+            key = id(self.calibration.impostors_of(clips))  # all that clips decide here
+            if key not in known:
+                known[key] = self.threshold(clips, among), self.surcharge(clips, among)
+            found[:, n] = known[key]
+        return found[0], found[1]
 
-        >>> own, none = Rule(Calibration(scale=1, offset=0), 0.5, 0.0).posteriors(np.array([0.0, 0.0]))
-        >>> own.tolist(), none
+    def posteriors(self, llr_N: np.ndarray, surcharge_N: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the posterior of each of N candidates (N,), and that of none of them; together 1.
+
+        >>> zero = np.zeros(2)
+        >>> own, none = Rule(Calibration(scale=1, offset=0), 0.5, 0.0).posteriors(zero, zero + np.log(2))
+        >>> own.round(6).tolist(), round(none, 6)
         ([0.25, 0.25], 0.5)
         """
         if not llr_N.size:
             return llr_N.astype(np.float64), 1.0
-        log_N = llr_N + np.log(self.prior / llr_N.size)
+        log_N = llr_N - surcharge_N + np.log(self.prior)
         nobody = np.log1p(-self.prior)
         total = np.logaddexp(np.logaddexp.reduce(log_N), nobody)
         return np.exp(log_N - total), float(np.exp(nobody - total))

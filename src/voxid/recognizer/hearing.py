@@ -48,19 +48,22 @@ def hear(
     runtime: Runtime, clips: Iterable[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
 ) -> Iterator[Heard]:
     """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds."""
-    rest = iter(clips)
+    rest, count = iter(clips), 0
     while few := list(islice(rest, TOGETHER)):
         inspected = [audio.inspect(source, vad=vad) for source in few]
         for one in inspected:
             audio.require_speech(one, least_s)
-        for one, embedded in zip(inspected, runtime.embed_each([i.audio for i in inspected]), strict=True):
-            yield _heard(one, embedded)
+        waves = [one.audio for one in inspected]
+        for source, one, embedded in zip(few, inspected, runtime.embed_each(waves), strict=True):
+            count += 1
+            name = one.name if isinstance(source, str | os.PathLike) else f"recording {count} ({one.name})"
+            yield _heard(one, embedded, name)
 
 
-def _heard(inspected: Inspected, embedded: Embedded) -> Heard:
+def _heard(inspected: Inspected, embedded: Embedded, name: str) -> Heard:
     return Heard(
         embedded.embedding,
-        inspected.name,
+        name,
         inspected.total_s,
         inspected.net_speech_s,
         inspected.warnings,

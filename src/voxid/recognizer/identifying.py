@@ -32,20 +32,16 @@ def enrolled_llrs(
         probe = heard.qualities(calibration, runtime).take(np.zeros(cosine_K.size, np.intp))
         qualities = trial_qualities(measures, enrolled, probe)
     llr_K = calibration.llr(np.asarray(cosine_K, dtype=np.float64), qualities)
-    lines = [
-        calibration.enrolled_llr(float(llr), float(clips))
-        for llr, clips in zip(llr_K, people.clips_P, strict=True)
-    ]
-    return np.array(lines, dtype=np.float64)
+    return calibration.enrolled_llr(llr_K, people.clips_P)
 
 
 def identification(
     asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int
 ) -> Identification:
     """Return the ranked candidates and the decision. `names` lacks who was deleted in the meantime."""
-    own_K, none = asked.posteriors(llr_K)
+    threshold_K, surcharge_K = asked.bars(near.reference_K.clips_P, near.people)
+    own_K, none = asked.posteriors(llr_K, surcharge_K)
     ranked = [k for k in np.argsort(-llr_K, kind="stable") if int(near.person_K[k]) in names]
-    clips = near.reference_K.clips_P
     candidates = tuple(
         Candidate(
             rank=rank,
@@ -53,7 +49,7 @@ def identification(
             llr=float(llr_K[k]),
             probability=float(own_K[k]),
             cosine=float(near.cosine_K[k]),
-            threshold=asked.threshold(float(clips[k]), near.people),
+            threshold=float(threshold_K[k]),
         )
         for rank, k in enumerate(ranked, start=1)
     )

@@ -93,8 +93,9 @@ class People:
         where = f"collection {self.collection!r} of {self.store.url}"
         if not known:
             return PersonNotFound(f"nobody named {shown!r}: {where} is empty. Enrol somebody first.")
-        close = get_close_matches(name[:1_000], known, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
+        folded = {other.casefold(): other for other in known}
+        close = get_close_matches(name[:1_000].casefold(), folded, n=1)
+        meant = f" Did you mean {folded[close[0]]!r}?" if close else ""
         return PersonNotFound(
             f"nobody named {shown!r} in {where}, which holds {len(known):,} "
             f"{'person' if len(known) == 1 else 'people'}.{meant}"

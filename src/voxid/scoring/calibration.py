@@ -110,13 +110,13 @@ class Calibration(Config):
             llr = llr + term.of(_quality(term.name, qualities, np.shape(cosine)))
         return llr if isinstance(llr, np.ndarray) else float(llr)  # type: ignore[return-value]
 
-    def enrolled_llr(self, llr: Value, clips: float) -> Value:
-        """Return the LLR against a voiceprint worth `clips` clips, from the LLR `llr` gave for its mean.
+    def enrolled_llr(self, llr: ArrayLike, clips: ArrayLike) -> np.ndarray:
+        """Return the LLR against voiceprints worth `clips` clips, from what `llr` gave for their means.
 
         Unchanged for one clip, and where the calibration holds no lines for several.
         """
         gain, shift = line_for(self.enrolments, clips)
-        return gain * llr + shift  # type: ignore[return-value]
+        return gain * np.asarray(llr, dtype=np.float64) + shift
 
     def impostors_of(self, clips: float) -> Impostors | None:
         """Return how strangers score against voiceprints worth about `clips` clips; None if not known."""

@@ -34,21 +34,19 @@ class EnrolmentTerm(Config):
     impostors: Impostors | None = None
 
 
-def line_for(terms: Sequence[EnrolmentTerm], clips: float) -> tuple[float, float]:
-    """Return (gain, shift) for voiceprints of `clips` clips; (1, 0) for one, or where nothing was fitted.
+def line_for(terms: Sequence[EnrolmentTerm], clips: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return (gain, shift) for voiceprints of `clips` clips, in its shape; 1 and 0 for one clip.
 
     Between two terms the line changes with 1/n, as the variance of a mean does; beyond the last it stays.
 
-    >>> line_for([EnrolmentTerm(clips=2, gain=2.0, shift=-1.0)], 2)
-    (2.0, -1.0)
+    >>> gain, shift = line_for([EnrolmentTerm(clips=2, gain=2.0, shift=-1.0)], [1, 2, 9])
+    >>> gain.tolist(), shift.tolist()
+    ([1.0, 2.0, 2.0], [0.0, -1.0, -1.0])
     """
-    if clips <= 1 or not terms:
-        return 1.0, 0.0
     known = [(1.0, 1.0, 0.0), *((term.clips, term.gain, term.shift) for term in terms)]
-    at, gains, shifts = zip(*sorted(known), strict=True)
-    place = -1.0 / clips
-    inverse = [-1.0 / count for count in at]
-    return float(np.interp(place, inverse, gains)), float(np.interp(place, inverse, shifts))
+    at, gains, shifts = (np.array(column) for column in zip(*sorted(known), strict=True))
+    place = -1.0 / np.maximum(np.asarray(clips, dtype=np.float64), 1.0)
+    return np.interp(place, -1.0 / at, gains), np.interp(place, -1.0 / at, shifts)
 
 
 def nearest_term(terms: Sequence[EnrolmentTerm], clips: float) -> EnrolmentTerm | None:

@@ -21,6 +21,7 @@ from voxid.errors import BadScores
 
 MOST = 0.5  # the largest false-alarm rate that is kept
 QUANTILES = 48  # rates kept, evenly spaced in their logarithm
+OUTER = 3  # times the smallest rate: where the tail is measured, as more trials lie there
 RULE_OF = 30  # mistaken pairs of speakers that the smallest rate must rest on
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -32,8 +33,8 @@ class Impostors(Config):
 
     `fars` fall and `llrs` do not. The last rate is the smallest that the trials support. Beyond it, where
     identification among many has to go, `tail` nats of LLR are taken to make strangers e times rarer: the
-    mean excess of the trials above the last quantile, which is too careful for tails that fall like a normal
-    distribution's or faster.
+    mean excess above the quantile of three times that rate, which is too careful rather than too bold for
+    tails that fall ever faster, as a normal distribution's do.
     """
 
     fars: tuple[Rate, ...]
@@ -67,10 +68,11 @@ class Impostors(Config):
         fars = np.unique(np.geomspace(needed / llrs.size, MOST, QUANTILES))[::-1]
         ranks = np.clip(np.floor(fars * llrs.size + 1e-9).astype(int), 1, llrs.size)
         highest = np.sort(llrs)[::-1]
+        outer = min(OUTER * needed, llrs.size)
         return cls(
             fars=tuple(fars.tolist()),
             llrs=tuple(highest[ranks - 1].tolist()),
-            tail=float(np.mean(highest[:needed] - highest[needed - 1])),
+            tail=float(np.mean(highest[:outer] - highest[outer - 1])),
             trials=llrs.size,
             speaker_pairs=0 if pairs is None else int(pairs.max()) + 1,
         )

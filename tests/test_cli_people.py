@@ -1,0 +1,215 @@
+"""The verbs on the command line: enroll, verify, identify, speakers; and the five lines without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hearing import RATE, SpectrumRuntime, calibrated, say
+from typer.testing import CliRunner, Result
+
+from voxid.cli import build_app
+from voxid.recognizer import hearing as hearing_room
+from voxid.scoring import Calibration
+
+
+@pytest.fixture(scope="module")
+def line() -> Calibration:
+    return calibrated(prior=0.3)
+
+
+@pytest.fixture
+def there(line: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with recordings; `--model NAME` is a runtime of that name, without torch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        hearing_room, "load", lambda name, device="cpu": SpectrumRuntime(str(name), calibration=line)
+    )
+    for speaker, name in enumerate(("alice", "bob", "carol")):
+        for take in (1, 2, 9):
+            soundfile.write(f"{name}{take}.wav", *say(speaker, take))
+    soundfile.write("silence.wav", np.zeros(RATE), RATE)
+    return tmp_path
+
+
+def voxid(*arguments: str, input: bytes | None = None, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(build_app(), [*arguments], input=input, env=env)
+
+
+def told(*arguments: str) -> tuple[int, dict]:
+    result = voxid(*arguments, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture
+def two(there: Path) -> Path:
+    for name in ("alice", "bob"):
+        assert voxid("enroll", name, f"{name}1.wav", f"{name}2.wav").exit_code == 0
+    return there
+
+
+def test_enroll_says_how_far_it_came(there: Path) -> None:
+    result = voxid("enroll", "alice", "alice1.wav")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("'alice' is enrolled with 1 clip:")
+    assert "more make a good voiceprint" in result.stdout
+    code, more = told("enroll", "alice", "alice2.wav")
+    assert (code, more["voiceprints"], more["created"], more["complete"]) == (0, 2, False, False)
+    assert told("enroll", "alice", "bob1.wav", "--replace")[1]["voiceprints"] == 1
+    assert (there / "voxid.db").exists()
+
+
+def test_verify_exits_0_or_1(two: Path) -> None:
+    yes, no = voxid("verify", "alice", "alice9.wav"), voxid("verify", "alice", "bob9.wav")
+    assert (yes.exit_code, no.exit_code) == (0, 1)
+    assert yes.stdout.startswith("accepted as 'alice': LLR")
+    assert no.stdout.startswith("not accepted as 'alice': LLR")
+    code, decision = told("verify", "alice", "bob9.wav")
+    assert (code, decision["accepted"], decision["speaker"]) == (1, False, "alice")
+
+
+def test_identify_exits_0_or_1(two: Path) -> None:
+    known, unknown = voxid("identify", "bob9.wav"), voxid("identify", "carol9.wav")
+    assert (known.exit_code, unknown.exit_code) == (0, 1)
+    assert known.stdout.startswith("'bob': the nearest is 'bob', LLR")
+    assert unknown.stdout.startswith("unknown: ")
+    code, found = told("identify", "bob9.wav", "--top", "1")
+    assert (code, found["speaker"], len(found["candidates"]), found["enrolled"]) == (0, "bob", 1, 2)
+
+
+def test_the_threshold_can_be_said(two: Path) -> None:
+    assert voxid("verify", "bob", "bob9.wav", "--prior", "0.000000001").exit_code == 1
+    stated = told(
+        "verify", "bob", "bob9.wav", "--prior", "0.5", "--cost-false-alarm", "3", "--cost-miss", "1"
+    )
+    assert stated[1]["threshold"] == pytest.approx(np.log(3))
+    assert "false-alarm rate 0.1" in told("identify", "bob9.wav", "--far", "0.1")[1]["reason"]
+    compared = told("compare", "bob1.wav", "bob9.wav", "--far", "0.1")
+    assert compared[0] == 0
+    assert "false-alarm rate 0.1" in compared[1]["reason"]
+
+
+def test_a_recording_from_standard_input(two: Path) -> None:
+    content = Path("bob9.wav").read_bytes()
+    assert voxid("verify", "bob", "-", input=content).exit_code == 0
+    assert voxid("verify", "alice", "-", input=content).exit_code == 1
+    assert voxid("identify", "-", input=content).stdout.startswith("'bob'")
+    assert voxid("enroll", "bob too", "-", input=content).exit_code == 0
+    assert voxid("compare", "bob1.wav", "-", input=content).exit_code == 0
+    assert voxid("compare", "-", "-", input=content).exit_code == 2
+
+
+def test_where_people_are_kept(there: Path) -> None:
+    assert voxid("enroll", "alice", "alice1.wav", "--db", "sqlite:///a.db").exit_code == 0
+    assert told("speakers", "list", "--db", "sqlite:///a.db")[1]["people"][0]["name"] == "alice"
+    assert voxid("speakers", env={"VOXID_DB": "sqlite:///a.db"}).stdout.startswith("1 people")
+    assert voxid("speakers").stdout.startswith("0 people")
+    assert voxid("speakers", "--collection", "x", "--db", "sqlite:///a.db").stdout.startswith("0 people")
+
+
+def test_speakers_from_list_to_delete(two: Path) -> None:
+    assert [row["name"] for row in told("speakers")[1]["people"]] == ["alice", "bob"]
+    assert voxid("speakers", "rename", "bob", "robert").exit_code == 0
+    shown = told("speakers", "show", "robert")[1]
+    assert [p["source"] for p in shown["voiceprints"]] == ["bob1.wav", "bob2.wav"]
+    assert told("speakers", "remove", "robert", shown["voiceprints"][0]["id"])[1]["clips"] == 1
+    assert voxid("speakers", "export", "robert", "-o", "robert.json").exit_code == 0
+    printed = json.loads(voxid("speakers", "export", "robert").stdout)
+    assert printed.keys() == json.loads(Path("robert.json").read_text()).keys()
+    code, gone = told("speakers", "delete", "robert")
+    assert (code, gone["voiceprints"]) == (0, 1)
+    assert voxid("identify", "bob9.wav").exit_code == 1
+    assert voxid("speakers", "import", "robert.json").exit_code == 0
+    assert voxid("identify", "bob9.wav").stdout.startswith("'robert'")
+    assert "delete" in str(told("speakers", "audit")[1])
+
+
+def test_speakers_reembed(two: Path) -> None:
+    for name in ("alice", "bob"):
+        (two / "kept" / name).mkdir(parents=True)
+        (two / f"{name}1.wav").rename(two / "kept" / name / "1.wav")
+    (two / "kept" / "bob").rename(two / "bob")
+    code, half = told("speakers", "reembed", "kept", "--model", "other")
+    assert (code, half["finished"], half["missing"]) == (1, False, ["bob"])
+    (two / "bob").rename(two / "kept" / "bob")
+    assert told("speakers", "reembed", "kept", "--model", "other")[0] == 0
+    assert voxid("verify", "bob", "bob9.wav", "--model", "other").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ("verify alicia alice9.wav", "PersonNotFound", "Did you mean 'alice'?"),
+        ("verify alice none.wav", "AudioNotFound", "none.wav"),
+        ("verify alice silence.wav", "AudioSilent", "silence.wav"),
+        ("verify alice alice9.wav --model other", "ModelMismatch", "reembed"),
+        ("verify alice alice9.wav --far 0.0000001", "BadScores", "cannot be promised"),
+        ("verify alice alice9.wav --far 0.1 --cost-miss 2", "BadConfig", "two ways"),
+        ("verify alice alice9.wav --db mysql://here", "BadStoreUrl", "mysql://here"),
+        ("speakers delete nobody", "PersonNotFound", "nobody"),
+        ("speakers import none.json", "BadExport", "none.json"),
+        ("speakers import alice9.wav", "BadExport", "not JSON"),
+    ],
+)
+def test_errors_name_what_is_wrong(two: Path, arguments: str, error: str, said: str) -> None:
+    result = voxid(*arguments.split())
+    assert type(result.exception).__name__ == error
+    assert said in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "words", ["nothing", "show", "rename alice", "delete a b", "list alice", "audit a b", "reembed"]
+)
+def test_wrong_words_after_speakers(two: Path, words: str) -> None:
+    result = voxid("speakers", *words.split())
+    assert result.exit_code == 2
+    assert "Known: list" in result.output or f"voxid speakers {words.split()[0]}" in result.output
+
+
+FIVE_LINES = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "safetensors", "pyarrow", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+sys.path.insert(0, TESTS)
+from hearing import SpectrumRuntime, calibrated
+model = SpectrumRuntime(calibration=calibrated(prior=0.3))
+
+import voxid
+
+rec = voxid.Recognizer("sqlite:///people.db", model=model)
+print(rec.enroll("alice", ["alice1.wav", "alice2.wav"]))
+print(rec.verify("alice", "alice9.wav"))
+print(rec.identify("alice9.wav", top=5))
+print(voxid.compare("alice1.wav", "bob1.wav", model=model))
+assert "torch" not in sys.modules
+"""
+
+
+def test_the_five_lines_need_no_torch(there: Path) -> None:
+    script = FIVE_LINES.replace("TESTS", repr(str(Path(__file__).parent)))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=there,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [text for text in done.stdout.splitlines() if not text.startswith("  ")]
+    assert [answer.split(":")[0].split(" is ")[0] for answer in answers] == [
+        "'alice'",
+        "accepted as 'alice'",
+        "'alice'",
+        "not accepted as the same speaker",
+    ]

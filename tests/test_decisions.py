@@ -1,0 +1,193 @@
+"""From a calibrated LLR to an answer: priors, costs, false-alarm rates, one person or many."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from voxid.decisions import rule
+from voxid.errors import BadConfig, BadScores, NotCalibrated
+from voxid.scoring import Calibration, EnrolmentTerm, Impostors, effective_clips, fit
+from voxid.scoring.enrolments import line_for
+
+LINE = Calibration(scale=10.0, offset=-5.0, prior=0.05, threshold=math.log(19))
+
+
+def gaussian_strangers(count: int = 200_000, mean: float = -4.0) -> np.ndarray:
+    """LLRs that are what they say: strangers N(-mu, 2 mu), and targets N(mu, 2 mu)."""
+    return np.random.default_rng(0).normal(mean, math.sqrt(-2 * mean), count)
+
+
+@pytest.fixture(scope="module")
+def strangers() -> Impostors:
+    found = Impostors.of(gaussian_strangers())
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def line(strangers: Impostors) -> Calibration:
+    return LINE.model_copy(update={"impostors": strangers})
+
+
+# -- how impostors score -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("far", [0.3, 0.05, 0.01, 0.001])
+def test_a_rate_is_what_was_counted(strangers: Impostors, far: float) -> None:
+    fresh = np.random.default_rng(1).normal(-4, math.sqrt(8), 400_000)
+    assert np.mean(fresh >= strangers.threshold(far)) == pytest.approx(far, rel=0.15)
+    assert strangers.rate(strangers.threshold(far)) == pytest.approx(far, rel=1e-6)
+
+
+def test_the_smallest_rate_rests_on_thirty_pairs_of_speakers() -> None:
+    llr_K = np.arange(10_000.0)
+    assert Impostors.of(llr_K).least == pytest.approx(30 / 10_000)  # pyright: ignore[reportOptionalMemberAccess]
+    tens = Impostors.of(llr_K, np.arange(10_000) // 10)  # ten trials of each pair, and they err together
+    assert tens is not None
+    assert tens.least == pytest.approx(291 / 10_000)  # the thirtieth pair begins after 290 trials
+    assert tens.speaker_pairs == 1_000
+    assert Impostors.of(llr_K, np.zeros(10_000, int)) is None
+
+
+def test_too_small_a_rate_is_refused_with_the_number(strangers: Impostors) -> None:
+    with pytest.raises(BadScores, match=r"200,000 impostor trials, which support 0\.00015 and above"):
+        strangers.threshold(1e-6)
+    assert strangers.threshold(1e-6, beyond=True) > strangers.threshold(strangers.least)
+    for far in (0.0, 1.0, -1.0, math.nan):
+        with pytest.raises(BadScores, match="between 0 and 1"):
+            strangers.threshold(far)
+
+
+def test_the_tail_is_careful_where_scores_are_normal(strangers: Impostors) -> None:
+    """Thirty times below the smallest rate seen, the true rate is below what is asked, not above."""
+    asked = strangers.least / 30
+    z = (strangers.threshold(asked, beyond=True) + 4) / math.sqrt(8)
+    assert 0.5 * math.erfc(z / math.sqrt(2)) < asked
+
+
+def test_impostors_travel_through_json(line: Calibration) -> None:
+    assert Calibration.model_validate_json(line.model_dump_json()) == line
+
+
+def test_a_fit_keeps_how_its_strangers_scored() -> None:
+    rng = np.random.default_rng(2)
+    score = np.concatenate((rng.normal(0.6, 0.1, 500), rng.normal(0.1, 0.1, 20_000)))
+    fitted = fit(score, np.arange(score.size) < 500)
+    assert fitted.impostors is not None
+    assert fitted.impostors.trials == 20_000
+    rate = np.mean(fitted.llr(score[500:]) >= fitted.impostors.threshold(0.01))
+    assert rate == pytest.approx(0.01, rel=0.05)
+
+
+# -- several clips -------------------------------------------------------------------------------------
+
+
+def test_lines_for_clips_in_between() -> None:
+    terms = (EnrolmentTerm(clips=2, gain=1.5, shift=-1.0), EnrolmentTerm(clips=4, gain=2.0, shift=-2.0))
+    gain, shift = line_for(terms, [0.5, 1, 2, 8 / 3, 4, 100])
+    assert gain.tolist() == pytest.approx([1, 1, 1.5, 1.75, 2, 2])
+    assert shift.tolist() == pytest.approx([0, 0, -1, -1.5, -2, -2])
+    assert LINE.enrolled_llr(3.0, 5).tolist() == 3.0  # nothing was fitted: unchanged
+
+
+def test_long_clips_count_for_more() -> None:
+    assert effective_clips([3.0, 3.0, 3.0]) == pytest.approx(3)
+    assert 1 < effective_clips([30.0, 3.0]) < 1.3
+
+
+def test_strangers_of_the_nearest_number_of_clips(strangers: Impostors) -> None:
+    other = strangers.model_copy(update={"tail": 9.0})
+    line = LINE.model_copy(
+        update={
+            "impostors": strangers,
+            "enrolments": (EnrolmentTerm(clips=3, gain=1.0, shift=0.0, impostors=other),),
+        }
+    )
+    assert [line.impostors_of(clips) is other for clips in (1, 1.2, 2, 3, 50)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+# -- thresholds ----------------------------------------------------------------------------------------
+
+
+def test_bayes_threshold_of_prior_and_costs() -> None:
+    assert rule(LINE).threshold() == pytest.approx(math.log(19))
+    assert rule(LINE, prior=0.5).threshold() == 0
+    asked = rule(LINE, prior=0.01, cost_miss=2, cost_false_alarm=10)
+    assert asked.threshold() == pytest.approx(math.log(99 * 5))
+    assert rule(LINE, cost_false_alarm=10).threshold() == pytest.approx(math.log(190))  # the model's prior
+    assert asked.probability(asked.threshold()) == pytest.approx(5 / 6)  # where both expected costs are equal
+
+
+def test_probability_is_the_posterior() -> None:
+    assert rule(LINE, prior=0.2).probability(math.log(4)) == pytest.approx(0.5)
+    assert rule(LINE, prior=0.2).probability(-1e4) == 0
+    assert rule(LINE, prior=0.2).probability(1e4) == 1
+
+
+def test_far_needs_impostors_and_a_rate_they_support(line: Calibration) -> None:
+    assert rule(line, far=0.01).threshold() == pytest.approx(
+        np.quantile(gaussian_strangers(), 0.99), abs=0.02
+    )
+    with pytest.raises(NotCalibrated, match="voxid calibrate"):
+        rule(LINE, far=0.01)
+    with pytest.raises(BadScores, match="cannot be promised"):
+        rule(line, far=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"prior": 0.0}, "prior is a share"),
+        ({"prior": 1.5}, "prior is a share"),
+        ({"far": 0}, "far is a share"),
+        ({"cost_miss": -1}, "cost_miss is a number above 0"),
+        ({"cost_false_alarm": math.inf}, "cost_false_alarm is a number above 0"),
+        ({"far": 0.01, "cost_miss": 2}, "two ways"),
+    ],
+)
+def test_numbers_that_make_no_sense(line: Calibration, asked: dict, said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        rule(line, **asked)
+
+
+# -- among many ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{"far": 0.05}, {"far": 0.01}, {"prior": 0.05}], ids=str)
+@pytest.mark.parametrize("among", [1, 10, 100])
+def test_someone_matched_stays_as_rare_as_asked(line: Calibration, asked: dict, among: int) -> None:
+    how = rule(line, **asked)
+    best = np.random.default_rng(3).normal(-4, math.sqrt(8), (20_000, among)).max(axis=1)
+    alone = np.mean(gaussian_strangers() >= how.threshold())
+    assert 0.5 * alone < np.mean(best >= how.threshold(1, among)) < 1.2 * alone
+
+
+def test_without_impostors_each_brings_log_n() -> None:
+    assert rule(LINE).threshold(1, 100) == pytest.approx(math.log(19) + math.log(100))
+
+
+def test_posteriors_of_all_and_of_nobody(line: Calibration) -> None:
+    how = rule(line, prior=0.3)
+    llr_N, surcharge_N = np.array([5.0, 1.0, -2.0]), np.full(3, math.log(3))
+    own, none = how.posteriors(llr_N, surcharge_N)
+    weights = 0.3 / 3 * np.exp(llr_N)
+    assert own == pytest.approx(weights / (weights.sum() + 0.7))
+    assert none == pytest.approx(0.7 / (weights.sum() + 0.7))
+    assert how.posteriors(np.zeros(0), np.zeros(0))[1] == 1.0
+    assert np.isfinite(how.posteriors(np.array([1e4, -1e4]), np.zeros(2))[0]).all()
+
+
+def test_bars_are_thresholds(line: Calibration) -> None:
+    how = rule(line, far=0.02)
+    threshold_N, surcharge_N = how.bars(np.array([1.0, 3.0]), 50)
+    assert threshold_N.tolist() == [how.threshold(1.0, 50), how.threshold(3.0, 50)]
+    assert surcharge_N[0] == pytest.approx(how.threshold(1, 50) - how.threshold(1, 1))

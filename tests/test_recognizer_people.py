@@ -1,0 +1,421 @@
+"""Enrol, verify and identify: made-up voices, a runtime without torch, and a store in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hearing import RATE, SpectrumRuntime, calibrated, say
+
+import voxid
+from voxid import stores
+from voxid.errors import (
+    AudioNotFound,
+    AudioSilent,
+    BadAudioInput,
+    BadConfig,
+    BadName,
+    ModelMismatch,
+    NotCalibrated,
+    PersonExists,
+    PersonNotFound,
+    TooLittleSpeech,
+    UpgradeIncomplete,
+)
+from voxid.recognizer import Recognizer, kept_audio
+from voxid.scoring import Calibration, unit_rows
+
+ODD_NAMES = ["Zoë O'Hara", "👩🏽‍🎤", "'; DROP TABLE people; --", "a\nb", " x ", "%_", "--help", "名前"]
+
+
+@pytest.fixture(scope="module")
+def line() -> Calibration:
+    return calibrated(prior=0.3)
+
+
+@pytest.fixture
+def rec(line: Calibration) -> Recognizer:
+    return Recognizer("sqlite://", model=SpectrumRuntime(calibration=line))
+
+
+@pytest.fixture
+def six(rec: Recognizer) -> Recognizer:
+    for speaker in range(6):
+        rec.enroll(f"p{speaker}", [say(speaker, 1), say(speaker, 2)])
+    return rec
+
+
+def wav(recording: tuple[np.ndarray, int]) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, *recording, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+# -- the five lines -----------------------------------------------------------------------------------------
+
+
+def test_enrol_verify_identify_delete(six: Recognizer) -> None:
+    assert six.speakers() == [f"p{speaker}" for speaker in range(6)]
+    assert six.verify("p2", say(2, 9)).accepted
+    assert not six.verify("p2", say(3, 9)).accepted
+    found = six.identify(say(4, 9), top=3)
+    assert (found.known, found.speaker, found.enrolled) == (True, "p4", 6)
+    assert [c.rank for c in found.candidates] == [1, 2, 3]
+    assert found.candidates[0].llr > found.candidates[1].llr > found.candidates[2].llr
+    receipt = six.delete("p4")
+    assert receipt.voiceprints == 2
+    gone = six.identify(say(4, 9))
+    assert (gone.known, gone.speaker, gone.enrolled) == (False, None, 5)
+    assert "p4" not in [c.speaker for c in gone.candidates]
+
+
+def test_a_stranger_is_unknown_with_the_nearest_named(six: Recognizer) -> None:
+    found = six.identify(say(6, 9), top=2)
+    assert (found.known, found.speaker) == (False, None)
+    assert len(found.candidates) == 2
+    assert found.candidates[0].llr < found.threshold
+    assert found.unknown_probability > 0.5
+    assert "below the threshold" in found.reason
+    assert "among 6" in found.reason
+    assert str(found).startswith("unknown: the nearest is")
+
+
+def test_probabilities_of_candidates_and_of_nobody_sum_to_one(six: Recognizer) -> None:
+    found = six.identify(say(1, 9), top=6)
+    total = sum(c.probability for c in found.candidates) + found.unknown_probability
+    assert total == pytest.approx(1.0)
+
+
+def test_nobody_is_enrolled(rec: Recognizer) -> None:
+    found = rec.identify(say(0, 1))
+    assert (found.known, found.candidates, found.reason) == (False, (), "nobody is enrolled")
+    assert found.unknown_probability == 1.0
+
+
+def test_verify_is_the_weighted_mean_of_unit_embeddings(rec: Recognizer) -> None:
+    clips = [say(0, 1, 6.0), say(0, 2, 2.0)]
+    done = rec.enroll("a", clips)
+    weights = np.array([clip.net_speech_s for clip in done.clips])
+    emb_2D = unit_rows(rec.runtime.embed_many(clips))
+    mean_D = unit_rows((weights[:, None] * emb_2D).sum(axis=0)[None])[0]
+    probe_D = unit_rows(rec.runtime.embed(say(0, 3))[None])[0]
+    decision = rec.verify("a", say(0, 3))
+    assert decision.cosine == pytest.approx(float(mean_D @ probe_D), abs=1e-5)
+    assert abs(decision.cosine - float(emb_2D[0] @ probe_D)) > 1e-4  # the second clip is not ignored
+    assert decision.speaker == "a"
+    assert decision.net_speech_s[0] == pytest.approx(weights.sum(), abs=0.01)
+
+
+def test_the_same_answer_for_every_kind_of_source(six: Recognizer, tmp_path: Path) -> None:
+    path = tmp_path / "new.wav"
+    path.write_bytes(wav(say(2, 9)))
+    with path.open("rb") as file:
+        sources = [path, str(path), path.read_bytes(), file, io.BytesIO(path.read_bytes()), say(2, 9)]
+        llrs = [six.verify("p2", source).llr for source in sources]
+    assert llrs == pytest.approx([llrs[0]] * len(llrs), abs=1e-4)
+
+
+def test_answers_print_and_become_json(six: Recognizer) -> None:
+    enrolled = six.enroll("p9", say(9, 1))
+    for answer in (enrolled, six.verify("p1", say(1, 9)), six.identify(say(1, 9))):
+        held = json.loads(answer.to_json())
+        assert held == json.loads(json.dumps(answer.to_dict()))
+        assert str(answer)
+        with pytest.raises(AttributeError):
+            answer.warnings = ()  # pyright: ignore[reportAttributeAccessIssue]
+    assert str(six.verify("p1", say(1, 9))).startswith("accepted as 'p1': LLR")
+
+
+# -- enrolment ----------------------------------------------------------------------------------------------
+
+
+def test_progress_towards_enough_speech(line: Calibration) -> None:
+    rec = Recognizer("sqlite://", model=SpectrumRuntime(calibration=line), wanted_speech_s=4.0)
+    first = rec.enroll("a", say(0, 1))
+    assert (first.created, first.voiceprints, first.complete) == (True, 1, False)
+    assert first.missing_s == pytest.approx(4.0 - first.speech_s, abs=0.01)
+    assert "more make a good voiceprint" in first.warnings[-1]
+    second = rec.enroll("a", [say(0, 2), say(0, 3)])
+    assert (second.created, second.voiceprints, second.complete) == (False, 3, True)
+    assert second.speech_s > first.speech_s
+    assert (second.missing_s, second.warnings) == (0.0, ())
+
+
+def test_replace_takes_the_place_of_all_clips(rec: Recognizer) -> None:
+    rec.enroll("a", [say(0, 1), say(0, 2)])
+    done = rec.enroll("a", say(1, 1), replace=True)
+    assert (done.voiceprints, done.created, done.outliers) == (1, False, ())
+    assert rec.verify("a", say(1, 9)).accepted
+    assert not rec.verify("a", say(0, 9)).accepted
+
+
+def test_the_clip_of_another_voice_is_pointed_out_and_can_be_removed(rec: Recognizer) -> None:
+    done = rec.enroll("a", [say(0, 1), say(5, 1), say(0, 2), say(0, 3)])
+    assert [clip.outlier for clip in done.clips] == [False, True, False, False]
+    assert "does not sound like the other clips" in "".join(done.warnings)
+    assert done.voiceprints == 4  # kept, until somebody has listened
+    [odd] = done.outliers
+    assert odd.voiceprint is not None
+    assert rec.remove_clip("a", odd.voiceprint).prints == 3
+    assert rec.enroll("a", say(0, 4)).outliers == ()
+
+
+def test_of_two_clips_that_differ_both_are_pointed_out(rec: Recognizer) -> None:
+    assert len(rec.enroll("a", [say(0, 1), say(5, 1)]).outliers) == 2
+
+
+def test_a_bad_clip_of_earlier_is_pointed_out_too(rec: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "other.wav").write_bytes(wav(say(5, 1)))
+    rec.enroll("a", tmp_path / "other.wav")
+    later = rec.enroll("a", [say(0, 1), say(0, 2), say(0, 3)])
+    assert later.outliers == ()
+    assert any("other.wav, enrolled earlier" in warning for warning in later.warnings)
+
+
+def test_a_recording_is_held_once(rec: Recognizer) -> None:
+    twice = rec.enroll("a", [say(0, 1), say(0, 1)])
+    assert (twice.voiceprints, twice.clips[1].voiceprint) == (1, None)
+    assert "the same recording as" in twice.warnings[0]
+    again = rec.enroll("a", wav(say(0, 1)))
+    assert (again.voiceprints, len(again.clips)) == (1, 1)
+    assert again.speech_s == twice.speech_s
+    assert rec.enroll("a", say(0, 2)).voiceprints == 2
+
+
+def test_one_recording_is_a_list_of_one(rec: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(say(0, 1)))
+    assert rec.enroll("path", str(tmp_path / "a.wav")).voiceprints == 1
+    assert rec.enroll("array", say(0, 1)).voiceprints == 1
+    assert rec.enroll("tuple", (str(tmp_path / "a.wav"), say(0, 2))).voiceprints == 2
+
+
+def test_nothing_is_enrolled_when_a_clip_is_bad(rec: Recognizer) -> None:
+    silence = (np.zeros(RATE, np.float32), RATE)
+    quiet = say(0, 1, 3.0)[0] * (np.arange(3 * RATE) < 0.7 * RATE)
+    for bad, error in (
+        (silence, AudioSilent),
+        ((quiet, RATE), TooLittleSpeech),
+        ("no such file.wav", AudioNotFound),
+        (42, BadAudioInput),
+    ):
+        with pytest.raises(error):
+            rec.enroll("a", [say(0, 1), bad])
+    assert rec.speakers() == []
+
+
+def test_too_little_speech_says_how_much(rec: Recognizer) -> None:
+    rec.enroll("a", say(0, 1))
+    few = (say(0, 2, 3.0)[0] * (np.arange(3 * RATE) < 0.8 * RATE), RATE)
+    for ask in (lambda: rec.verify("a", few), lambda: rec.identify(few)):
+        with pytest.raises(TooLittleSpeech, match=r"0\.\d s of speech in 3\.0 s of audio, and at least 1 s"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [([], "the list is empty"), (np.zeros(RATE), "has no rate"), (None, "NoneType"), (7, "int")],
+    ids=["empty", "array", "none", "number"],
+)
+def test_what_is_no_recording(rec: Recognizer, audio: object, said: str) -> None:
+    with pytest.raises(BadAudioInput, match=said):
+        rec.enroll("a", audio)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_are_only_names(six: Recognizer, name: str) -> None:
+    six.enroll(name, say(7, 1))
+    assert name in six.speakers()
+    assert six.verify(name, say(7, 2)).speaker == name
+    assert six.identify(say(7, 3)).speaker == name
+    assert six.export(name)
+    six.delete(name)
+    assert six.speakers() == [f"p{speaker}" for speaker in range(6)]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 10_000, "a\0b"], ids=["empty", "long", "nul"])
+def test_names_that_no_store_keeps(rec: Recognizer, name: str) -> None:
+    with pytest.raises(BadName) as refused:
+        rec.enroll(name, say(0, 1))
+    assert len(str(refused.value)) < 600
+
+
+def test_nobody_of_that_name(six: Recognizer) -> None:
+    for ask in (six.get, six.delete, six.export, lambda name: six.verify(name, say(0, 1))):
+        with pytest.raises(PersonNotFound, match=r"nobody named 'P3'.*holds 6 people. Did you mean 'p3'\?"):
+            ask("P3")
+    with pytest.raises(PersonNotFound, match=r"xxx\.\.\.'"):
+        six.verify("x" * 900, say(0, 1))
+
+
+def test_rename_export_import(six: Recognizer) -> None:
+    six.rename("p1", "anna")
+    assert six.verify("anna", say(1, 9)).accepted
+    with pytest.raises(PersonExists):
+        six.rename("anna", "p2")
+    held = json.loads(json.dumps(six.export("anna")))
+    six.delete("anna")
+    six.import_(held)
+    assert six.identify(say(1, 9)).speaker == "anna"
+
+
+# -- decisions ----------------------------------------------------------------------------------------------
+
+
+def test_a_stated_prior_cost_or_rate(six: Recognizer) -> None:
+    llr = six.verify("p2", say(2, 9)).llr
+    assert not six.verify("p2", say(2, 9), prior=1e-9).accepted
+    stated = six.verify("p2", say(2, 9), prior=0.5, cost_false_alarm=3)
+    assert stated.threshold == pytest.approx(np.log(3))
+    assert stated.llr == pytest.approx(llr)
+    far = six.verify("p2", say(2, 9), far=0.1)
+    assert far.threshold == pytest.approx(six.rule(far=0.1).threshold())
+    assert "false-alarm rate 0.1" in far.reason
+    assert six.identify(say(2, 9), far=0.1).threshold > far.threshold
+
+
+def test_what_a_recognizer_is_made_with_holds_for_its_answers(line: Calibration) -> None:
+    model = SpectrumRuntime(calibration=line)
+    rec = Recognizer("sqlite://", model=model, far=0.2)
+    rec.enroll("a", say(0, 1))
+    assert rec.verify("a", say(0, 2)).threshold == pytest.approx(rec.rule(far=0.2).threshold())
+    assert rec.verify("a", say(0, 2), cost_miss=1, prior=0.5).threshold == 0
+    with pytest.raises(BadConfig, match="prior is a share"):
+        Recognizer("sqlite://", model=model, prior=2)
+
+
+def test_two_people_of_one_voice_are_doubted(rec: Recognizer) -> None:
+    rec.enroll("a", say(0, 1))
+    rec.enroll("also a", say(0, 2))
+    found = rec.identify(say(0, 3))
+    assert found.known
+    assert "passes too" in found.warnings[0]
+
+
+@pytest.mark.parametrize("top", [0, -1, 1.5, "3"])
+def test_top_is_a_count(six: Recognizer, top: int) -> None:
+    with pytest.raises(BadConfig, match="top"):
+        six.identify(say(0, 1), top=top)
+
+
+def test_a_model_without_calibration_enrols_but_does_not_decide() -> None:
+    rec = Recognizer("sqlite://", model=SpectrumRuntime())
+    assert rec.enroll("a", [say(0, 1), say(0, 2)]).clips[0].llr is None
+    for ask in (lambda: rec.verify("a", say(0, 3)), lambda: rec.identify(say(0, 3))):
+        with pytest.raises(NotCalibrated, match="voxid calibrate"):
+            ask()
+
+
+def test_warnings_of_the_recording_come_with_the_answer(six: Recognizer) -> None:
+    samples, rate = say(2, 9)
+    narrow = (samples[::2], rate // 2)
+    assert any("8 kHz" in warning for warning in six.verify("p2", narrow).warnings)
+    assert any("8 kHz" in warning for warning in six.identify(narrow).warnings)
+    assert any("8 kHz" in warning for warning in six.enroll("p2", narrow).warnings)
+
+
+# -- models and stores --------------------------------------------------------------------------------------
+
+
+def test_voiceprints_of_another_model_are_refused(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
+        rec.enroll("a", say(0, 1))
+    with Recognizer(url, model=SpectrumRuntime("two", line)) as rec:
+        for ask in (
+            lambda: rec.verify("a", say(0, 2)),
+            lambda: rec.identify(say(0, 2)),
+            lambda: rec.enroll("b", say(1, 1)),
+        ):
+            with pytest.raises(ModelMismatch, match="voxid speakers reembed FOLDER --model two"):
+                ask()
+        assert rec.speakers() == ["a"]
+
+
+def test_reembed_from_kept_audio(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
+        for speaker in range(3):
+            rec.enroll(f"p{speaker}", [say(speaker, 1), say(speaker, 2)])
+    for speaker in (0, 1):
+        (tmp_path / "kept" / f"p{speaker}").mkdir(parents=True)
+        for take in (1, 2):
+            (tmp_path / "kept" / f"p{speaker}" / f"{take}.wav").write_bytes(wav(say(speaker, take)))
+    (tmp_path / "kept" / "p1" / "3.wav").write_bytes(wav((np.zeros(RATE, np.float32), RATE)))
+    with Recognizer(url, model=SpectrumRuntime("two", line)) as rec:
+        half = rec.reembed(kept_audio([tmp_path / "kept"]))
+        assert (half.done, half.people, half.finished, half.missing) == (2, 3, False, ("p2",))
+        assert [left.reason for left in half.left_out] == ["silent"]
+        with pytest.raises(ModelMismatch):
+            rec.verify("p0", say(0, 9))  # the old model stays in use
+        done = rec.reembed({"p2": [say(2, 1)]})
+        assert (done.done, done.finished, done.missing) == (3, True, ())
+        assert rec.get("p0").prints == 2
+        assert rec.verify("p0", say(0, 9)).accepted
+        assert rec.identify(say(2, 9)).speaker == "p2"
+
+
+def test_reembed_without_those_who_are_missing(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
+        rec.enroll("a", say(0, 1))
+        rec.enroll("b", say(1, 1))
+    with Recognizer(url, model=SpectrumRuntime("two", line)) as rec:
+        done = rec.reembed({"a": say(0, 1)}, missing="delete")
+        assert (done.finished, done.missing, rec.speakers()) == (True, ("b",), ["a"])
+        with pytest.raises((ModelMismatch, UpgradeIncomplete)):
+            rec.reembed({"a": say(0, 1)})  # it is of this model already
+
+
+def test_another_recognizer_sees_every_change_at_once(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    model = SpectrumRuntime(calibration=line)
+    with Recognizer(url, model=model) as one, Recognizer(url, model=model) as other:
+        assert other.identify(say(0, 9)).enrolled == 0
+        one.enroll("a", say(0, 1))
+        assert other.identify(say(0, 9)).speaker == "a"
+        one.enroll("a", say(3, 1), replace=True)
+        assert not other.identify(say(0, 9)).known
+        one.rename("a", "b")
+        assert other.identify(say(3, 9)).speaker == "b"
+        one.delete("b")
+        assert other.identify(say(3, 9)).enrolled == 0
+
+
+def test_collections_do_not_see_each_other(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    model = SpectrumRuntime(calibration=line)
+    with Recognizer(url, model=model) as one, Recognizer(url, model=model, collection="other") as other:
+        one.enroll("a", say(0, 1))
+        assert other.speakers() == []
+        assert other.identify(say(0, 9)).enrolled == 0
+
+
+def test_threads_share_a_recognizer(six: Recognizer) -> None:
+    def ask(turn: int) -> bool:
+        speaker = turn % 6
+        if turn % 4 == 3:
+            six.enroll(f"q{turn}", say(20 + turn, 1))
+            six.delete(f"q{turn}")
+        found = six.identify(say(speaker, 50 + turn), prior=0.5)
+        return found.speaker == f"p{speaker}" and six.verify(f"p{speaker}", say(speaker, 9)).accepted
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(24)))
+    assert six.speakers() == [f"p{speaker}" for speaker in range(6)]
+
+
+def test_a_store_that_was_given_stays_open(line: Calibration) -> None:
+    with stores.open("sqlite://") as store:
+        with Recognizer(store, model=SpectrumRuntime(calibration=line)) as rec:
+            rec.enroll("a", say(0, 1))
+        assert store.count() == 1
+
+
+def test_voxid_exports_it() -> None:
+    assert voxid.Recognizer is Recognizer
+    assert "Recognizer" in dir(voxid)
