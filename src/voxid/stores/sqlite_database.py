@@ -25,6 +25,7 @@ from voxid.stores.session import VOICEPRINT_COLUMNS, Database, Pool, Row, Sessio
 from voxid.stores.sqlite_errors import translated
 
 PAGE = 8192  # bytes; an embedding of 1,900 numbers fits in, so that it is one piece on the disk
+LEAST_FILE = 512  # bytes of the smallest database
 IDLE = 16  # connections kept open for the next user
 
 
@@ -101,8 +102,12 @@ class SqliteDatabase(Database):
         self.pool = Pool(self._connect, _close, _is_idle, idle=IDLE, where=where)
         # In memory there is one connection, which all threads share in turn.
         self._turn = RLock() if path is None else nullcontext()
-        with self.connection() as connection:
-            _prepare(connection, where, read_only)
+        try:
+            with self.connection() as connection:
+                _prepare(connection, where, read_only)
+        except BaseException:
+            self.pool.close()
+            raise
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -241,6 +246,10 @@ def check_place(path: Path, read_only: bool) -> None:
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else f"cannot be: there is no folder {path.parent}"
         raise StoreUnavailable(f"the store {path} {what}. Name a file in a folder that exists.")
+    if path.exists() and 0 < path.stat().st_size < LEAST_FILE:  # SQLite would take it for empty
+        raise StoreDamaged(
+            f"{path} is no SQLite database: it has {path.stat().st_size} bytes. Choose another."
+        )
     if read_only:
         if not path.exists():
             raise StoreUnavailable(
