@@ -155,7 +155,7 @@ def _check_parts(recipe: Recipe) -> None:
         if data.speeds != speeds[: len(data.speeds)]:
             raise BadRecipe(
                 f"{where}data.speeds is {list(data.speeds)}, and another stage has {list(speeds)}. Stages "
-                "may leave out the last ones, or all; the others keep their order: each is classes of the loss."
+                "may leave out the last ones; the others keep their order, since each is classes of the loss."
             )
         if not has_margin and (stage.margin is not None or stage.schedule.margin_start is not None):
             raise BadRecipe(f"{where}margin: the loss {name!r} has no margin. Take the line out.")
