@@ -1,8 +1,8 @@
-"""Enrolling 10,000 people, reading a million voiceprints, and the nearest by HNSW: the stores against bounds.
+"""Enrolling 10,000 people, reading a million voiceprints, and the nearest by HNSW, against bounds.
 
-    python -m benchmarks.stores [--people 10000] [--rows 1000000] [--hnsw 100000] [--ef-search 100] [--dim 192]
+    python -m benchmarks.stores [--people 10000] [--rows 1000000] [--hnsw 100000] [--ef-search 100]
 
-PostgreSQL is a server of its own, started for this from the wheel `pgserver`, with its default settings but for
+PostgreSQL is a server of its own, started for this from the wheel `pgserver`, with default settings but
 fsync off (this measures the store, not the disk). `--hnsw 1000000` builds the index of a million, which takes
 some 30 minutes on one core; `--hnsw 0` leaves it out. Speakers are points, probes are 0.6 of a speaker's
 direction and 0.8 of noise: a cosine of 0.6 is what two recordings of one person have with a fair model.
@@ -46,8 +46,8 @@ def enrol(store: Store, kind: str, emb_ND: np.ndarray) -> None:
     store.delete("p7")
     deleted = perf_counter() - begin
     print(
-        f"{kind}: {len(people):,} people enrolled in {many:.2f} s (target < {TARGET_S:g} s; {cpu:.2f} s of this "
-        f"process's CPU), 1,000 in a transaction; one in a transaction {ones:.1f} s (of {ONES}, scaled); "
+        f"{kind}: {len(people):,} people enrolled in {many:.2f} s (target < {TARGET_S:g} s; {cpu:.2f} s of "
+        f"this process's CPU), 1,000 in a transaction; one each {ones:.1f} s (of {ONES}, scaled); "
         f"one deleted and wiped in {1000 * deleted:.0f} ms"
     )
 
@@ -66,8 +66,8 @@ def read(store: Store, kind: str, emb_ND: np.ndarray, bound: float) -> None:
     taken = perf_counter() - begin
     assert np.array_equal(whole.emb_ND, emb_ND)
     print(
-        f"{kind}: matrix() of {len(whole):,} x {emb_ND.shape[1]} in {taken:.2f} s, {taken / bound:.1f} x reading "
-        f"the same bytes as one file ({bound:.2f} s)"
+        f"{kind}: matrix() of {len(whole):,} x {emb_ND.shape[1]} in {taken:.2f} s, {taken / bound:.1f} x "
+        f"reading the same bytes as one file ({bound:.2f} s)"
     )
 
 
@@ -92,8 +92,8 @@ def nearest(store: Store, emb_ND: np.ndarray, ef_search: int) -> None:
     p50, p95 = np.percentile(taken, (50, 95))
     print(
         f"pgvector HNSW over {len(emb_ND):,} x {emb_ND.shape[1]}, ef_search {ef_search}: recall@1 "
-        f"{hits / PROBES:.3f} (target 0.99), p50 {p50:.1f} ms, p95 {p95:.1f} ms, {exact / p50:.0f} x faster than "
-        f"PostgreSQL without the index ({exact:.0f} ms); index built in {built:.0f} s"
+        f"{hits / PROBES:.3f} (target 0.99), p50 {p50:.1f} ms, p95 {p95:.1f} ms, {exact / p50:.0f} x "
+        f"faster than PostgreSQL without the index ({exact:.0f} ms); index built in {built:.0f} s"
     )
 
 

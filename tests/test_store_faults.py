@@ -62,7 +62,7 @@ def enrol_some(store: Store, count: int = 30) -> None:
     store.enroll_many(Enrolment(f"p{i}", prints_for(f"p{i}")) for i in range(count))
 
 
-# -- processes that are killed, and that meet ---------------------------------------------------------------
+# -- processes that are killed, and that meet -------------------------------------------------------------
 
 
 def kill_while_enrolling(url: str, kills: int) -> None:
@@ -279,7 +279,7 @@ def test_the_trail_is_append_only_for_everybody(path: Path, store: SqliteStore, 
                 server.execute(statement.format("voxid.").encode())
 
 
-# -- locks, disks, files ------------------------------------------------------------------------------------
+# -- locks, disks, files ----------------------------------------------------------------------------------
 
 
 def test_a_locked_file_is_said_to_be_busy(path: Path) -> None:
@@ -416,7 +416,7 @@ def test_an_address_with_odd_letters(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "here.db").exists()
 
 
-# -- schemas --------------------------------------------------------------------------------------------------
+# -- schemas ----------------------------------------------------------------------------------------------
 
 
 def test_a_newer_schema_is_refused_by_its_number(path: Path, postgres: Server) -> None:
@@ -473,7 +473,7 @@ def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Monke
         assert store.count() == 1
 
 
-# -- servers --------------------------------------------------------------------------------------------------
+# -- servers ----------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_goes_away_and_comes_back(postgres: Server) -> None:

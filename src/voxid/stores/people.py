@@ -21,13 +21,11 @@ from voxid.stores.rows import (
     remains,
     touch,
 )
-from voxid.stores.session import Database, Session
+from voxid.stores.session import Part
 
 
-class People:
-    """The people of a store. `_database` is set by the store."""
-
-    _database: Database
+class People(Part):
+    """The people of a store."""
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -230,11 +228,3 @@ class People:
                 (checks.collection_name(collection),),
             )
         return row[0] if row else None
-
-    def purge(self) -> bool:
-        """See `Store.purge`."""
-        raise NotImplementedError
-
-    def _wipe(self, session: Session) -> bool:
-        """Make sure that what a transaction removed is gone from the disk; True when it is."""
-        raise NotImplementedError

@@ -14,16 +14,14 @@ from voxid.stores import checks, enrolling
 from voxid.stores.protocol import DEFAULT, Enrolment, Person, Voiceprint, checked_embedding
 from voxid.stores.reading import trail
 from voxid.stores.rows import find, hold, nobody, record, release, voiceprints_of
-from voxid.stores.session import Database, Session
+from voxid.stores.session import Part
 
 FORMAT = "voxid person"
 VERSION = 1
 
 
-class Portable:
-    """Export and import of people. `_database` is set by the store."""
-
-    _database: Database
+class Portable(Part):
+    """Export and import of people."""
 
     def export(self, name: str, *, collection: str = DEFAULT) -> dict[str, Any]:
         """See `Store.export`."""
@@ -74,10 +72,6 @@ class Portable:
             release(session, held)
         self._wipe(session)
         return person
-
-    def _wipe(self, session: Session) -> bool:
-        """Make sure that what a transaction removed is gone from the disk; True when it is."""
-        raise NotImplementedError
 
 
 def _out(v: Voiceprint) -> dict[str, Any]:

@@ -22,15 +22,13 @@ from voxid.stores.protocol import (
     checked_embedding,
 )
 from voxid.stores.rows import parts
-from voxid.stores.session import Database, Session
+from voxid.stores.session import Part, Session
 
 State = tuple[int, str, int, int, int, str]  # id, model, dim, sequence, reloaded, epoch
 
 
-class Reading:
-    """The reading side of a store. `_database` is set by the store."""
-
-    _database: Database
+class Reading(Part):
+    """The reading side of a store."""
 
     def changes(self, after: int, *, epoch: str = "", collection: str = DEFAULT) -> Changes:
         """See `Store.changes`."""

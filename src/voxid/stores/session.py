@@ -94,6 +94,20 @@ class Database(ABC):
         """A transaction that is kept when the block ends well, and undone when it raises."""
 
 
+class Part:
+    """What the parts of a store share: its database, and what each kind of store does its own way."""
+
+    _database: Database
+
+    def purge(self) -> bool:
+        """See `Store.purge`."""
+        raise NotImplementedError
+
+    def _wipe(self, session: Session) -> bool:
+        """Make sure that what a transaction removed is gone from the disk; True when it is."""
+        raise NotImplementedError
+
+
 class Pool:
     """Connections, one a thread at a time, opened when none is idle.
 

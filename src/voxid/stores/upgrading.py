@@ -14,15 +14,13 @@ from voxid.errors import BadVoiceprint, ModelMismatch, PersonNotFound, UpgradeIn
 from voxid.stores import checks
 from voxid.stores.protocol import DEFAULT, MOST_DIM, Person, Upgrade, Voiceprint
 from voxid.stores.rows import AUDIT_COLUMNS, SOME, Held, erase, hold, persons, record, release, voiceprint_row
-from voxid.stores.session import Database, Session
+from voxid.stores.session import Part, Session
 
 NAMED = 5  # people an error names
 
 
-class Upgrading:
-    """Changes of model. `_database` is set by the store."""
-
-    _database: Database
+class Upgrading(Part):
+    """Changes of model."""
 
     def begin_upgrade(self, model: str, *, dim: int, collection: str = DEFAULT) -> Upgrade:
         """See `Store.begin_upgrade`."""
@@ -142,10 +140,6 @@ class Upgrading:
             held.next_model, held.next_dim = "", 0
             _set_next(session, held)
         self.purge()
-
-    def purge(self) -> bool:
-        """See `Store.purge`."""
-        raise NotImplementedError
 
 
 def _set_next(session: Session, held: Held) -> None:
