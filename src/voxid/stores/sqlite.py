@@ -52,11 +52,15 @@ class SqliteStore(People, Reading, Upgrading, Portable):
             check_place(self.path, read_only)
         self._file = SqliteDatabase(self.path, read_only=read_only, timeout=timeout)
         self._database = self._file
-        if self.path is not None and not read_only:
-            with self._file.connection() as connection:
-                left = wiping.was_left(connection)
-            if left:
-                self.purge()
+        try:
+            if self.path is not None and not read_only:
+                with self._file.connection() as connection:
+                    left = wiping.was_left(connection)
+                if left:
+                    self.purge()
+        except BaseException:
+            self.close()
+            raise
 
     def matrix_blocks(self, *, rows: int = 65_536, collection: str = DEFAULT) -> Iterator[Matrix]:
         """See `Store.matrix_blocks`."""
