@@ -9,7 +9,11 @@ import pytest
 
 from voxid.decisions import rule
 from voxid.errors import BadConfig, BadScores, NotCalibrated
-from voxid.scoring import Calibration, EnrolmentTerm, Impostors, effective_clips, fit
+from voxid.evaluation.embedding import Voices
+from voxid.evaluation.enrolling import enrolment_terms
+from voxid.metrics import cllr, min_cllr
+from voxid.recognizer.references import references
+from voxid.scoring import Calibration, EnrolmentTerm, Impostors, effective_clips, fit, unit_rows
 from voxid.scoring.enrolments import line_for
 
 LINE = Calibration(scale=10.0, offset=-5.0, prior=0.05, threshold=math.log(19))
@@ -191,3 +195,47 @@ def test_bars_are_thresholds(line: Calibration) -> None:
     threshold_N, surcharge_N = how.bars(np.array([1.0, 3.0]), 50)
     assert threshold_N.tolist() == [how.threshold(1.0, 50), how.threshold(3.0, 50)]
     assert surcharge_N[0] == pytest.approx(how.threshold(1, 50) - how.threshold(1, 1))
+
+
+# -- lines for several clips, fitted ----------------------------------------------------------------------
+
+
+def made_up_voices(speakers: int, each: int, rng: np.random.Generator) -> tuple[Voices, np.ndarray]:
+    """Embeddings of a speaker's direction plus as much noise; clips of 1 to 9 seconds."""
+    speaker_U = np.repeat(np.arange(speakers), each)
+    emb_UD = rng.normal(size=(speakers, 24))[speaker_U] + rng.normal(size=(speaker_U.size, 24))
+    seconds_U = rng.uniform(1, 9, speaker_U.size)
+    rows_U = np.arange(speaker_U.size, dtype=np.int32)
+    return Voices(emb_UD.astype(np.float32), rows_U, seconds_U, seconds_U, 0, [], 0, 0.0, []), speaker_U
+
+
+def test_llrs_of_several_clips_are_calibrated_by_their_own_line() -> None:
+    rng = np.random.default_rng(4)
+    voices, speaker_U = made_up_voices(60, 12, rng)
+    unit_UD = unit_rows(voices.emb_UD)
+    left, right = np.triu_indices(speaker_U.size, 1)
+    line = fit((unit_UD @ unit_UD.T)[left, right], speaker_U[left] == speaker_U[right])
+    terms = enrolment_terms(line, voices, speaker_U, None)
+    assert [term.clips for term in terms] == [2, 3, 5, 8]
+    assert terms[-1].gain > terms[0].gain > 1  # surer with every clip
+    line = line.model_copy(update={"enrolments": terms})
+    fresh, who_U = made_up_voices(60, 12, rng)  # strangers to the calibration
+    clip, test = np.arange(who_U.size) % 12 < 5, np.arange(who_U.size) % 12 >= 5
+    made = references(fresh.emb_UD[clip], fresh.net_speech_s_U[clip], np.arange(60) * 5)
+    cosine = (unit_rows(fresh.emb_UD[test]) @ made.direction_PD.T).astype(np.float64)
+    same = (who_U[test][:, None] == np.arange(60)).ravel()
+    one = line.llr(cosine)
+    own = line.enrolled_llr(one, made.clips_P)
+    best = min_cllr(own.ravel(), same)
+    assert cllr(own.ravel(), same) < 1.1 * best < cllr(one.ravel(), same)
+    strangers = line.impostors_of(5)
+    assert strangers is not None
+    rate = np.mean(own.ravel()[~same] >= strangers.threshold(0.02))
+    assert rate == pytest.approx(0.02, rel=0.3)
+
+
+def test_too_few_speakers_give_no_line() -> None:
+    voices, speaker_U = made_up_voices(9, 4, np.random.default_rng(5))
+    assert enrolment_terms(LINE, voices, speaker_U, None) == ()
+    voices, speaker_U = made_up_voices(12, 4, np.random.default_rng(5))
+    assert [term.clips for term in enrolment_terms(LINE, voices, speaker_U, None)] == [2, 3]

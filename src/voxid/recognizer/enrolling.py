@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from voxid.stores import Person, Voiceprint
 
 SAME_RECORDING = 1 - 1e-6  # cosine; a person never says anything twice as nearly the same
-OUTLIER_LLR = -1.0  # against the other clips, below: another voice, or a recording that carries none
+OUTLIER_LLR = -2.0  # against the other clips, below: another voice, or a recording that carries none
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from voxid.decisions import Rule
@@ -20,28 +22,38 @@ CLOSE = 1.0  # LLR between two candidates who both pass: too near to each other 
 
 
 def enrolled_llrs(
-    asked: Rule, runtime: Runtime, heard: Heard, people: References, cosine_K: np.ndarray
+    asked: Rule,
+    runtime: Runtime,
+    heard: Heard,
+    cosine_K: np.ndarray,
+    clips_K: np.ndarray,
+    people: Callable[[], References],
 ) -> np.ndarray:
-    """Return the calibrated LLR (K,) of the recording with each reference."""
+    """Return the calibrated LLR (K,) of the recording with references of these cosines, worth so many clips.
+
+    `people` gives the references themselves, and is asked only where the calibration weighs their quality.
+    """
     calibration = asked.calibration
     qualities = {}
-    if measures := calibration.measures:
-        every = np.arange(cosine_K.size)
+    if (measures := calibration.measures) and cosine_K.size:
+        every, enrolled = np.arange(cosine_K.size), people()
         cohort = runtime.model.cohort if "cohort_mean" in measures else None
-        enrolled = Qualities.of(people.embeddings(every), people.speech_P, cohort)
+        model = Qualities.of(enrolled.embeddings(every), enrolled.speech_P, cohort)
         probe = heard.qualities(calibration, runtime).take(np.zeros(cosine_K.size, np.intp))
-        qualities = trial_qualities(measures, enrolled, probe)
+        qualities = trial_qualities(measures, model, probe)
+    elif measures:
+        return np.zeros(0)
     llr_K = calibration.llr(np.asarray(cosine_K, dtype=np.float64), qualities)
-    return calibration.enrolled_llr(llr_K, people.clips_P)
+    return calibration.enrolled_llr(llr_K, clips_K)
 
 
 def identification(
     asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int
 ) -> Identification:
-    """Return the ranked candidates and the decision. `names` lacks who was deleted in the meantime."""
-    threshold_K, surcharge_K = asked.bars(near.reference_K.clips_P, near.people)
+    """Return the ranked candidates and the decision."""
+    threshold_K, surcharge_K = asked.bars(near.clips_K, near.people)
     own_K, none = asked.posteriors(llr_K, surcharge_K)
-    ranked = [k for k in np.argsort(-llr_K, kind="stable") if int(near.person_K[k]) in names]
+    ranked = np.argsort(-llr_K, kind="stable")
     candidates = tuple(
         Candidate(
             rank=rank,

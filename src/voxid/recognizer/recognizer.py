@@ -17,7 +17,7 @@ from voxid.recognizer.hearing import DEFAULT_MODEL, as_clips, calibration_of, he
 from voxid.recognizer.identifying import AT_LEAST, enrolled_llrs, identification
 from voxid.recognizer.people import DEFAULT_URL, People
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
-from voxid.recognizer.references import reference
+from voxid.recognizer.references import reference, references_of
 from voxid.recognizer.roster import Roster
 from voxid.runtime import Runtime
 from voxid.scoring import unit_rows
@@ -130,7 +130,7 @@ class Recognizer(People):
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         enrolled = reference(person.voiceprints)
         score_1 = np.clip(enrolled.direction_PD @ unit_rows(heard.emb_D[None])[0], -1, 1)
-        llr_1 = enrolled_llrs(asked, self.runtime, heard, enrolled, score_1)
+        llr_1 = enrolled_llrs(asked, self.runtime, heard, score_1, enrolled.clips_P, lambda: enrolled)
         speech_s = float(enrolled.speech_P[0])
         return decide(
             asked,
@@ -163,8 +163,17 @@ class Recognizer(People):
         self._need_model()
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
-        llr_K = enrolled_llrs(asked, self.runtime, heard, near.reference_K, near.cosine_K)
-        people = self.store.people_by_id(near.person_K.tolist())
+        held = bool(asked.calibration.measures)
+        people = self.store.people_by_id(near.person_K.tolist(), voiceprints=held)
+        near = near.only(people)  # without who was deleted in this moment
+        llr_K = enrolled_llrs(
+            asked,
+            self.runtime,
+            heard,
+            near.cosine_K,
+            near.clips_K,
+            lambda: references_of([people[person].voiceprints for person in near.person_K.tolist()]),
+        )
         names = {id_: person.name for id_, person in people.items()}
         return identification(asked, llr_K, near, names, heard, top)
 

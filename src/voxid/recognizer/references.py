@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voxid.scoring import effective_clips, unit_rows
+from voxid.scoring import unit_rows
 
 if TYPE_CHECKING:
     from voxid.stores import Voiceprint
@@ -55,13 +55,14 @@ def references(emb_ND: np.ndarray, speech_N: np.ndarray, first_P: np.ndarray) ->
 
 def reference(voiceprints: Sequence[Voiceprint]) -> References:
     """Return the reference of one person, P = 1."""
+    return references_of([voiceprints])
+
+
+def references_of(people: Sequence[Sequence[Voiceprint]]) -> References:
+    """Return the reference of each person, from their voiceprints (at least one each)."""
+    every = [print_ for prints in people for print_ in prints]
     return references(
-        np.stack([print_.embedding for print_ in voiceprints]),
-        np.array([print_.speech_s for print_ in voiceprints]),
-        np.zeros(1, np.intp),
+        np.stack([print_.embedding for print_ in every]),
+        np.array([print_.speech_s for print_ in every]),
+        np.cumsum([0, *(len(prints) for prints in people[:-1])]),
     )
-
-
-def worth(speech_s: Sequence[float]) -> float:
-    """Return how many clips of equal weight clips of these seconds are worth."""
-    return effective_clips([max(seconds, LEAST_WEIGHT_S) for seconds in speech_s])

@@ -5,45 +5,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 
-from voxid.recognizer.references import References, references
+from voxid.recognizer.references import references
 from voxid.search import Index
 from voxid.stores import Matrix, Store
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Near:
-    """The people nearest to a probe: ids (K,), raw cosines (K,), their references; and how many there are."""
+    """The people nearest to a probe: ids, raw cosines, clips they are worth, (K,) each; how many in all."""
 
     person_K: np.ndarray
     cosine_K: np.ndarray
-    reference_K: References
+    clips_K: np.ndarray
     people: int
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    clips: float
-    length: float
-    speech_s: float
-    direction_D: np.ndarray
+    def only(self, kept: Container[int]) -> Near:
+        """Return those of them who are in `kept`."""
+        here = np.array([person in kept for person in self.person_K.tolist()], dtype=bool)
+        return Near(self.person_K[here], self.cosine_K[here], self.clips_K[here], self.people)
 
 
 class Roster:
     """One reference a person, in memory. `near` first asks the store what changed, so it is never stale.
 
-    Thread-safe. It holds one row of D numbers for each person in the index, and one beside it.
+    Thread-safe. It holds D numbers and one more for each person.
     """
 
     def __init__(self, store: Store, collection: str) -> None:
         self._store, self._collection = store, collection
         self._lock = Lock()
         self._index: Index | None = None
-        self._entries: dict[int, _Entry] = {}
+        self._worth: dict[int, float] = {}  # person -> clips
         self._sequence, self._epoch = 0, ""
         self.model = ""
 
@@ -51,20 +49,15 @@ class Roster:
         """Return the `top` nearest people by cosine; none when nobody is enrolled."""
         with self._lock:
             self._follow()
-            people = len(self._entries)
+            people = len(self._worth)
             if self._index is None or not people:
-                return _nobody(emb_D.size)
+                return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0)
             hits = self._index.search(emb_D, top=min(top, people))
-            found = [self._entries[person] for person in hits.ids_QK[0]]
+            ids = hits.ids_QK[0].tolist()
             return Near(
-                np.array(hits.ids_QK[0], dtype=np.int64),
+                np.array(ids, dtype=np.int64),
                 np.asarray(hits.cosines_QK[0], dtype=np.float64),
-                References(
-                    np.stack([entry.direction_D for entry in found]),
-                    np.array([entry.clips for entry in found]),
-                    np.array([entry.length for entry in found]),
-                    np.array([entry.speech_s for entry in found]),
-                ),
+                np.array([self._worth[person] for person in ids]),
                 people,
             )
 
@@ -81,8 +74,8 @@ class Roster:
             gone = {change.person for change in told.changes}
             kept = [change.person for change in told.changes if change.kind == "changed"]
             matrix = self._store.matrix(people=kept, collection=self._collection) if kept else None
-            for person in gone & self._entries.keys():
-                del self._entries[person]
+            for person in gone & self._worth.keys():
+                del self._worth[person]
                 assert self._index is not None
                 self._index.remove([person])
             if matrix is not None:
@@ -91,7 +84,7 @@ class Roster:
 
     def _load(self) -> None:
         matrix = self._store.matrix(collection=self._collection)
-        self._index, self._entries = None, {}
+        self._index, self._worth = None, {}
         self._take(matrix)
         self.model, self._sequence, self._epoch = matrix.model, matrix.sequence, matrix.epoch
 
@@ -106,13 +99,4 @@ class Roster:
             self._index = Index(made.direction_PD.shape[1])
         people = people_P.tolist()
         self._index.add(people, made.direction_PD)
-        columns = (made.clips_P.tolist(), made.length_P.tolist(), made.speech_P.tolist())
-        for person, clips, length, speech_s, direction_D in zip(
-            people, *columns, made.direction_PD, strict=True
-        ):
-            self._entries[person] = _Entry(clips, length, speech_s, direction_D)
-
-
-def _nobody(dim: int) -> Near:
-    none = np.zeros(0)
-    return Near(np.zeros(0, np.int64), none, References(np.zeros((0, dim), np.float32), none, none, none), 0)
+        self._worth.update(zip(people, made.clips_P.tolist(), strict=True))
