@@ -76,7 +76,7 @@ SMALL: dict[str, dict[str, Any]] = {
 FEATURE_TABLES = {"fbank": {"name": "fbank", "bins": 40}, "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160}}
 
 
-def small(encoder: str = "lstm", features: str = "fbank", **inference: Any) -> Model:
+def small(encoder: str = "xvector", features: str = "fbank", **inference: Any) -> Model:
     """Return a model whose every number does something: fresh batch norms would pass anything through."""
     torch.manual_seed(0)
     model = Model.build(FEATURE_TABLES[features], {"name": encoder, **SMALL[encoder]}, inference).eval()
@@ -98,7 +98,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(a model folder with calibration and cohort, what it was exported to)."""
     root = tmp_path_factory.mktemp("export")
     model = small(mode="sliding", window=150, step=75)
-    model.cohort = Cohort.of(np.eye(16, dtype=np.float32)[:4], list("abcd"), name="crowd")
+    model.cohort = Cohort.of(np.eye(12, dtype=np.float32)[:4], list("abcd"), name="crowd")
     model.calibration = Calibration(
         scale=20.0, offset=-10.0, model=model.fingerprint, cohort=model.cohort.info
     )
@@ -235,7 +235,7 @@ runtime = voxid.load({str(made[1])!r})
 print(runtime.embed({str(tmp_path / "a.wav")!r}).shape, runtime.engine)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.stdout.strip(), done.stderr) == ("(16,) onnxruntime cpu", "")
+    assert (done.stdout.strip(), done.stderr) == ("(12,) onnxruntime cpu", "")
 
 
 # -- what is refused ------------------------------------------------------------------------------------

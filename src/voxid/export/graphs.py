@@ -28,6 +28,7 @@ from voxid.types import SAMPLE_RATE
 
 OPSET = 18
 EXAMPLE_S = 3.0  # seconds of the wave that the graphs are traced with
+FEW_FRAMES = 13  # for recurrent layers, which the exporter walks frame by frame
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def trace(model: Model, weights: bytes) -> TwoGraphs:
     summary_1U = torch.zeros(1, summary_values(model))
     with torch.no_grad():
         feat_BTF = model.features(wave_BS)
+    if any(isinstance(module, nn.RNNBase) for module in model.encoder.modules()):
+        feat_BTF = feat_BTF[:, :FEW_FRAMES].contiguous()
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     front = _traced(
         Front(model.features),
@@ -152,15 +155,17 @@ def _traced(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's chatter to itself; what it raises still comes through."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _refer(proto: onnx.ModelProto, weights: bytes) -> tuple[int, int]:
