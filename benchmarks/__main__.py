@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXPERIMENTS = {
-    "ablation",
-    "robustness",
-}  # need to be told models and corpora, and take hours: not run from here
+EXPERIMENTS = {"ablation", "robustness"}  # need models and corpora, and hours: each is started by itself
 
 
 def main(wanted: list[str]) -> int:
