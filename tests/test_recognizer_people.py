@@ -386,6 +386,19 @@ def test_another_recognizer_sees_every_change_at_once(line: Calibration, tmp_pat
         assert other.identify(say(3, 9)).enrolled == 0
 
 
+def test_a_collection_too_large_for_memory_is_searched_in_the_store(
+    line: Calibration, six: Recognizer
+) -> None:
+    large = Recognizer(six.store, model=six.runtime, in_memory=3)
+    for speaker in (2, 6):
+        here, there = six.identify(say(speaker, 9), top=6), large.identify(say(speaker, 9), top=6)
+        assert (there.speaker, there.enrolled) == (here.speaker, 6)
+        assert there.candidates[0].llr == pytest.approx(here.candidates[0].llr, abs=1e-4)
+        assert there.threshold == pytest.approx(here.threshold)
+    six.delete("p2")
+    assert not large.identify(say(2, 9)).known
+
+
 def test_collections_do_not_see_each_other(line: Calibration, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/people.db"
     model = SpectrumRuntime(calibration=line)

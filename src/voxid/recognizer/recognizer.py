@@ -18,7 +18,7 @@ from voxid.recognizer.identifying import AT_LEAST, enrolled_llrs, identification
 from voxid.recognizer.people import DEFAULT_URL, People
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
 from voxid.recognizer.references import reference, references_of
-from voxid.recognizer.roster import Roster
+from voxid.recognizer.roster import MOST, Roster
 from voxid.runtime import Runtime
 from voxid.scoring import unit_rows
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
@@ -36,7 +36,8 @@ class Recognizer(People):
     `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
     shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
     answers that do not say it themselves (`voxid.decisions.rule`). A recording needs `least_speech_s` seconds
-    of net speech; `wanted_speech_s` make a good voiceprint.
+    of net speech; `wanted_speech_s` make a good voiceprint. Up to `in_memory` voiceprints are searched in
+    memory, beyond that by the store.
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -57,6 +58,7 @@ class Recognizer(People):
         wanted_speech_s: float = WANTED_SPEECH_S,
         vad: str = "energy",
         device: str = "cpu",
+        in_memory: int = MOST,
     ) -> None:
         if least_speech_s < 0 or wanted_speech_s < 0:
             raise BadConfig(f"seconds are not negative; got {least_speech_s:g} and {wanted_speech_s:g}.")
@@ -71,7 +73,7 @@ class Recognizer(People):
         if self.runtime.model.calibration is not None:
             self.rule()  # numbers that make no sense are refused here, not at the first question
         super().__init__(url, collection=collection)
-        self._roster = Roster(self.store, collection)
+        self._roster = Roster(self.store, collection, in_memory)
 
     # -- the three questions ---------------------------------------------------------------------------
 

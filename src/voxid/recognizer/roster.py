@@ -11,7 +11,8 @@ from threading import Lock
 
 import numpy as np
 
-from voxid.recognizer.references import references
+from voxid.recognizer.references import references, references_of
+from voxid.scoring import unit_rows
 from voxid.search import Index
 from voxid.stores import Matrix, Store
 
@@ -31,14 +32,19 @@ class Near:
         return Near(self.person_K[here], self.cosine_K[here], self.clips_K[here], self.people)
 
 
+MOST = 1_000_000  # voiceprints; beyond, the store searches (pgvector by an HNSW index)
+
+
 class Roster:
     """One reference a person, in memory. `near` first asks the store what changed, so it is never stale.
 
-    Thread-safe. It holds D numbers and one more for each person.
+    Thread-safe. It holds D numbers and one more for each person. A collection of more than `most` voiceprints
+    is not read: the store names the voiceprints nearest to the probe, and their people are weighed exactly.
     """
 
-    def __init__(self, store: Store, collection: str) -> None:
-        self._store, self._collection = store, collection
+    def __init__(self, store: Store, collection: str, most: int = MOST) -> None:
+        self._store, self._collection, self._most = store, collection, most
+        self._in_store = False
         self._lock = Lock()
         self._index: Index | None = None
         self._worth: dict[int, float] = {}  # person -> clips
@@ -49,6 +55,8 @@ class Roster:
         """Return the `top` nearest people by cosine; none when nobody is enrolled."""
         with self._lock:
             self._follow()
+            if self._in_store:
+                return _near_in_store(self._store, self._collection, emb_D, top)
             people = len(self._worth)
             if self._index is None or not people:
                 return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0)
@@ -63,6 +71,8 @@ class Roster:
 
     def _follow(self) -> None:
         """Take in what changed in the store since the last time."""
+        if self._in_store:
+            return
         if not self._epoch:
             self._load()
             return
@@ -83,6 +93,10 @@ class Roster:
         self._sequence, self._epoch = told.latest, told.epoch
 
     def _load(self) -> None:
+        held = {info.name: info.voiceprints for info in self._store.collections()}
+        if held.get(self._collection, 0) > self._most:
+            self._in_store, self._index, self._worth = True, None, {}
+            return
         matrix = self._store.matrix(collection=self._collection)
         self._index, self._worth = None, {}
         self._take(matrix)
@@ -100,3 +114,15 @@ class Roster:
         people = people_P.tolist()
         self._index.add(people, made.direction_PD)
         self._worth.update(zip(people, made.clips_P.tolist(), strict=True))
+
+
+def _near_in_store(store: Store, collection: str, emb_D: np.ndarray, top: int) -> Near:
+    """Return the people of the nearest voiceprints, with the cosines of their references."""
+    neighbours = store.nearest(emb_D, top, collection=collection)
+    found = store.people_by_id(dict.fromkeys(n.person for n in neighbours), voiceprints=True)
+    if not found:
+        return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), store.count(collection=collection))
+    made = references_of([person.voiceprints for person in found.values()])
+    cosine_K = (made.direction_PD @ unit_rows(emb_D[None])[0]).astype(np.float64)
+    people = store.count(collection=collection)
+    return Near(np.array(list(found), np.int64), np.clip(cosine_K, -1, 1), made.clips_P, people)
