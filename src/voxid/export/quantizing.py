@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -25,8 +26,10 @@ OPERATIONS = ["Conv", "MatMul", "Gemm"]  # what costs time; all else stays in 32
 def quantize(encoder: Path, feats_TF: Sequence[np.ndarray]) -> bytes:
     """Return the encoder's graph with integer weights inside; `feats_TF` show the activations' range."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(encoder, prepared, skip_symbolic_shape=True)
+        names = ("whole", "prepared", "int8")
+        whole, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in names)
+        onnx.save(onnx.load(encoder), whole)  # weights inside: these tools look nowhere else
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             quantized,
