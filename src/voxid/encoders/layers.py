@@ -157,6 +157,38 @@ class Head(nn.Module):
             frames_B = frames_B.to(out_BTH.device)
         return self.norm_embedding(self.linear(self.norm(self.pool(out_BTH, frames_B))))
 
+    @torch.no_grad()
+    def affine(self, center_D: Tensor, project_DD: Tensor) -> None:
+        """Make the embedding x of evaluation (x - center_D) @ project_DD, by changing the last layer.
+
+        A batch normalisation of the embedding goes into the layer, and does nothing after that.
+        """
+        norm, weight_DH = self.norm_embedding, self.linear.weight.double()
+        shift_D = torch.zeros(len(weight_DH), dtype=torch.float64, device=weight_DH.device)
+        if self.linear.bias is not None:
+            shift_D = self.linear.bias.double()
+        if isinstance(norm, nn.BatchNorm1d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale_D = (norm.running_var.double() + norm.eps).rsqrt()
+            shift_D = (shift_D - norm.running_mean) * scale_D
+            if norm.affine:
+                scale_D, shift_D = scale_D * norm.weight, shift_D * norm.weight + norm.bias
+            weight_DH = scale_D[:, None] * weight_DH
+        project_DD = project_DD.to(weight_DH)
+        self.linear.weight.copy_(project_DD.T @ weight_DH)
+        shift_D = project_DD.T @ (shift_D - center_D.to(shift_D))
+        if self.linear.bias is not None:
+            self.linear.bias.copy_(shift_D)
+        if isinstance(norm, nn.BatchNorm1d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_var.fill_(1 - norm.eps)
+            norm.running_mean.copy_(torch.zeros_like(shift_D) if self.linear.bias is not None else -shift_D)
+            if norm.affine:
+                norm.weight.fill_(1)
+                norm.bias.zero_()
+
 
 def kaiming(module: nn.Module) -> None:
     """Draw the weights of all convolutions for the ReLU that follows them (He et al., 2015)."""

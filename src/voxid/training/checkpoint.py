@@ -19,7 +19,7 @@ from voxid.training.recipe import Recipe, complete
 FORMAT = 1
 
 # What may differ between a checkpoint and the training that goes on from it: none of it changes a step.
-FREE = {"name", "description", "published_eer", "trained_on", "inference"}
+FREE = {"name", "description", "published_eer", "trained_on", "inference", "whitening"}
 FREE_TRAINING = {"max_seconds", "save_every", "keep", "threads", "loaders", "valid_every"}
 
 

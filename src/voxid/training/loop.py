@@ -24,6 +24,7 @@ from voxid.errors import BadRecipe
 from voxid.losses import LOSSES
 from voxid.model import Model
 from voxid.runtime.device import pick_device
+from voxid.training import whitening
 from voxid.training.folder import open_run
 from voxid.training.guard import threads_of_torch
 from voxid.training.log import Row, TrainingLog
@@ -94,6 +95,8 @@ def train(
     model = initial_model(recipe)
     start = start_from(model, init) if init is not None else None
     stages_of(recipe, packed, model)  # can it be done at all?
+    if recipe.whitening is not None:
+        whitening.check(model, packed, recipe.whitening)
     augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
     checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, overwrite, start)
     if start := checkpoint.init if checkpoint else start:
@@ -111,6 +114,8 @@ def train(
         with TrainingLog(out, checkpoint.step if checkpoint else 0, tensorboard) as log:
             run = Run(recipe, stages, model, out, log, checkpoint, validation, on_row)
             run.go(progress)
+            if recipe.whitening is not None:
+                run.whiten(recipe.whitening)
     first, last = log.rows[0].loss, log.rows[-1].loss
     speed = (run.step - run.first_step) / max(run.seconds - run.first_seconds, 1e-9)
     resumed = checkpoint.step if checkpoint else None

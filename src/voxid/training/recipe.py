@@ -22,6 +22,7 @@ from voxid.training.averaging import AverageConfig
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.schedule import ScheduleConfig
 from voxid.training.stages import StageConfig, stage_data
+from voxid.training.whitening import WhiteningConfig
 
 COMPONENTS = {"features": FEATURES, "encoder": ENCODERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
 
@@ -62,6 +63,7 @@ class Recipe(Config):
     average: AverageConfig | None = None  # the saved model's weights; None: the last step's
     training: TrainingConfig = TrainingConfig()
     stage: tuple[StageConfig, ...] = ()  # after the training: [[stage]], one table each
+    whitening: WhiteningConfig | None = None  # of the embeddings, after the last step
     inference: InferenceConfig = InferenceConfig()
 
     @property
@@ -87,6 +89,7 @@ TABLES: dict[str, type[Config]] = {
     "schedule": ScheduleConfig,
     "average": AverageConfig,
     "training": TrainingConfig,
+    "whitening": WhiteningConfig,
     "inference": InferenceConfig,
 }
 

@@ -35,6 +35,7 @@ from voxid.training.recipe import Recipe
 from voxid.training.stages import Stage, most_classes
 from voxid.training.step import Stepper, cores, row_workers
 from voxid.training.validation import Validation
+from voxid.training.whitening import WhiteningConfig, whiten
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
 MOST_LOADERS = 8
@@ -331,6 +332,12 @@ class Run:
 
             training_curve(self.log.rows, self.out / CURVE, self.recipe.name)
             self.drawn = time.perf_counter()
+
+    def whiten(self, config: WhiteningConfig) -> None:
+        """Write the model once more, with its embeddings whitened; checkpoints stay as training left them."""
+        model = copy.deepcopy(self._model_now())
+        whiten(model, self.packed, config, str(self.device))
+        model.save(self.out)
 
     def _non_finite(self, step: int, value: float) -> NonFiniteLoss:
         """Return the error for a loss that is no number, its batch written to files for inspection."""
