@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def outlier_row(
     corpus: Corpus, line: Calibration, others: np.ndarray, clips: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Return shares: clean enrolments with a clip flagged, strange clips found, clips beside them flagged."""
-    model = SimpleNamespace(model=None)
+    model: Any = SimpleNamespace(model=None)
     emb, net = corpus.voices.emb_UD, corpus.voices.net_speech_s_U
     clean, found, beside = [], [], []
     for _ in range(DRAWS):

@@ -28,7 +28,7 @@ from voxid.errors import (
     UpgradeIncomplete,
 )
 from voxid.recognizer import Recognizer, kept_audio
-from voxid.scoring import Calibration, unit_rows
+from voxid.scoring import Calibration, QualityTerm, unit_rows
 
 ODD_NAMES = ["Zoë O'Hara", "👩🏽‍🎤", "'; DROP TABLE people; --", "a\nb", " x ", "%_", "--help", "名前"]
 
@@ -286,6 +286,26 @@ def test_what_a_recognizer_is_made_with_holds_for_its_answers(line: Calibration)
     assert rec.verify("a", say(0, 2), cost_miss=1, prior=0.5).threshold == 0
     with pytest.raises(BadConfig, match="prior is a share"):
         Recognizer("sqlite://", model=model, prior=2)
+
+
+def test_a_calibration_may_weigh_how_much_was_said(line: Calibration) -> None:
+    """Quality counts the same in verify, identify and by hand; a reference has the seconds of all its clips."""
+    terms = [
+        QualityTerm(name=name, weight=weight, mean=0.5, spread=1.0, low=-9.0, high=9.0)
+        for name, weight in (("speech_min", 0.7), ("speech_max", -0.4), ("norm_min", 0.1), ("norm_max", 0.2))
+    ]
+    weighed = line.model_copy(update={"qualities": tuple(terms)})
+    rec = Recognizer("sqlite://", model=SpectrumRuntime(calibration=weighed))
+    done = rec.enroll("a", [say(0, 1), say(0, 2)])
+    rec.enroll("b", [say(1, 1)])
+    decision, found = rec.verify("a", say(0, 9)), rec.identify(say(0, 9))
+    assert found.candidates[0].llr == pytest.approx(decision.llr, abs=1e-4)
+    seconds = np.log([done.speech_s, decision.net_speech_s[1]])
+    clip_norms = np.linalg.norm(rec.runtime.embed_many([say(0, 1), say(0, 2)]), axis=1)
+    norms = np.log([clip_norms.mean(), np.linalg.norm(rec.runtime.embed(say(0, 9)))])
+    added = 0.7 * (seconds.min() - 0.5) - 0.4 * (seconds.max() - 0.5)
+    added += 0.1 * (norms.min() - 0.5) + 0.2 * (norms.max() - 0.5)
+    assert decision.llr == pytest.approx(line.llr(decision.cosine) + added, abs=0.01)
 
 
 def test_two_people_of_one_voice_are_doubted(rec: Recognizer) -> None:
