@@ -89,6 +89,10 @@ def test_probabilities_of_candidates_and_of_nobody_sum_to_one(six: Recognizer) -
     found = six.identify(say(1, 9), top=6)
     total = sum(c.probability for c in found.candidates) + found.unknown_probability
     assert total == pytest.approx(1.0)
+    best, surcharge = found.candidates[0], found.threshold - six.verify("p1", say(1, 9)).threshold
+    assert surcharge > 0.5  # six have six chances
+    odds = found.prior / (1 - found.prior) * np.exp(best.llr - surcharge)
+    assert best.probability / found.unknown_probability == pytest.approx(odds, rel=1e-4)
 
 
 def test_nobody_is_enrolled(rec: Recognizer) -> None:
@@ -289,7 +293,7 @@ def test_what_a_recognizer_is_made_with_holds_for_its_answers(line: Calibration)
 
 
 def test_a_calibration_may_weigh_how_much_was_said(line: Calibration) -> None:
-    """Quality counts the same in verify, identify and by hand; a reference has the seconds of all its clips."""
+    """Quality counts the same in verify, identify and by hand; a person's seconds are those of all clips."""
     terms = [
         QualityTerm(name=name, weight=weight, mean=0.5, spread=1.0, low=-9.0, high=9.0)
         for name, weight in (("speech_min", 0.7), ("speech_max", -0.4), ("norm_min", 0.1), ("norm_max", 0.2))
