@@ -13,7 +13,7 @@ from voxid.evaluation.embedding import Voices
 from voxid.evaluation.enrolling import enrolment_terms
 from voxid.metrics import cllr, min_cllr
 from voxid.recognizer.references import references
-from voxid.scoring import Calibration, EnrolmentTerm, Impostors, effective_clips, fit, unit_rows
+from voxid.scoring import Calibration, EnrolmentTerm, Impostors, fit, unit_rows
 from voxid.scoring.enrolments import line_for
 
 LINE = Calibration(scale=10.0, offset=-5.0, prior=0.05, threshold=math.log(19))
@@ -98,8 +98,10 @@ def test_lines_for_clips_in_between() -> None:
 
 
 def test_long_clips_count_for_more() -> None:
-    assert effective_clips([3.0, 3.0, 3.0]) == pytest.approx(3)
-    assert 1 < effective_clips([30.0, 3.0]) < 1.3
+    seconds = np.array([3.0, 3.0, 3.0, 30.0, 3.0, 0.0, np.nan])
+    made = references(np.random.default_rng(6).normal(size=(7, 4)), seconds, np.array([0, 3, 5]))
+    assert made.clips_P.tolist() == pytest.approx([3, 33**2 / 909, 2])
+    assert made.speech_P.tolist() == pytest.approx([9, 33, 0])
 
 
 def test_strangers_of_the_nearest_number_of_clips(strangers: Impostors) -> None:

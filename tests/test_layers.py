@@ -25,7 +25,8 @@ ROWS: list[set[str]] = [
     {"augment", "losses", "encoders", "features"},
     {"plots", "threads"},
     # ---- torch above, none below ----
-    {"folder", "decisions"},
+    {"pretrained", "decisions"},
+    {"folder"},
     {"search"},
     {"scoring", "corpora", "stores"},
     {"audio", "metrics", "recipes"},

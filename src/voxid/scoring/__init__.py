@@ -2,7 +2,7 @@
 
 from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
 from voxid.scoring.cohort import Cohort, CohortInfo
-from voxid.scoring.enrolments import EnrolmentTerm, effective_clips, mean_direction
+from voxid.scoring.enrolments import EnrolmentTerm, mean_direction
 from voxid.scoring.impostors import Impostors
 from voxid.scoring.quality import MEASURES, Qualities, check_measures, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
@@ -24,7 +24,6 @@ __all__ = [
     "check_measures",
     "cosine",
     "cosine_of_pairs",
-    "effective_clips",
     "fit",
     "make_scorer",
     "mean_direction",

@@ -57,16 +57,6 @@ def nearest_term(terms: Sequence[EnrolmentTerm], clips: float) -> EnrolmentTerm 
     return next(term for term in terms if term.clips == near[1])
 
 
-def effective_clips(weights: ArrayLike) -> float:
-    """Return how many clips of equal weight these are worth: (sum w)^2 / sum w^2.
-
-    >>> effective_clips([2.0, 2.0]), effective_clips([5.0])
-    (2.0, 1.0)
-    """
-    w = np.asarray(weights, dtype=np.float64)
-    return float(w.sum() ** 2 / (w @ w)) if w.size else 0.0
-
-
 def mean_direction(emb_ND: np.ndarray, weights: ArrayLike) -> np.ndarray:
     """Return the unit-length mean (D,) float32 of unit-length embeddings, weighted; raise BadScores."""
     w = np.asarray(weights, dtype=np.float64)
