@@ -15,6 +15,7 @@ from voxid.audio.sources import Opened
 
 NEAR = 0.99  # of the extreme: clipped samples lie there together, and few others do
 FLAT = 2 / 32768  # of full scale between neighbours: the top of a clipped wave is flat
+PIECE = 1 << 15  # frames at a time in double precision
 LEAST_PEAK = 0.05  # below this a wave that is flat at its top is only quiet
 
 
@@ -47,7 +48,7 @@ class Tap:
         self._count = 0
         self._sum_C = np.zeros(opened.channels)
         self._product_CC = np.zeros((opened.channels, opened.channels))
-        self._tops = [_Top(), _Top()]
+        self._tops = [_Top(1), _Top(-1)]
 
     def seek(self, frame: int) -> None:
         """Make `frame` the next one to be read."""
@@ -59,10 +60,12 @@ class Tap:
         if len(samples) and np.isfinite(samples).all():
             wave_SC = samples.reshape(len(samples), -1)
             self._count += len(wave_SC)
-            self._sum_C += wave_SC.sum(axis=0, dtype=float)
-            self._product_CC += wave_SC.T.astype(float) @ wave_SC.astype(float)
-            for top, sign in zip(self._tops, (1, -1), strict=True):
-                top.add(wave_SC if sign == 1 else -wave_SC)
+            for first in range(0, len(wave_SC), PIECE):
+                exact_SC = wave_SC[first : first + PIECE].astype(float)
+                self._sum_C += np.ones(len(exact_SC)) @ exact_SC
+                self._product_CC += exact_SC.T @ exact_SC
+            for top in self._tops:
+                top.add(wave_SC)
         return samples
 
     def channels_heard(self) -> Channels:
@@ -81,21 +84,22 @@ class Tap:
 
 
 class _Top:
-    """Counts samples at the flat top of a wave that arrives in blocks (neighbours in one block only)."""
+    """Counts samples at the flat top (sign 1) or bottom (-1) of a wave that arrives block by block."""
 
-    def __init__(self) -> None:
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
         self.peak = 0.0
         self.flat = 0
 
     def add(self, wave_SC: np.ndarray) -> None:
-        highest = float(wave_SC.max())
+        highest = float(wave_SC.max() if self.sign > 0 else -wave_SC.min())
         if highest < max(NEAR * self.peak, LEAST_PEAK):
             return
         if highest > self.peak:
             if highest * NEAR > self.peak:  # what lay at the old top does not lie at the new one
                 self.flat = 0
             self.peak = highest
-        near_SC = wave_SC >= NEAR * self.peak
+        near_SC = self.sign * wave_SC >= NEAR * self.peak
         still_SC = np.abs(np.diff(wave_SC, axis=0)) <= FLAT
         flat_SC = np.zeros_like(near_SC)
         flat_SC[1:] |= still_SC

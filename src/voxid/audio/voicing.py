@@ -13,10 +13,15 @@ voiced frames:
 
 and within REACH of a frame at least SHARE of what the energy detector found must be voiced.
 
-# S samples, T frames of 25 ms every 10 ms, V frames of 40 ms every 20 ms, F frequency bins, L lags
+# S samples, T frames of 25 ms every 10 ms, V frames of 40 ms every 20 ms, F frequency bins, L lags,
+# R runs, N values in them, B bins near one
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,13 +44,13 @@ JUMP = 0.12  # of the rate, between frames 20 ms apart
 STILL = 0.002
 REACH = 1.0  # seconds
 SHARE = 0.15
-BATCH = 2048  # frames at a time
+BATCH = 128  # frames at a time: they stay in the processor's cache
 
 
 class VoicingMeter:
     """Finds the voiced frames of a recording that arrives in blocks; the same answer however it is cut.
 
-    It keeps 4 bytes for each 20 ms.
+    It keeps 4 bytes for each 20 ms, and the samples of less than a batch.
     """
 
     def __init__(self) -> None:
@@ -56,70 +61,127 @@ class VoicingMeter:
         """Take the next samples, finite floats."""
         if self._rest_S.size:
             wave_S = np.concatenate((self._rest_S, wave_S))
-        frames = max(0, (wave_S.size - WINDOW) // HOP + 1)
-        for first in range(0, frames, BATCH):
-            piece_S = wave_S[first * HOP : (min(first + BATCH, frames) - 1) * HOP + WINDOW]
-            self._rates.append(pitch(piece_S))
-        self._rest_S = wave_S[frames * HOP :].copy()
+        # whole batches only, so that the cuts between blocks do not move those between batches
+        frames = (wave_S.size - WINDOW) // HOP + 1
+        frames -= frames % BATCH
+        self._rates += _batches(wave_S, frames)
+        self._rest_S = wave_S[max(0, frames) * HOP :].copy()
 
     def voiced(self) -> np.ndarray:
         """Return which frames of 40 ms so far, one every 20 ms, are voiced: bool (V,)."""
-        return runs(np.concatenate(self._rates) if self._rates else np.zeros(0, np.float32))
+        return runs(np.concatenate([*self._rates, pitch(self._rest_S)]))
 
 
 def pitch(wave_S: np.ndarray) -> np.ndarray:
     """Return the rate of the vocal folds in Hz for each frame, 0 where there is no period: float32 (V,)."""
-    wave_S = wave_S.astype(np.float32, copy=False)
+    return np.concatenate(
+        [np.zeros(0, np.float32), *_batches(wave_S, max(0, (wave_S.size - WINDOW) // HOP + 1))]
+    )
+
+
+def _batches(wave_S: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    """Yield the rates of the first `frames` frames, BATCH at a time."""
+    if frames <= 0:
+        return
+    tables = _tables()
+    wave_S = wave_S[: (frames - 1) * HOP + WINDOW].astype(np.float32, copy=False)
     # half the rate is enough for the band; these four taps keep what folds over 15 dB or more down
     outer_S, inner_S = wave_S[:-3:2] + wave_S[3::2], wave_S[1:-2:2] + wave_S[2:-1:2]
     half_S = 0.125 * outer_S + 0.375 * inner_S
     frame_VS = np.lib.stride_tricks.sliding_window_view(half_S, HALF_WINDOW)[:: HOP // 2]
-    window_S = np.hanning(HALF_WINDOW).astype(np.float32)
-    spectrum_VF = np.fft.rfft((frame_VS - frame_VS.mean(axis=1, keepdims=True)) * window_S, N_FFT)
+    for first in range(0, frames, BATCH):
+        batch_VS = frame_VS[first : first + BATCH]
+        heard = batch_VS.any()  # padding costs nothing
+        yield _rates(batch_VS, tables) if heard else np.zeros(len(batch_VS), np.float32)
+
+
+class _Tables(NamedTuple):
+    window_S: np.ndarray  # Hann
+    band: slice  # the bins of BAND_HZ
+    lags_L: np.ndarray  # samples, and one more at either end than PITCH_HZ asks for
+    likeness_FL: np.ndarray  # from powers in the band that sum to 1, to autocorrelation by that of the window
+    cost_L: np.ndarray
+
+
+@cache
+def _tables() -> _Tables:
+    window_S = np.hanning(HALF_WINDOW)
+    hz_F = np.fft.rfftfreq(N_FFT, 1 / RATE)
+    inside_F = np.flatnonzero((hz_F >= BAND_HZ[0]) & (hz_F <= BAND_HZ[1]))
+    lags_L = np.arange(RATE // PITCH_HZ[1] - 1, RATE // PITCH_HZ[0] + 2)
+    ac_L = np.fft.irfft(np.abs(np.fft.rfft(window_S, N_FFT)) ** 2, N_FFT)
+    likeness_FL = np.cos(2 * np.pi / N_FFT * np.outer(inside_F, lags_L)) / (ac_L[lags_L] / ac_L[0])
+    return _Tables(
+        window_S.astype(np.float32),
+        slice(int(inside_F[0]), int(inside_F[-1]) + 1),
+        lags_L,
+        likeness_FL.astype(np.float32),
+        # a wave that repeats after one period does so after two: the shortest of equals wins (Boersma, 1993)
+        (OCTAVE_COST * np.log2(lags_L)).astype(np.float32),
+    )
+
+
+def _rates(frame_VS: np.ndarray, tables: _Tables) -> np.ndarray:
+    """Return the rate of each frame of a batch in Hz, 0 where there is no period: float32 (V,)."""
+    rate_V = np.zeros(len(frame_VS), np.float32)
+    spectrum_VF = np.fft.rfft((frame_VS - frame_VS.mean(axis=1, keepdims=True)) * tables.window_S, N_FFT)
     power_VF = spectrum_VF.real**2 + spectrum_VF.imag**2
     whole_V = power_VF.sum(axis=1)
-    hz_F = np.fft.rfftfreq(N_FFT, 1 / RATE)
-    power_VF *= (hz_F >= BAND_HZ[0]) & (hz_F <= BAND_HZ[1])
+    power_VF = power_VF[:, tables.band]
     band_V = power_VF.sum(axis=1)
-    sound_V = (band_V > LEAST_BAND * whole_V) & (_line(power_VF) < MOST_LINE * band_V)
-    ac_VL = np.fft.irfft(power_VF, N_FFT)
-    ac_L = np.fft.irfft(np.abs(np.fft.rfft(window_S, N_FFT)) ** 2, N_FFT)
-    lags = np.arange(RATE // PITCH_HZ[1] - 1, RATE // PITCH_HZ[0] + 2)
-    like_VL = ac_VL[:, lags] / np.maximum(ac_VL[:, :1], 1e-20) / (ac_L[lags] / ac_L[0])
-    # a wave that repeats after one period does so after two: the shortest wins among equals (Boersma, 1993)
-    best_V = (like_VL - OCTAVE_COST * np.log2(lags)).argmax(axis=1)
+    # the rest is for frames that may be a voice
+    at_V = np.flatnonzero((band_V > LEAST_BAND * whole_V) & (_line(power_VF) < MOST_LINE * band_V))
+    if at_V.size:
+        rate_V[at_V] = _periods(power_VF[at_V] / band_V[at_V, None], tables)
+    return rate_V
+
+
+def _periods(share_VF: np.ndarray, tables: _Tables) -> np.ndarray:
+    """Return the rate in Hz of frames (shares of the power in the band), 0 without a period: float32 (V,)."""
+    like_VL = share_VF @ tables.likeness_FL  # the inverse Fourier transform of the power, where it is needed
+    best_V = (like_VL - tables.cost_L).argmax(axis=1)
     row_V = np.arange(len(best_V))
-    inside_V = np.clip(best_V, 1, len(lags) - 2)
+    inside_V = np.clip(best_V, 1, len(tables.lags_L) - 2)
     before_V, at_V, after_V = (like_VL[row_V, inside_V + step] for step in (-1, 0, 1))
     bend_V = np.maximum(2 * at_V - before_V - after_V, 1e-9)  # a parabola through three points finds the top
-    lag_V = lags[inside_V] + np.clip((after_V - before_V) / (2 * bend_V), -0.5, 0.5)
-    good_V = sound_V & (best_V == inside_V) & (at_V >= PERIODIC)
+    lag_V = tables.lags_L[inside_V] + np.clip((after_V - before_V) / (2 * bend_V), -0.5, 0.5)
+    good_V = (best_V == inside_V) & (at_V >= PERIODIC)
     return np.where(good_V, RATE / lag_V, 0).astype(np.float32)
 
 
 def _line(power_VF: np.ndarray) -> np.ndarray:
     """Return the power of the strongest spectral line of each frame."""
-    top_V = power_VF.argmax(axis=1)
-    sum_VF = np.cumsum(power_VF, axis=1)
-    row_V = np.arange(len(top_V))
-    low_V = np.clip(top_V - LINE_BINS - 1, 0, None)
-    return sum_VF[row_V, np.minimum(top_V + LINE_BINS, power_VF.shape[1] - 1)] - sum_VF[row_V, low_V]
+    bins_VB = power_VF.argmax(axis=1)[:, None] + np.arange(-LINE_BINS, LINE_BINS + 1)
+    near_VB = np.take_along_axis(power_VF, np.clip(bins_VB, 0, power_VF.shape[1] - 1), axis=1)
+    return np.where((bins_VB >= 0) & (bins_VB < power_VF.shape[1]), near_VB, 0).sum(axis=1)
 
 
 def runs(rate_V: np.ndarray) -> np.ndarray:
     """Return which frames lie in a run of smooth but moving pitch, bool (V,)."""
-    voiced_V = np.zeros(rate_V.size, bool)
     if rate_V.size < RUN:
-        return voiced_V
+        return np.zeros(rate_V.size, bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         step_V = np.abs(np.diff(np.log(rate_V)))
     linked_V = np.concatenate(([False], np.isfinite(step_V) & (step_V < JUMP), [False]))
     starts_R = np.flatnonzero(linked_V[1:] & ~linked_V[:-1])
-    ends_R = np.flatnonzero(linked_V[:-1] & ~linked_V[1:])
-    for start, end in zip(starts_R, ends_R, strict=True):  # links between frames start .. end
-        if end - start + 1 >= RUN and np.median(step_V[start:end]) > STILL:
-            voiced_V[start : end + 1] = True
-    return voiced_V
+    ends_R = np.flatnonzero(linked_V[:-1] & ~linked_V[1:])  # links between frames start .. end
+    long_R = ends_R - starts_R >= RUN - 1
+    starts_R, ends_R = starts_R[long_R], ends_R[long_R]
+    moves_R = _medians(step_V, starts_R, ends_R) > STILL
+    change_V = np.zeros(rate_V.size + 1, np.int8)
+    change_V[starts_R[moves_R]] += 1
+    change_V[ends_R[moves_R] + 1] -= 1
+    return np.cumsum(change_V[:-1], dtype=np.int8).astype(bool)
+
+
+def _medians(value_V: np.ndarray, starts_R: np.ndarray, ends_R: np.ndarray) -> np.ndarray:
+    """Return the median of each stretch `value_V[start:end]`, none empty: (R,)."""
+    size_R = ends_R - starts_R
+    first_R = np.cumsum(size_R) - size_R  # of each stretch once they lie one after the other
+    stretch_N = np.repeat(np.arange(size_R.size), size_R)
+    value_N = value_V[np.arange(stretch_N.size) + np.repeat(starts_R - first_R, size_R)]
+    value_N = value_N[np.lexsort((value_N, stretch_N))]
+    return (value_N[first_R + (size_R - 1) // 2] + value_N[first_R + size_R // 2]) / 2
 
 
 def gate(mask_T: np.ndarray, voiced_V: np.ndarray) -> np.ndarray:
