@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import soundfile
+from hearing import SpectrumRuntime, calibrated, say
 from typer.testing import CliRunner
 
 from voxid.audio import inspect, require_speech
@@ -22,11 +23,14 @@ from voxid.corpora.synthetic import speak, voice
 from voxid.errors import (
     AudioSilent,
     BadConfig,
+    BadStoreUrl,
     MicrophoneUnavailable,
     MissingExtra,
     NotWritable,
+    PersonNotFound,
     TooLittleSpeech,
 )
+from voxid.recognizer import hearing as hearing_room
 
 RATE = 16_000
 
@@ -204,15 +208,17 @@ class FakeRecognizer:
     yes = True
 
     def __init__(self, db: str, model: str, **options: Any) -> None:
-        self.db = db
+        self.options = options
+
+    def get(self, name: str) -> None: ...
 
     def __enter__(self) -> FakeRecognizer:
         return self
 
     def __exit__(self, *error: object) -> None: ...
 
-    def _answer(self, *asked: Any, **options: Any) -> Any:
-        self.asked.append((*asked, options))
+    def _answer(self, *asked: Any) -> Any:
+        self.asked.append((*asked, self.options))
         return types.SimpleNamespace(accepted=self.yes, known=self.yes, to_dict=lambda: {"yes": self.yes})
 
     enroll = verify = identify = _answer
@@ -227,12 +233,70 @@ def test_what_was_said_is_asked_about(
     monkeypatch.setattr(FakeRecognizer, "yes", yes)
     monkeypatch.setattr(FakeRecognizer, "asked", asked := [])
     who = [] if verb == "identify" else ["alice"]
-    done = run(*who, "--as", verb, "--from", recording, "--seconds", "2", "--far", "0.01", "--json")
+    done = run(*who, "--as", verb, "--from", recording, "--seconds", "2", "--cost-miss", "7", "--json")
     assert done.exit_code == (0 if yes or verb == "enroll" else 1), done.output
     assert json.loads(done.stdout)[verb] == {"yes": yes}
     [(*given, options)] = asked
     audio = given[-1][0] if verb == "enroll" else given[-1]
     assert given[:-1] == who
     assert 2 <= inspect(audio).net_speech_s < 4
-    if verb != "enroll":
-        assert options["far"] == 0.01
+    assert options["cost_miss"] == 7
+
+
+# -- with the real recognizer and a small model ------------------------------------------------------------
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a long recording of each of three; `--model NAME` is a runtime without torch."""
+    monkeypatch.chdir(tmp_path)
+    line = calibrated(prior=0.3)
+    monkeypatch.setattr(
+        hearing_room, "load", lambda name, device="cpu": SpectrumRuntime(str(name), calibration=line)
+    )
+    for speaker, name in enumerate(("alice", "bob", "carol")):
+        for take in (1, 9):
+            soundfile.write(f"{name}{take}.wav", *say(speaker, take, seconds=12.0))
+    return tmp_path
+
+
+def test_from_listening_to_an_answer(people: Path) -> None:
+    enrolled = run("alice", "--as", "enroll", "--from", "alice1.wav", "--seconds", "4", "--json")
+    assert enrolled.exit_code == 0, enrolled.output
+    said = json.loads(enrolled.stdout)
+    assert 4 <= said["enroll"]["speech_s"] == pytest.approx(said["heard"]["net_speech_s"])
+    assert run("bob", "--as", "enroll", "--from", "bob1.wav").exit_code == 0  # ends before its 20 s
+    yes = run("alice", "--as", "verify", "--from", "alice9.wav")
+    no = run("alice", "--as", "verify", "--from", "bob9.wav")
+    assert (yes.exit_code, no.exit_code) == (0, 1)
+    assert yes.stdout.startswith("accepted as 'alice': LLR")
+    assert no.stdout.startswith("not accepted as 'alice': LLR")
+    known = run("--as", "identify", "--from", "bob9.wav", "--json")
+    assert (known.exit_code, json.loads(known.stdout)["identify"]["speaker"]) == (0, "bob")
+    unknown = run("--as", "identify", "--from", "carol9.wav")
+    assert (unknown.exit_code, unknown.stdout[:9]) == (1, "unknown: ")
+
+
+def test_costs_move_the_threshold(people: Path) -> None:
+    run("alice", "--as", "enroll", "--from", "alice1.wav")
+    words = ("--prior", "0.5", "--cost-false-alarm", "3", "--cost-miss", "1", "--json")
+    done = run("alice", "--as", "verify", "--from", "alice9.wav", *words)
+    assert json.loads(done.stdout)["verify"]["threshold"] == pytest.approx(np.log(3))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["nobody", "--as", "verify"], PersonNotFound),
+        (["--as", "identify", "--prior", "2"], BadConfig),
+        (["--as", "identify", "--db", "mysql://people"], BadStoreUrl),
+    ],
+    ids=["nobody", "prior", "store"],
+)
+def test_what_cannot_be_answered_is_refused_before_listening(
+    people: Path, words: list[str], error: type[Exception]
+) -> None:
+    done = run(*words, "--from", "alice9.wav", "--out", "said.wav")
+    assert isinstance(done.exception, error), done.output
+    assert "of speech" not in done.stderr
+    assert not Path("said.wav").exists()

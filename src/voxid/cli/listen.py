@@ -15,7 +15,9 @@ from voxid.cli._people import (
     NO,
     CollectionOption,
     DbOption,
+    FalseAlarmOption,
     FarOption,
+    MissOption,
     ModelOption,
     PriorOption,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from voxid.audio import Inspected
+    from voxid.recognizer import Recognizer
 
 VERBS = ("verify", "identify", "enroll")
 
@@ -49,6 +52,8 @@ def listen(
     collection: CollectionOption = COLLECTION,
     model: ModelOption = MODEL,
     prior: PriorOption = None,
+    cost_miss: MissOption = None,
+    cost_false_alarm: FalseAlarmOption = None,
     far: FarOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -60,21 +65,37 @@ def listen(
     Example: `voxid listen alice --as verify`
     """
     _check(name, verb, out)
-    from voxid.audio import LEAST_SPEECH_S, require_speech
-    from voxid.audio.microphone import listen as run
-
     wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
-    with closing(_blocks(recording, device)) as blocks:
-        found = run(blocks, wanted_s=min(wanted_s, most), most_s=most, vad=vad, progress=_progress(wanted_s))
-    require_speech(found, min(wanted_s, LEAST_SPEECH_S))
-    if out is not None and found.wave is not None:  # listening keeps all that it heard
-        from voxid.audio.writing import write_wav
 
-        write_wav(out, found.wave)
+    def hear() -> Inspected:
+        found = _hear(recording, device, wanted_s, most, vad)
+        if out is not None and found.wave is not None:  # listening keeps all that it heard
+            from voxid.audio.writing import write_wav
+
+            write_wav(out, found.wave)
+        return found
+
     if verb is None:
+        found = hear()
         emit({**found.as_dict(), "out": out}, json, lambda: typer.echo(f"{found}\nwritten: {out}"))
         return
-    answer, yes = _ask(found, verb, name or "", db, collection, model, vad, prior, far)
+    from voxid.recognizer import Recognizer
+
+    # opened first: what cannot be answered is refused before anybody has talked
+    with Recognizer(
+        db,
+        model,
+        collection=collection,
+        prior=prior,
+        cost_miss=cost_miss,
+        cost_false_alarm=cost_false_alarm,
+        far=far,
+        vad=vad,
+    ) as recognizer:
+        if verb == "verify":
+            recognizer.get(name or "")
+        found = hear()
+        answer, yes = _ask(recognizer, verb, name or "", found)
     emit({"heard": found.as_dict(), verb: answer.to_dict()}, json, lambda: typer.echo(str(answer)))
     if not yes:
         raise typer.Exit(NO)
@@ -90,6 +111,19 @@ def _check(name: str | None, verb: str | None, out: str | None) -> None:
         raise typer.BadParameter(f"--as {verb} needs a name: voxid listen NAME --as {verb}.")
     if verb in (None, "identify") and name:
         raise typer.BadParameter(f"a name ({name!r}) is for --as verify or --as enroll.")
+
+
+def _hear(recording: str | None, device: str | None, wanted_s: float, most_s: float, vad: str) -> Inspected:
+    """Return what was said; raise TooLittleSpeech when that is no base for a decision."""
+    from voxid.audio import LEAST_SPEECH_S, require_speech
+    from voxid.audio.microphone import listen as run
+
+    with closing(_blocks(recording, device)) as blocks:
+        found = run(
+            blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
+        )
+    require_speech(found, min(wanted_s, LEAST_SPEECH_S))
+    return found
 
 
 def _blocks(recording: str | None, device: str | None) -> Generator[np.ndarray]:
@@ -120,25 +154,12 @@ def _progress(wanted_s: float) -> Any:
     return show
 
 
-def _ask(
-    found: Inspected,
-    verb: str,
-    name: str,
-    db: str,
-    collection: str,
-    model: str,
-    vad: str,
-    prior: Any,
-    far: Any,
-) -> tuple[Any, bool]:
+def _ask(recognizer: Recognizer, verb: str, name: str, found: Inspected) -> tuple[Any, bool]:
     """Return the answer, and whether it is a yes."""
-    from voxid.recognizer import Recognizer
-
-    with Recognizer(db, model, collection=collection, vad=vad) as recognizer:
-        if verb == "enroll":
-            return recognizer.enroll(name, [found.audio]), True
-        if verb == "verify":
-            decision = recognizer.verify(name, found.audio, prior=prior, far=far)
-            return decision, decision.accepted
-        answer = recognizer.identify(found.audio, prior=prior, far=far)
-        return answer, answer.known
+    if verb == "enroll":
+        return recognizer.enroll(name, [found.audio]), True
+    if verb == "verify":
+        decision = recognizer.verify(name, found.audio)
+        return decision, decision.accepted
+    answer = recognizer.identify(found.audio)
+    return answer, answer.known
