@@ -197,6 +197,10 @@ def gate(mask_T: np.ndarray, voiced_V: np.ndarray) -> np.ndarray:
 
 def _around(flag_T: np.ndarray, reach: int) -> np.ndarray:
     """Return how many of the frames within `reach` of each are set: int (T,)."""
-    count_T = np.concatenate(([0], np.cumsum(flag_T, dtype=np.int64)))
-    index_T = np.arange(flag_T.size)
-    return count_T[np.minimum(index_T + reach + 1, flag_T.size)] - count_T[np.maximum(index_T - reach, 0)]
+    count_T = np.zeros(flag_T.size + 1, np.int32)  # of those before
+    np.cumsum(flag_T, out=count_T[1:])
+    inner = max(0, flag_T.size - reach)
+    near_T = np.full(flag_T.size, count_T[-1])
+    near_T[:inner] = count_T[reach + 1 :]
+    near_T[reach:] -= count_T[:inner]
+    return near_T
