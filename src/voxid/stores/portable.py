@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+import voxid.stores.checks as checks
+import voxid.stores.enrolling as enrolling
 from voxid.errors import BadExport, StoreError
-from voxid.stores import checks, enrolling
 from voxid.stores.protocol import DEFAULT, Enrolment, Person, Voiceprint, checked_embedding
 from voxid.stores.reading import trail
 from voxid.stores.rows import find, hold, nobody, record, release, voiceprints_of

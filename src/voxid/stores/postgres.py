@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 
+import voxid.stores.checks as checks
 from voxid.errors import BadStoreUrl, NotWritable, StoreBusy
-from voxid.stores import checks
 from voxid.stores.people import People
 from voxid.stores.portable import Portable
 from voxid.stores.postgres_database import PostgresDatabase, as_vector, prepare, without_password

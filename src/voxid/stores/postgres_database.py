@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 import voxid
+import voxid.stores.checks as checks
 from voxid.errors import StoreTooNew, missing_extra
-from voxid.stores import checks
 from voxid.stores.schema import APPLICATION, SCHEMA, postgres_steps
 from voxid.stores.session import VOICEPRINT_COLUMNS, Database, Pool, Row, Session
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+import voxid.stores.checks as checks
 from voxid.errors import ModelMismatch
-from voxid.stores import checks
 from voxid.stores.protocol import (
     DEFAULT,
     AuditEntry,

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import voxid.stores.checks as checks
 from voxid.errors import PersonNotFound
-from voxid.stores import checks
 from voxid.stores.protocol import Person, Voiceprint, checked_embedding
 from voxid.stores.session import Session
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import voxid.stores.checks as checks
+import voxid.stores.wiping as wiping
 from voxid.errors import DiskFull, StoreBusy, StoreUnavailable
-from voxid.stores import checks, wiping
 from voxid.stores.people import People
 from voxid.stores.portable import Portable
 from voxid.stores.protocol import DEFAULT, Matrix

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 import voxid
+import voxid.stores.checks as checks
 from voxid.errors import NotWritable, StoreDamaged, StoreTooNew, StoreUnavailable
 from voxid.files import output_error
-from voxid.stores import checks
 from voxid.stores.schema import APPLICATION, SCHEMA, sqlite_steps
 from voxid.stores.session import VOICEPRINT_COLUMNS, Database, Pool, Row, Session
 from voxid.stores.sqlite_errors import translated

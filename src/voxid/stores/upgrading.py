@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import voxid.stores.checks as checks
 from voxid.errors import BadVoiceprint, ModelMismatch, PersonNotFound, UpgradeIncomplete
-from voxid.stores import checks
 from voxid.stores.protocol import DEFAULT, MOST_DIM, Person, Upgrade, Voiceprint
 from voxid.stores.rows import AUDIT_COLUMNS, SOME, Held, erase, hold, persons, record, release, voiceprint_row
 from voxid.stores.session import Part, Session

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-from voxid.stores import checks
+import voxid.stores.checks as checks
 
 GRACE = timedelta(seconds=30)  # a note older than that was left by a process that did not finish
 PATIENCE_MS = 1_000  # how long a deletion waits for readers
