@@ -24,7 +24,6 @@ from voxid.errors import BadRecipe
 from voxid.losses import LOSSES
 from voxid.model import Model
 from voxid.runtime.device import pick_device
-from voxid.training import whitening
 from voxid.training.folder import open_run
 from voxid.training.guard import threads_of_torch
 from voxid.training.log import Row, TrainingLog
@@ -33,6 +32,7 @@ from voxid.training.run import Progress, Run
 from voxid.training.stages import Stage, make_stages, stores_features
 from voxid.training.start import start_from
 from voxid.training.validation import Validation
+from voxid.training.whitening import check_whitening
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def train(
     start = start_from(model, init) if init is not None else None
     stages_of(recipe, packed, model)  # can it be done at all?
     if recipe.whitening is not None:
-        whitening.check(model, packed, recipe.whitening)
+        check_whitening(model, packed, recipe.whitening)
     augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
     checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, overwrite, start)
     if start := checkpoint.init if checkpoint else start:

@@ -88,7 +88,7 @@ def fit(emb_ND: np.ndarray, speakers_N: np.ndarray, corpora_N: np.ndarray, stren
     return Whitening(np.mean(centers, axis=0), np.linalg.cholesky(np.linalg.inv(shrunk_DD)))
 
 
-def check(model: Model, packed: Packed, config: WhiteningConfig) -> None:
+def check_whitening(model: Model, packed: Packed, config: WhiteningConfig) -> None:
     """Raise BadRecipe or NotEnoughSpeakers, before the training rather than after it."""
     if not hasattr(model.encoder, "head"):
         raise BadRecipe(
@@ -103,9 +103,9 @@ def check(model: Model, packed: Packed, config: WhiteningConfig) -> None:
 def whiten(model: Model, packed: Packed, config: WhiteningConfig, device: str = "cpu") -> int:
     """Whiten the embeddings of `model` in place, on the speech it was trained on; return how many were used.
 
-    Raise BadRecipe or NotEnoughSpeakers as `check` does.
+    Raise BadRecipe or NotEnoughSpeakers as `check_whitening` does.
     """
-    check(model, packed, config)
+    check_whitening(model, packed, config)
     numbers = usable(packed, config)
     runtime = TorchRuntime(model, device)
     emb_ND = runtime.embed_many((packed.wave(n), SAMPLE_RATE) for n in numbers)
