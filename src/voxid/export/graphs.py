@@ -10,6 +10,7 @@ import copy
 import hashlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -28,6 +29,7 @@ from voxid.types import SAMPLE_RATE
 
 OPSET = 18
 EXAMPLE_S = 3.0  # seconds of the wave that the graphs are traced with
+MOST_SLICES = 32  # of a window, else the windows are looked up
 FEW_FRAMES = 13  # for recurrent layers, which the exporter walks frame by frame
 
 
@@ -49,12 +51,34 @@ class Front(nn.Module):
         self.features = copy.deepcopy(features)
         self.features.in_parts = False
         self.features.spectrum = MatrixSpectrum(features.window)  # type: ignore[method-assign]
+        if features.window // math.gcd(features.window, features.hop) <= MOST_SLICES:
+            self.features._windowed = SlicedWindows(self.features)  # type: ignore[method-assign]
 
     def forward(self, wave_BS: Tensor, summary_1U: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Return feat_BTF and logmel_BTM; with `given`, by `summary_1U` instead of the rows' own."""
         logmel_BTM = self.features.log_mel(wave_BS)
         summary_BU = torch.where(given, summary_1U, self.features._summary(logmel_BTM, None))
         return self.features.from_log_mel(logmel_BTM, summary_BU), logmel_BTM
+
+
+class SlicedWindows:
+    """Windows cut from waves as a few strided slices; what `unfold` exports to looks up every sample.
+
+    Window and hop are whole numbers of pieces, so a window's n-th pieces lie at even distances in the wave.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
+
+    def __call__(self, wave_BS: Tensor) -> Tensor:
+        """Return logmel_BTM of every whole window, the first of which begins at sample 0."""
+        window, hop = self._features.window, self._features.hop
+        piece = math.gcd(window, hop)
+        pieces = wave_BS.shape[1] // piece
+        piece_BPN = wave_BS[:, : pieces * piece].reshape(-1, pieces, piece)
+        reach = (wave_BS.shape[1] - window) // hop * (hop // piece) + 1  # pieces from the first to the last
+        slices = [piece_BPN[:, n : n + reach : hop // piece] for n in range(window // piece)]
+        return self._features._of_batch(torch.cat(slices, dim=2))
 
 
 class MatrixSpectrum:
@@ -86,7 +110,7 @@ class MatrixSpectrum:
         angle = np.arange(around) * (np.pi / n_fft)
         first = 1 + self._odd  # half a sample from the middle, or a whole one
         halves_H1 = torch.arange(first, first + 2 * self._half, 2)[:, None]
-        bins_1K = torch.arange(n_fft // 2 + 1)[None]
+        bins_1K = torch.arange(0, n_fft + 2, 2)[None] // 2  # without a step it becomes CastLike: not folded
         place_HK = torch.remainder(halves_H1 * bins_1K, torch.tensor(around))
         tables = (torch.from_numpy(wave(angle).astype(np.float32)) for wave in (np.cos, np.sin))
         cosine_HK, sine_HK = (table[place_HK] for table in tables)
