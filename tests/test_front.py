@@ -18,6 +18,8 @@ import soundfile
 
 from voxid import audio
 from voxid.audio import front, inspect, require_speech, speech_blocks, speech_only, voicing
+from voxid.audio.meters import Tap
+from voxid.audio.sources import open_source
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import (
     AudioEmpty,
@@ -319,6 +321,22 @@ def test_opposite_phase_does_not_cancel(spoken: np.ndarray, keep_s: float) -> No
     assert found.net_speech_s == inspect((spoken, RATE)).net_speech_s
     # what is embedded is that channel, for a long recording too
     np.testing.assert_allclose(audio.load(found.audio), -0.52 * spoken, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_channels_are_compared_over_the_whole(size: int) -> None:
+    """Two that are alike first and opposite then; the witness is NumPy's covariance."""
+    left_S, right_S = np.random.default_rng(0).normal(0.3, 0.1, (2, size)).astype(np.float32)
+    right_S += np.where(np.arange(size) < size / 3, left_S, -left_S)
+    with open_source((np.stack((left_S, right_S), axis=1), RATE)) as opened:
+        tap = Tap(opened)
+        while len(tap.read(60_000)):
+            pass
+    heard = tap.channels_heard()
+    cov_CC = np.cov(left_S.astype(float), right_S.astype(float), bias=True)
+    np.testing.assert_allclose(heard.power_C, np.diag(cov_CC), rtol=1e-6)
+    assert heard.kept == pytest.approx(cov_CC.sum() / np.trace(cov_CC) / 2, rel=1e-6)
+    assert heard.correlation == pytest.approx(np.corrcoef(left_S, right_S)[0, 1], abs=1e-6)
 
 
 def test_a_channel_can_be_chosen(spoken: np.ndarray) -> None:

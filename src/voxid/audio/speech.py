@@ -97,25 +97,38 @@ class SpeechMeter:
         frames = self._frames()
         if not frames:
             return np.zeros(0, np.float32)
-        energy_P = np.concatenate(self._energy)
-        parts = [energy_P[p : p + HOP * frames - HOP + 1 : HOP] for p in range(SPAN)]
-        return np.maximum(np.add.reduce(parts) / (SPAN * PIECE), 0)
+        power_T = _over_span(np.add, self._pieces(), frames)
+        power_T /= SPAN * PIECE
+        return np.maximum(power_T, 0, out=power_T)
 
     def _frames(self) -> int:
         return max(0, (sum(energy_P.size for energy_P in self._energy) - SPAN) // HOP + 1)
+
+    def _pieces(self) -> np.ndarray:
+        if len(self._energy) > 1:
+            self._energy = [np.concatenate(self._energy)]
+        return self._energy[0]
 
     def _runs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (first frame, frame after the last) of each stretch of speech so far."""
         frames = self._frames()
         if not frames:
             return np.zeros(0, np.intp), np.zeros(0, np.intp)
-        energy_P = np.concatenate(self._energy) if len(self._energy) > 1 else self._energy[0]
-        parts = [energy_P[p : p + HOP * frames - HOP + 1 : HOP] for p in range(SPAN)]
-        level_T = 10 * np.log10(np.maximum(np.add.reduce(parts), 1e-20))
+        energy_P = self._pieces()
+        level_T = _over_span(np.add, energy_P, frames)
+        level_T = 10 * np.log10(np.maximum(level_T, 1e-20, out=level_T))
         loudest = np.partition(level_T, max(0, frames - PEAK_FRAMES[0]))[max(0, frames - PEAK_FRAMES[0])]
         # frames that reach into digital silence say nothing of the room: padding must not move the floor
-        heard_T = np.minimum.reduce(parts) > 10 ** ((loudest - SILENT_DB) / 10)
+        heard_T = _over_span(np.minimum, energy_P, frames) > 10 ** ((loudest - SILENT_DB) / 10)
         return _stretches(level_T >= _threshold(level_T[heard_T]))
+
+
+def _over_span(combine: np.ufunc, energy_P: np.ndarray, frames: int) -> np.ndarray:
+    """Return the sum, or the least, of the pieces of each frame: (T,)."""
+    whole_T = energy_P[: HOP * frames - HOP + 1 : HOP].copy()
+    for piece in range(1, SPAN):
+        combine(whole_T, energy_P[piece : piece + HOP * frames - HOP + 1 : HOP], out=whole_T)
+    return whole_T
 
 
 def _threshold(level_T: np.ndarray) -> float:
