@@ -3,11 +3,12 @@
     python -m benchmarks.runtime MODEL [--rounds 3] [--install] [--resemblyzer PYTHON]
 
 MODEL is an exported folder or a shipped name. Everything keeps to one core and takes turns within a round,
-so that a busy machine slows all alike; the ratios are medians over the rounds.
+so that a busy machine slows all alike. Waiting time grows with whatever else the machine does, processor
+time hardly does: both are shown, and the ratios, medians over the rounds, are of processor time.
 
 - Files to embeddings, decoding included, beside `resemblyzer` (in the python of `--resemblyzer` that has it).
-- Features to embeddings, at the same batch, beside SpeechBrain's ECAPA-TDNN class by torch (512 channels,
-  the smaller of the paper's two), and beside our own encoder by torch.
+- Features to embeddings, at the same batch, beside our own encoder by torch; and the same of a network of the
+  size of SpeechBrain's ECAPA-TDNN class (512 channels, the smaller of the paper's two) beside that by torch.
 - `voxid compare` of two 5 s files, cold, with torch out of reach.
 - With `--install`: what a bare `pip install` of this checkout takes on disk, and the same cold start there.
 
@@ -25,9 +26,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime
 import soundfile
 import torch
 
@@ -36,11 +38,14 @@ from benchmarks._resemblyzer import Peer
 from benchmarks.embedding import find_data
 from benchmarks.encoders import speechbrain_ecapa
 from voxid import corpora
+from voxid.encoders import ENCODERS
+from voxid.export import graphs
 from voxid.runtime.onnx_engine import OnnxRuntime
 from voxid.types import SAMPLE_RATE
 
 FILES = 60
 ROWS, FRAMES = 32, 200  # a batch of 2 s
+EXAMPLE_BINS = 80
 TARGETS = {"resemblyzer": 3.0, "SpeechBrain ECAPA-512": 1.5}
 COLD_S, DISK_MB = 1.5, 300
 COLD_ROUNDS = 7
@@ -50,30 +55,51 @@ WITHOUT_TORCH = (
 )
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+class Taken(NamedTuple):
+    waited: float  # seconds
+    spent: float  # seconds of a processor, by this process, those it waited for, and a peer's
+
+
+def seconds_of(work: Callable[[], Any], peer: int | None = None) -> Taken:
+    """Return what `work` took; `peer` is the id of a process that works for this one, and goes on."""
+    before, start = _spent(peer), time.perf_counter()
     work()
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - start, _spent(peer) - before)
 
 
-def in_turns(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each work in each round, after one that warms up."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+def _spent(peer: int | None) -> float:
+    times = os.times()
+    spent = times.user + times.system + times.children_user + times.children_system
+    if peer is not None:  # Linux: fields 14 and 15, after a name that may hold blanks
+        fields = Path(f"/proc/{peer}/stat").read_text().rpartition(")")[2].split()
+        spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def in_turns(
+    works: dict[str, Callable[[], Any]], rounds: int, peer: int | None = None
+) -> dict[str, list[Taken]]:
+    """Return what each work took in each round, after one that warms up."""
+    taken: dict[str, list[Taken]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
-            seconds = seconds_of(work)
+            one = seconds_of(work, peer)
             if number:
-                taken[name].append(seconds)
+                taken[name].append(one)
     return taken
 
 
-def report(taken: dict[str, list[float]], ours: str, amount: float, unit: str) -> None:
+def report(taken: dict[str, list[Taken]], ours: str, amount: float, unit: str) -> None:
     """Print a line for each, and how many times faster `ours` is."""
-    print(f"| | {unit} a second | voxid by onnxruntime is faster by | target |\n|---|---|---|---|")
+    print(f"| | {unit} a second | a second of processor | voxid by onnxruntime is faster by | target |")
+    print("|---|---|---|---|---|")
     for name, values in taken.items():
-        ratio = statistics.median(other / own for other, own in zip(values, taken[ours], strict=True))
+        ratio = statistics.median(
+            other.spent / own.spent for other, own in zip(values, taken[ours], strict=True)
+        )
+        waited, spent = (amount / statistics.median(column) for column in zip(*values, strict=True))
         target = f"{TARGETS[name]:g} x" if name in TARGETS else ""
-        print(f"| {name} | {amount / statistics.median(values):.1f} | {ratio:.2f} x | {target} |", flush=True)
+        print(f"| {name} | {waited:.1f} | {spent:.1f} | {ratio:.2f} x | {target} |", flush=True)
 
 
 def files(data: Path) -> list[str]:
@@ -94,7 +120,8 @@ def throughput(model: str, python: str | None, rounds: int) -> None:
         return
     with Peer(python) as peer:
         works["resemblyzer"] = lambda: list(peer.embed_each(paths))
-        report(in_turns(works, rounds), "voxid, onnxruntime", seconds, "seconds of audio")
+        taken = in_turns(works, rounds, peer._process.pid)
+        report(taken, "voxid, onnxruntime", seconds, "seconds of audio")
 
 
 def encoders(model: str, rounds: int) -> None:
@@ -116,12 +143,38 @@ def encoders(model: str, rounds: int) -> None:
         "voxid, onnxruntime": lambda: network.encode(feat_BTF, None),
         "voxid, torch": embed_by(by_torch),
     }
-    try:
-        works["SpeechBrain ECAPA-512"] = embed_by(speechbrain_ecapa().eval())
-    except ImportError as error:
-        print(f"\nwithout SpeechBrain ({error}): pip install speechbrain to compare")
     print(f"\nFeatures to embeddings: {ROWS} x {FRAMES} frames, one core")
     report(in_turns(works, rounds), "voxid, onnxruntime", ROWS, "crops of 2 s")
+    try:
+        peer = speechbrain_ecapa().eval()
+    except ImportError as error:
+        print(f"\nwithout SpeechBrain ({error}): pip install speechbrain to compare")
+        return
+    same = ENCODERS.make({"name": "ecapa"}, EXAMPLE_BINS).eval()
+    session = _session_of(same)
+    feat_BTF = np.random.default_rng(0).standard_normal((ROWS, FRAMES, EXAMPLE_BINS)).astype(np.float32)
+    tensor_BTF = torch.from_numpy(feat_BTF)
+    ours = "ECAPA-512, onnxruntime"
+    works = {
+        ours: lambda: session.run(None, {"features": feat_BTF}),
+        "ECAPA-512, torch": embed_by(same),
+        "SpeechBrain ECAPA-512": embed_by(peer),
+    }
+    print("\nThe same, and SpeechBrain's network of the same size: 512 channels")
+    report(in_turns(works, rounds), ours, ROWS, "crops of 2 s")
+
+
+def _session_of(encoder: torch.nn.Module) -> onnxruntime.InferenceSession:
+    """Return what `voxid export` would make of an encoder, its weights inside."""
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    example_BTF = torch.zeros(2, FRAMES, EXAMPLE_BINS)
+    proto = graphs._traced(
+        encoder.requires_grad_(False), (example_BTF,), (dynamic,), (["features"], ["embedding"])
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options)
 
 
 def _one_core(model: str) -> OnnxRuntime:
@@ -150,8 +203,11 @@ def cold_start(command: list[str], model: str, folder: Path) -> None:
 
     taken = in_turns({name: run(arguments) for name, arguments in works.items()}, COLD_ROUNDS)
     for name, values in taken.items():
-        target = f" (target {COLD_S} s)" if name == "voxid compare" else ""
-        print(f"{name}: median {statistics.median(values):.2f} s, best {min(values):.2f} s{target}")
+        waited, spent = (statistics.median(column) for column in zip(*values, strict=True))
+        target = f" (target {COLD_S} s on a quiet machine)" if name == "voxid compare" else ""
+        print(
+            f"{name}: median {waited:.2f} s, {spent:.2f} s of processor, best {min(values)[0]:.2f} s{target}"
+        )
 
 
 def install(model: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voxid import errors
+from voxid import cli, errors
 from voxid.cli import COMMANDS, build_app
 from voxid.cli._common import emit, progress_bar, run_app
 from voxid.corpora.synthetic import make_corpus
@@ -280,6 +281,19 @@ def test_recipes_as_json() -> None:
     said = voxid("recipes", "--json")
     assert said.returncode == 0
     assert "bilstm-clean100" in [row["name"] for row in json.loads(said.stdout)["recipes"]]
+
+
+def test_a_command_that_is_asked_for_is_built_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[list[str | None]] = []
+
+    def look(build: Callable[[], typer.Typer]) -> None:
+        built.append([command.name for command in build().registered_commands])
+
+    monkeypatch.setattr(cli, "run_app", look)
+    for asked in (["compare", "a", "b"], ["--help"], ["compere"], []):
+        monkeypatch.setattr(sys, "argv", ["voxid", *asked])
+        cli.main()
+    assert built == [["compare"], [*cli.COMMANDS], [*cli.COMMANDS], [*cli.COMMANDS]]
 
 
 def test_version() -> None:

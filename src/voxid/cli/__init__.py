@@ -5,6 +5,7 @@ The command modules import typer and nothing heavier at the top, so that `voxid 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 import typer
@@ -36,8 +37,8 @@ COMMANDS = {
 }
 
 
-def build_app() -> typer.Typer:
-    """Return the typer application with every command."""
+def build_app(only: str | None = None) -> typer.Typer:
+    """Return the typer application with every command, or with the command `only`, which is there sooner."""
     app = typer.Typer(
         name="voxid",
         help="Speaker recognition from scratch: train an encoder, measure it honestly, put it to work.",
@@ -46,7 +47,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for name, module in COMMANDS.items():
+    for name, module in COMMANDS.items() if only is None else [(only, COMMANDS[only])]:
         app.command(name)(getattr(import_module(module), name.replace("-", "_")))
 
     @app.callback(invoke_without_command=True)
@@ -62,4 +63,5 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
-    run_app(build_app)
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    run_app(lambda: build_app(asked if asked in COMMANDS else None))
