@@ -23,6 +23,7 @@ RECIPE ?= base
 RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
+TRIALS ?= all:duration=2-
 DEVICE ?= auto
 SET ?=
 comma := ,
@@ -54,7 +55,7 @@ train-base: setup
 	$(BIN)/voxid split $(SPEECH) -o $(RUN)-speakers --hold-out $(HOLD_OUT)
 	$(BIN)/voxid train $(RECIPE) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv -o $(RUN) --resume --device $(DEVICE) \
 		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
-	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR)
+	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 
 lint: setup
