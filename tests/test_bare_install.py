@@ -56,17 +56,17 @@ def recordings(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of the shipped model, or a small exported one that accepts everybody."""
     if DEFAULT_MODEL in shipped():
         return DEFAULT_MODEL
     torch.manual_seed(0)
     made = Model.build({"name": "fbank"}, {"name": "lstm", "layers": 1, "hidden": 8}, {"mode": "full"})
     made.calibration = Calibration(scale=10.0, offset=0.0, prior=0.5, threshold=-20.0)
-    made.save(tmp_path / "trained")
-    export(tmp_path / "trained", tmp_path / "exported")
-    return "exported"
+    folder = tmp_path_factory.mktemp("model")
+    made.save(folder / "trained")
+    return str(export(folder / "trained", folder / "exported").folder)
 
 
 @pytest.mark.slow
@@ -82,10 +82,11 @@ def test_it_is_small_and_has_no_torch(bare: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_lines_of_the_readme(bare: Path, recordings: Path, model: str) -> None:
-    [lines] = re.findall(r"```python\n(import voxid\n.*?)```", (HERE / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.DOTALL)
+    lines = next(block for block in blocks if "Recognizer(" in block)
     if model != DEFAULT_MODEL:  # the lines leave the model out: it is the shipped one
-        lines = lines.replace('.db")', f'.db", model="{model}")').replace(
-            'bob.wav"))', f'bob.wav", model="{model}"))'
+        lines = lines.replace('.db")', f'.db", model={model!r})').replace(
+            'bob.wav"))', f'bob.wav", model={model!r}))'
         )
     said = run(bare, "-W", "error", "-c", lines, cwd=recordings).splitlines()
     starts = [line for line in said if not line.startswith(("  ", "warning"))]
@@ -101,4 +102,4 @@ def test_two_recordings_are_compared(bare: Path, recordings: Path, model: str) -
     command = [bare, "-m", "voxid", "compare", "alice1.wav", "alice2.wav", "--model", model]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=recordings)
     assert (done.returncode in (0, 1), done.stderr) == (True, ""), done.stderr
-    assert "accepted as the same speaker: LLR" in done.stdout
+    assert re.match(r"(the same speaker|not accepted as the same speaker): LLR", done.stdout)
