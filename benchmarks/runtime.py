@@ -150,7 +150,8 @@ def encoders(model: str, rounds: int) -> None:
     except ImportError as error:
         print(f"\nwithout SpeechBrain ({error}): pip install speechbrain to compare")
         return
-    same = ENCODERS.make({"name": "ecapa"}, EXAMPLE_BINS).eval()
+    encoder_class, config = ENCODERS.parse({"name": "ecapa"})
+    same = encoder_class(config, EXAMPLE_BINS).eval()
     session = _session_of(same)
     feat_BTF = np.random.default_rng(0).standard_normal((ROWS, FRAMES, EXAMPLE_BINS)).astype(np.float32)
     tensor_BTF = torch.from_numpy(feat_BTF)
