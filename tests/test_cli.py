@@ -22,6 +22,7 @@ from voxid.cli import COMMANDS, build_app
 from voxid.cli._common import emit, progress_bar, run_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import VoxidError
+from voxid.model import Model
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 ERRORS = sorted(
@@ -194,7 +195,7 @@ main()
 )
 def test_without_the_extra_every_command_names_the_fix(arguments: str, tmp_path: Path) -> None:
     make_corpus(tmp_path / "corpus", speakers=2, utterances=2, seconds=(0.2, 0.3))
-    (tmp_path / "model").mkdir()
+    Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8}).save(tmp_path / "model")
     command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments.split(), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (errors.MissingExtra.exit_code, "")

@@ -456,8 +456,8 @@ def test_load_in_another_mode(folder: Path) -> None:
 
 
 def test_load_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModel, match=r"'voxid-base'.*config\.json and model\.safetensors"):
-        voxid.load("voxid-base")
+    with pytest.raises(UnknownModel, match=r"'nobody'.*voxid-base.*config\.json and model\.safetensors"):
+        voxid.load("nobody")
 
 
 def test_load_without_torch_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -508,7 +508,8 @@ def test_command_prints_the_stages_of_a_modern_recipe(packed: Packed, tmp_path: 
     small = [
         "encoder.channels=16", "encoder.aggregate=16", "data.rows=6", "data.window=20", "data.window_max=30",
         "training.steps=4", "stage.0.steps=2", "stage.0.data.rows=4", "stage.0.data.window=40",
-        "stage.0.data.window_max=none", "schedule.warmup=1", "augment.rooms=2",
+        "stage.0.data.window_max=none", "schedule.warmup=1", "augment.rooms=2", "stage.1.steps=1",
+        "stage.1.data.window=40", "stage.1.data.window_max=none", "whitening.min_seconds=0.1",
     ]  # fmt: skip
     sets = [part for override in small for part in ("--set", override)]
     result = invoke(["base", "--train", str(packed.folder), "-o", str(tmp_path / "run"), *sets])
@@ -516,8 +517,9 @@ def test_command_prints_the_stages_of_a_modern_recipe(packed: Packed, tmp_path: 
     assert "15 classes: everyone at 3 speeds" in result.output
     assert "never a pair" not in result.output  # a class of one utterance is a class
     assert "training: 4 steps (2 epochs) of 6 x 20 frames, learning rate" in result.output
-    assert "large margin: 2 steps (0.667 epochs) of 4 x 40 frames" in result.output
-    assert "6 steps in" in result.output
+    assert "more voices: 2 steps (0.667 epochs) of 4 x 40 frames" in result.output
+    assert "large margin: 1 steps (0.5 epochs) of 6 x 40 frames" in result.output
+    assert "7 steps in" in result.output
 
 
 def test_command_finds_bad_trials_before_it_trains(

@@ -149,7 +149,8 @@ def _prior(data: Moments, shrinkage: float | None) -> tuple[float, float]:
     dim = data.scatter_DD.shape[0]
     sample_DD = data.scatter_DD / data.freedom
     variance = float(np.trace(sample_DD)) / dim
-    if not variance > 0:
+    # What is left of equal embeddings after rounding is no variance.
+    if not variance > 1e-24 * float(np.square(data.mean_SD).mean()):
         raise BadCohort("all utterances of each speaker are the same embedding. Are files in there twice?")
     if shrinkage is None:
         shrinkage = oas_shrinkage(sample_DD, data.freedom)
