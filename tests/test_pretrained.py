@@ -1,0 +1,38 @@
+"""The shipped model: what it promises, and that the figures it carries are those it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import voxid
+from voxid.pretrained import shipped
+from voxid.runtime import DEFAULT_MODEL
+
+
+def test_it_is_small_calibrated_and_names_no_machine() -> None:
+    folder = shipped()[DEFAULT_MODEL]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12e6
+    model = voxid.load(DEFAULT_MODEL).model
+    assert model.metadata["multiply_adds"] <= 0.6e9
+    assert model.calibration is not None
+    assert model.calibration.impostors is not None  # so that a false-alarm rate can be asked for
+    assert len(model.calibration.enrolments) >= 3  # and several clips be weighed
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert not any(place in content for place in (b"/work/", b"/home/", b"/root/", b"/tmp/")), file.name
+
+
+@pytest.mark.real
+def test_its_error_rate_is_the_one_it_carries(real_data: Path) -> None:
+    from voxid.evaluation import evaluate
+
+    runtime = voxid.load(DEFAULT_MODEL)
+    data = real_data / "LibriSpeech" / "test-other-mini"
+    measured = evaluate([runtime], data, "all", resamples=0, cache=False).models[0]
+    said = runtime.model.metadata["results"]["test-other-mini"]
+    assert measured.trials == said["trials"]
+    assert measured.eer == pytest.approx(said["eer"], abs=5e-4)
+    assert measured.cllr is not None
+    assert measured.cllr < 0.1  # an LLR that says nothing has 1
