@@ -69,7 +69,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(export(folder / "trained", folder / "exported").folder)
 
 
-@pytest.mark.slow
 def test_it_is_small_and_has_no_torch(bare: Path, tmp_path: Path) -> None:
     site = next((bare.parents[1] / "lib").glob("*/site-packages"))
     names = {path.name for path in site.iterdir()}
@@ -80,7 +79,6 @@ def test_it_is_small_and_has_no_torch(bare: Path, tmp_path: Path) -> None:
     assert run(bare, "-m", "voxid", "--version", cwd=tmp_path).startswith("voxid ")
 
 
-@pytest.mark.slow
 def test_the_lines_of_the_readme(bare: Path, recordings: Path, model: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.DOTALL)
     lines = next(block for block in blocks if "Recognizer(" in block)
@@ -97,7 +95,6 @@ def test_the_lines_of_the_readme(bare: Path, recordings: Path, model: str) -> No
     assert "accepted as the same speaker" in starts[3]
 
 
-@pytest.mark.slow
 def test_two_recordings_are_compared(bare: Path, recordings: Path, model: str) -> None:
     command = [bare, "-m", "voxid", "compare", "alice1.wav", "alice2.wav", "--model", model]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=recordings)
