@@ -214,3 +214,8 @@ def test_command_lists_and_prints() -> None:
     printed = CliRunner().invoke(app, ["bilstm-clean100"]).stdout
     assert printed == recipe_text("bilstm-clean100")
     assert tomllib.loads(printed) == json.loads(CliRunner().invoke(app, ["bilstm-clean100", "--json"]).stdout)
+
+
+def test_triplets_have_one_speed() -> None:
+    with pytest.raises(BadRecipe, match=r"data\.speeds is \[0\.9\]: at another speed"):
+        load_recipe("bilstm-clean100", ["data.speeds=[0.9]"])

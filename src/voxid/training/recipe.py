@@ -155,6 +155,11 @@ def _check_parts(recipe: Recipe) -> None:
                 f"{where}data.sampler is {data.sampler!r}: the loss {name!r} needs two windows of a speaker "
                 'in every batch. Set it to "pk" or "triplets", or data.crops to 2 or more.'
             )
+        if loss.needs == "triplets" and data.speeds:
+            raise BadRecipe(
+                f"{where}data.speeds is {list(data.speeds)}: at another speed a voice is another speaker, "
+                f"and the rows of a triplet are not. Take the line out, or a loss over classes, not {name!r}."
+            )
         if data.speeds != speeds[: len(data.speeds)]:
             raise BadRecipe(
                 f"{where}data.speeds is {list(data.speeds)}, and another stage has {list(speeds)}. Stages "
