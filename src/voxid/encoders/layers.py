@@ -163,31 +163,24 @@ class Head(nn.Module):
 
         A batch normalisation of the embedding goes into the layer, and does nothing after that.
         """
-        norm, weight_DH = self.norm_embedding, self.linear.weight.double()
-        shift_D = torch.zeros(len(weight_DH), dtype=torch.float64, device=weight_DH.device)
-        if self.linear.bias is not None:
-            shift_D = self.linear.bias.double()
-        if isinstance(norm, nn.BatchNorm1d):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            scale_D = (norm.running_var.double() + norm.eps).rsqrt()
-            shift_D = (shift_D - norm.running_mean) * scale_D
-            if norm.affine:
-                scale_D, shift_D = scale_D * norm.weight, shift_D * norm.weight + norm.bias
-            weight_DH = scale_D[:, None] * weight_DH
-        project_DD = project_DD.to(weight_DH)
-        self.linear.weight.copy_(project_DD.T @ weight_DH)
-        shift_D = project_DD.T @ (shift_D - center_D.to(shift_D))
-        if self.linear.bias is not None:
-            self.linear.bias.copy_(shift_D)
-        if isinstance(norm, nn.BatchNorm1d):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            norm.running_var.fill_(1 - norm.eps)
-            norm.running_mean.copy_(torch.zeros_like(shift_D) if self.linear.bias is not None else -shift_D)
-            if norm.affine:
-                norm.weight.fill_(1)
-                norm.bias.zero_()
+        norm, linear = self.norm_embedding, self.linear
+        weight_DH, project_DD = linear.weight.double(), project_DD.to(linear.weight.device, torch.float64)
+        center_D = center_D.to(weight_DH)
+        if not isinstance(norm, nn.BatchNorm1d):
+            linear.weight.copy_(project_DD.T @ weight_DH)
+            linear.bias.copy_(project_DD.T @ (linear.bias.double() - center_D))
+            return
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale_D = (norm.running_var.double() + norm.eps).rsqrt()
+        shift_D = -norm.running_mean * scale_D
+        if norm.affine:
+            scale_D, shift_D = scale_D * norm.weight, shift_D * norm.weight + norm.bias
+            norm.weight.fill_(1)
+            norm.bias.zero_()
+        linear.weight.copy_(project_DD.T @ (scale_D[:, None] * weight_DH))
+        norm.running_var.fill_(1 - norm.eps)
+        norm.running_mean.copy_(-(project_DD.T @ (shift_D - center_D)))
 
 
 def kaiming(module: nn.Module) -> None:

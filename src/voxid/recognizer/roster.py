@@ -84,10 +84,11 @@ class Roster:
             gone = {change.person for change in told.changes}
             kept = [change.person for change in told.changes if change.kind == "changed"]
             matrix = self._store.matrix(people=kept, collection=self._collection) if kept else None
-            for person in gone & self._worth.keys():
-                del self._worth[person]
-                assert self._index is not None
-                self._index.remove([person])
+            if self._index is not None:
+                here = list(gone & self._worth.keys())
+                self._index.remove(here)
+                for person in here:
+                    del self._worth[person]
             if matrix is not None:
                 self._take(matrix)
         self._sequence, self._epoch = told.latest, told.epoch

@@ -18,15 +18,11 @@ import numpy as np
 from voxid import audio
 from voxid.errors import AudioError
 from voxid.types import SAMPLE_RATE, Utterance
+from voxid.workers import usable_cores
 
 LONG_S = 300.0  # seconds; a longer recording is never held in memory as a whole
 MOST_THREADS = 8  # decoding Opus takes twice the time of a small network, so every core may
 AHEAD_S = 600.0  # seconds of decoded audio that may wait for the network: 38 MB
-
-
-def usable_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

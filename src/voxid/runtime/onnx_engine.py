@@ -35,10 +35,10 @@ from voxid.folder import (
 )
 from voxid.framing import Framing, Summary
 from voxid.runtime.batching import MOST_WORKERS, BatchRuntime
-from voxid.runtime.decode import LONG_S, usable_cores
+from voxid.runtime.decode import LONG_S
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
-from voxid.workers import Workers
+from voxid.workers import Workers, usable_cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from voxid.folder import InferenceConfig
 from voxid.model import Model
 from voxid.runtime.batching import MOST_WORKERS, BatchRuntime
-from voxid.runtime.decode import LONG_S, usable_cores
+from voxid.runtime.decode import LONG_S
 from voxid.runtime.device import pick_device
 from voxid.threads import OneThreadWorkers
+from voxid.workers import usable_cores
 
 
 class TorchRuntime(BatchRuntime):

@@ -20,7 +20,8 @@ from voxid.search.blocks import FIRST, ROWS, Block, object_array
 from voxid.search.kernels import STORAGES, Storage, prepare
 from voxid.search.ranking import Search, Snapshot
 from voxid.search.unit import unit_rows
-from voxid.search.workers import Workers, usable_cores
+from voxid.search.workers import Workers
+from voxid.workers import usable_cores
 
 MOST_DIM = 16_000  # as in the stores
 BATCH = 64  # queries that share one pass over the voiceprints

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import TypeVar
 
+import voxid.workers
+
 T = TypeVar("T")
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers:
@@ -26,9 +18,7 @@ class Workers:
         if threads < 1:
             raise ValueError(f"got {threads} threads; 1 or more are needed.")
         self.threads = threads
-        self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
+        self._helpers = voxid.workers.Workers(threads - 1, "voxid-search") if threads > 1 else None
 
     def each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
         """Do `work(item)` for all items in any order and return when all are done; raise what one raised.
@@ -50,12 +40,8 @@ class Workers:
                 raise
 
         futures = []
-        if min(self.threads, len(left)) > 1:
-            pool = self._started()
-            try:
-                futures = [pool.submit(some) for _ in range(min(self.threads, len(left)) - 1)]
-            except RuntimeError:  # the interpreter is ending: no more threads
-                futures = []
+        if self._helpers is not None:
+            futures = [self._helpers.submit(some) for _ in range(min(self.threads, len(left)) - 1)]
         try:
             some()
         finally:
@@ -64,10 +50,3 @@ class Workers:
                 future.exception()  # waits: the work must not outlive the call
         for future in running:
             future.result()
-
-    def _started(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
-                self._pool = ThreadPoolExecutor(self.threads - 1, "voxid-search")
-                self._process = os.getpid()
-            return self._pool

@@ -33,9 +33,10 @@ from voxid.training.log import Row, TrainingLog
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe
 from voxid.training.stages import Stage, most_classes
-from voxid.training.step import Stepper, cores, row_workers
+from voxid.training.step import Stepper, row_workers
 from voxid.training.validation import Validation
 from voxid.training.whitening import WhiteningConfig, whiten
+from voxid.workers import usable_cores
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
 MOST_LOADERS = 8
@@ -168,7 +169,7 @@ class Run:
             # encoder's threads more.
             loaders = 0
         elif loaders is None:
-            loaders = 1 if self.device.type == "cpu" else max(1, min(MOST_LOADERS, cores() - 1))
+            loaders = 1 if self.device.type == "cpu" else max(1, min(MOST_LOADERS, usable_cores() - 1))
         if not loaders:
             yield from map(make, steps)
             return

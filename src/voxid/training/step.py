@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from voxid.encoders.threads import PartThreads, RowThreads
+from voxid.workers import usable_cores
 
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
 
@@ -85,14 +85,9 @@ def row_workers(
     this process may use, as far as there are rows enough.
     """
     if device.type == "cpu" and parts > 1:
-        return min(parts, threads or cores())
+        return min(parts, threads or usable_cores())
     if device.type != "cpu" or not getattr(encoder, "splits_by_rows", False):
         return 1
     if threads is not None:
         return min(threads, rows)
-    return max(1, min(cores(), rows // ROWS_PER_WORKER))
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable_cores(), rows // ROWS_PER_WORKER))

@@ -4,7 +4,7 @@ Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech
 one speaker's recordings differ much count less in the cosine. It is an affine map, and goes into the
 encoder's last layer, so that using the model costs and knows nothing of it.
 
-Shapes: N recordings, D embedding, K speakers, C corpora.
+Shapes: N recordings, M of one corpus, S speakers, D embedding.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from voxid.data.samplers import corpora_of
 from voxid.errors import BadRecipe, NotEnoughSpeakers
 from voxid.model import Model
 from voxid.runtime.torch_engine import TorchRuntime
+from voxid.scoring.two_covariance import Moments
 from voxid.types import SAMPLE_RATE
 
 
@@ -73,30 +74,26 @@ def fit(emb_ND: np.ndarray, speakers_N: np.ndarray, corpora_N: np.ndarray, stren
     centers, covariances = [], []
     for corpus in np.unique(corpora_N):
         mine = corpora_N == corpus
-        emb_MD, speaker_M = emb_ND[mine].astype(np.float64), speakers_N[mine]
-        _, speaker_M, count_K = np.unique(speaker_M, return_inverse=True, return_counts=True)
-        mean_KD = np.zeros((len(count_K), emb_ND.shape[1]))
-        np.add.at(mean_KD, speaker_M, emb_MD)
-        mean_KD /= count_K[:, None]
-        centers.append(mean_KD.mean(axis=0))
-        if len(emb_MD) > len(count_K):
-            inside_MD = emb_MD - mean_KD[speaker_M]
-            covariances.append(inside_MD.T @ inside_MD / (len(emb_MD) - len(count_K)))
+        _, number_M = np.unique(speakers_N[mine], return_inverse=True)
+        moments = Moments.of(emb_ND[mine].astype(np.float64), number_M)
+        centers.append(moments.mean_SD.mean(axis=0))
+        if moments.freedom:
+            covariances.append(moments.scatter_DD / moments.freedom)
     within_DD = np.mean(covariances, axis=0)
     flat_DD = np.eye(len(within_DD)) * np.trace(within_DD) / len(within_DD)
     shrunk_DD = (1 - strength) * flat_DD + strength * within_DD
     return Whitening(np.mean(centers, axis=0), np.linalg.cholesky(np.linalg.inv(shrunk_DD)))
 
 
-def check_whitening(model: Model, packed: Packed, config: WhiteningConfig) -> None:
-    """Raise BadRecipe or NotEnoughSpeakers, before the training rather than after it."""
+def check_whitening(model: Model, packed: Packed, config: WhiteningConfig) -> np.ndarray:
+    """Return what `usable` does, or raise BadRecipe or NotEnoughSpeakers: before the training, not after."""
     if not hasattr(model.encoder, "head"):
         raise BadRecipe(
             "[whitening] goes into the last linear layer, and the encoder "
             f"{model.tables['encoder']['name']!r} ends without one. "
             "Take the table out, or take a convolutional encoder."
         )
-    usable(packed, config)
+    return usable(packed, config)
 
 
 @torch.no_grad()
@@ -105,8 +102,7 @@ def whiten(model: Model, packed: Packed, config: WhiteningConfig, device: str = 
 
     Raise BadRecipe or NotEnoughSpeakers as `check_whitening` does.
     """
-    check_whitening(model, packed, config)
-    numbers = usable(packed, config)
+    numbers = check_whitening(model, packed, config)
     runtime = TorchRuntime(model, device)
     emb_ND = runtime.embed_many((packed.wave(n), SAMPLE_RATE) for n in numbers)
     speakers_N = packed.speakers_N[numbers]
