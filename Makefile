@@ -20,6 +20,7 @@ NOISE ?= $(addprefix $(CORPORA)/,speech_commands_v0.02/_background_noise_ RIRS_N
 RIR ?= $(CORPORA)/RIRS_NOISES/simulated_rirs
 endif
 RECIPE ?= base
+LONGER ?= base-longer
 RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
@@ -50,11 +51,14 @@ figures: demo
 	$(BIN)/python tests/docs_runner.py docs/evaluation.md .
 	mkdir -p docs/img/evaluation && cp evaluation-figures/*.png docs/img/evaluation/
 
-# Each step can be made again: the split is the same, the training goes on where it stopped.
+# Each step can be made again: the split is the same, a training goes on where it stopped.
+TRAIN = $(BIN)/voxid train $(1) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv --resume --device $(DEVICE) \
+	--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+
 train-base: setup
 	$(BIN)/voxid split $(SPEECH) -o $(RUN)-speakers --hold-out $(HOLD_OUT)
-	$(BIN)/voxid train $(RECIPE) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv -o $(RUN) --resume --device $(DEVICE) \
-		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+	$(call TRAIN,$(RECIPE)) -o $(RUN)-begun
+	$(call TRAIN,$(LONGER)) --init $(RUN)-begun -o $(RUN)
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 

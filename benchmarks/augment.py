@@ -42,6 +42,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "clip": {"clip_prob": 1.0},
     "telephone": {"telephone_prob": 1.0},
     "codec": {"codec_prob": 1.0},
+    "lossy": {"lossy_prob": 1.0},
 }
 NOTHING = dict.fromkeys((f"{name}_prob" for name in CHANGES), 0.0)
 

@@ -27,7 +27,7 @@ PUBLISHED = {
 
 VOXCELEB = {"voxceleb-resnet34": "resnet", "voxceleb-ecapa": "ecapa", "voxceleb-campplus": "campplus"}
 LIBRISPEECH = {"librispeech-clean100": 1, "librispeech-all": 3}
-MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "small", "base"]
+MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "small", "base", "base-longer"]
 
 
 def test_shipped_are_the_published_five_the_demo_and_modern_ones() -> None:
@@ -109,6 +109,17 @@ def test_the_model_to_ship_is_small_enough() -> None:
     used = cost(recipe.encoder, recipe.features["bins"])
     assert 4 * used.parameters <= 12e6  # bytes
     assert used.multiply_adds <= 0.6e9
+
+
+def test_what_goes_on_with_base_has_its_network() -> None:
+    base, longer = load_recipe("base"), load_recipe("base-longer")
+    assert (longer.features, longer.encoder, longer.inference) == (
+        base.features,
+        base.encoder,
+        base.inference,
+    )
+    assert longer.augment is not None
+    assert longer.augment.lossy_prob > 0
 
 
 def test_small_is_between_tiny_and_base() -> None:

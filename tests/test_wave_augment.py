@@ -20,12 +20,13 @@ from voxid.augment import AugmentConfig, Sources, WaveAugment, samples_needed, s
 from voxid.augment.channel import amplify, band_limit, clip, fast_length, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import active_rms, add_at_snr
+from voxid.augment.lossy import CODECS, Codec, compress
 from voxid.augment.reverb import BEFORE, Rooms, aligned, convolve
 from voxid.augment.rooms import images, random_room, room_response, wall_reflectivity
 from voxid.errors import BadConfig, CorpusNotFound, EmptyCorpus
 
 RATE = 16_000
-KINDS = ("rir", "noise", "music", "babble", "gain", "clip", "telephone", "codec")
+KINDS = ("rir", "noise", "music", "babble", "gain", "clip", "telephone", "codec", "lossy")
 SEED = 3
 
 
@@ -60,7 +61,10 @@ def run(augment: WaveAugment, wave_BS: torch.Tensor, seed: int = SEED) -> torch.
     return out_BS
 
 
-@pytest.mark.parametrize("module", ["channel", "levels", "reverb", "rooms", "specaugment", "speed", "waves"])
+MODULES = ["channel", "lossy", "levels", "reverb", "rooms", "specaugment", "speed", "waves"]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_doctests(module: str) -> None:
     assert doctest.testmod(import_module(f"voxid.augment.{module}")).failed == 0
 
@@ -296,6 +300,49 @@ def test_mu_law_by_hand_and_by_its_noise() -> None:
         assert 33 < decibels(level / 3 / noise) < 41
 
 
+def speechlike(samples: int) -> np.ndarray:
+    """Return a buzz of 120 Hz that comes and goes, with all its overtones."""
+    time_S = np.arange(samples) / RATE
+    buzz_S = sum(np.sin(2 * np.pi * 120 * n * time_S) / n for n in range(1, 60))
+    return (0.2 * buzz_S * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time_S))).astype(np.float32)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_codec_keeps_time_length_and_loudness(codec: Codec) -> None:
+    wave_S = speechlike(RATE + 77)
+    coded_S = compress(wave_S, codec, 0.8)
+    assert coded_S.shape == wave_S.shape
+    assert coded_S.dtype == np.float32
+    lag = np.correlate(np.pad(coded_S, 1_500), wave_S, "valid").argmax() - 1_500
+    assert abs(int(lag)) <= 4  # samples
+    assert decibels(coded_S.std() / wave_S.std()) == pytest.approx(0, abs=1.5)
+    louder_S = compress(40 * wave_S, codec, 0.8)  # beyond full scale: nothing is clipped
+    assert decibels(louder_S.std() / (40 * wave_S).std()) == pytest.approx(0, abs=1.5)
+
+
+@pytest.mark.parametrize("codec", ["mp3", "vorbis", "opus"])
+def test_a_higher_level_compresses_harder(codec: Codec) -> None:
+    wave_S = speechlike(RATE)
+    lost = [float(np.square(compress(wave_S, codec, level) - wave_S).sum()) for level in (0.2, 1.0)]
+    assert lost[0] < lost[1]
+
+
+def test_what_a_mobile_telephone_leaves() -> None:
+    """GSM works at 8 kHz: nothing is left above 4 kHz, and below it most is."""
+    for hz, least, most in ((1_000, -3, 3), (6_000, -200, -40)):
+        wave_S = tone(hz, level=0.3)
+        assert least < decibels(compress(wave_S, "gsm", 0.5).std() / wave_S.std()) < most
+
+
+def test_the_codecs_that_are_named_are_used() -> None:
+    wave_BS = torch.from_numpy(np.stack([speechlike(4_000)] * 40))
+    two_BS = run(WaveAugment(off(lossy_prob=1.0, lossy=("gsm", "mp3"), lossy_level=(1.0, 1.0))), wave_BS)
+    expected = [torch.from_numpy(compress(wave_BS[0].numpy(), codec, 1.0)) for codec in ("gsm", "mp3")]
+    found = [sum(torch.equal(row_S, wave_S) for row_S in two_BS) for wave_S in expected]
+    assert sum(found) == 40
+    assert min(found) >= 8  # of 20 expected
+
+
 def test_gain_and_clipping() -> None:
     wave_BS = hiss(3, 4_000)
     np.testing.assert_allclose(
@@ -426,6 +473,9 @@ def test_other_devices_give_the_same(device: str) -> None:
         ({"babble_voices": [0, 3]}, "babble_voices"),
         ({"telephone_band": [3400, 3400]}, "telephone_band"),
         ({"rt60": [0.0, 0.5]}, "rt60"),
+        ({"lossy_prob": 0.1, "lossy": []}, "lossy is empty: name mp3, vorbis, opus, gsm"),
+        ({"lossy": ["aac"]}, r"augment\.lossy"),
+        ({"lossy_level": [0.5, 2.0]}, "lossy_level is two numbers from 0 to 1"),
         ({"noize_prob": 0.5}, "Did you mean 'noise_prob'"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -17,6 +17,7 @@ from torch import Tensor
 from voxid.augment.channel import amplify, band_limit, clip, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import INAUDIBLE, active_rms, add_at_snr
+from voxid.augment.lossy import CODECS, Codec, compress
 from voxid.augment.reverb import Rooms, convolve
 from voxid.config import Config
 
@@ -59,7 +60,10 @@ class AugmentConfig(Config):
     clip_db: Span = (2.0, 12.0)  # dB of the row's peak that are cut off
     telephone_prob: Probability = 0.05
     telephone_band: Span = (300.0, 3400.0)  # Hz
-    codec_prob: Probability = 0.05
+    codec_prob: Probability = 0.05  # 8 bits of mu-law
+    lossy_prob: Probability = 0.0
+    lossy: tuple[Codec, ...] = CODECS  # one of them, at random; naming one twice makes it twice as likely
+    lossy_level: Span = (0.5, 1.0)  # how hard they compress, 1 most
     clips_seconds: float = Field(3600.0, gt=0)  # of noise, of music and of babble that are held in memory
 
     @model_validator(mode="after")
@@ -77,6 +81,12 @@ class AugmentConfig(Config):
             raise ValueError("babble_voices are two whole numbers from 1 up, the least first")
         if not 0 <= self.telephone_band[0] < self.telephone_band[1]:
             raise ValueError("telephone_band is two frequencies in Hz, the lower first")
+        if self.lossy_prob > 0 and not self.lossy:
+            raise ValueError(
+                f"lossy_prob is {self.lossy_prob:g}, and lossy is empty: name {', '.join(CODECS)}"
+            )
+        if not 0 <= self.lossy_level[0] <= self.lossy_level[1] <= 1:
+            raise ValueError("lossy_level is two numbers from 0 to 1, the least first")
         if self.rt60[0] < 0.05:
             raise ValueError("rt60 has to be 0.05 s or more")
         return self
@@ -165,11 +175,20 @@ class WaveAugment:
             "clip": lambda wave_CS, _, rng: clip(wave_CS, _draw(rng, config.clip_db, wave_CS)),
             "telephone": lambda wave_CS, _, rng: band_limit(wave_CS, *config.telephone_band),
             "codec": lambda wave_CS, _, rng: mu_law(wave_CS),
+            "lossy": self._compress,
         }
 
     def _reverberate(self, wave_CS: Tensor, _: _Rows, rng: np.random.Generator) -> Tensor:
         assert self.sources.rooms is not None
         return convolve(wave_CS, self.sources.rooms.draw(rng, len(wave_CS)).to(wave_CS.device))
+
+    def _compress(self, wave_CS: Tensor, _: _Rows, rng: np.random.Generator) -> Tensor:
+        config = self.config
+        codec_C = rng.integers(len(config.lossy), size=len(wave_CS))
+        level_C = rng.uniform(*config.lossy_level, size=len(wave_CS))
+        rows = zip(wave_CS.cpu().numpy(), codec_C.tolist(), level_C.tolist(), strict=True)
+        coded = [compress(wave_S, config.lossy[codec], level) for wave_S, codec, level in rows]
+        return torch.from_numpy(np.stack(coded)).to(wave_CS.device)
 
     def _adder(self, kind: str) -> Callable[[Tensor, _Rows, np.random.Generator], Tensor]:
         """Return the change that adds pieces of recordings; several on top of each other for babble."""
