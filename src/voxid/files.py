@@ -32,9 +32,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     """Yield a file that replaces `path` when the block ends well; otherwise `path` stays as it was.
 
     The bytes are on the disk before the name changes, so neither a crash nor a full disk costs the old file.
-    Raise DiskFull, NotWritable or OutputError.
+    What is no file (a pipe, /dev/stdout, /dev/null) is written into, never replaced. Raise DiskFull,
+    NotWritable or OutputError.
     """
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with _into(target, mode) as file:
+            yield file
+        return
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +53,18 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def _into(device: Path, mode: str) -> Iterator[IO]:
+    """Yield a pipe or a device, opened for writing."""
+    try:
+        with open(device, mode, encoding=None if "b" in mode else "utf-8") as file:  # noqa: PTH123
+            yield file
+    except BrokenPipeError:
+        raise  # whoever read it has enough: no error, and the command line ends quietly
+    except OSError as error:
+        raise output_error(error, device) from error
 
 
 def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
