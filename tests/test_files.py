@@ -29,7 +29,7 @@ def test_a_pipe_is_written_into_and_stays_one(pipe: Path, mode: str) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     reader.join(10)
     assert got == [b"all of it"]
-    assert os.listdir(pipe.parent) == ["pipe"]
+    assert [path.name for path in pipe.parent.iterdir()] == ["pipe"]
 
 
 def test_a_device_that_is_full_says_so(tmp_path: Path) -> None:
@@ -44,9 +44,15 @@ def test_a_device_that_is_full_says_so(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text("old")
-    with pytest.raises(KeyError), atomic_write(tmp_path / "kept", "w") as file:
-        file.write("new")
-        raise KeyError
-    assert (tmp_path / "kept").read_text() == "old"
-    assert os.listdir(tmp_path) == ["kept"]
+    kept = tmp_path / "kept"
+    kept.write_text("old")
+
+    def fail() -> None:
+        with atomic_write(kept, "w") as file:
+            file.write("new")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert kept.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [kept]
