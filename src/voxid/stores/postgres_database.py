@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
@@ -72,9 +73,15 @@ class PostgresSession(Session):
         return [id for (id,) in self.rows(taken, (count,))]
 
     def add_voiceprints(self, rows: Sequence[Sequence[Any]]) -> None:
-        """See `Session.add_voiceprints`."""
-        packed = [(*row[:4], as_vector(row[4]), *row[5:]) for row in rows]
-        self.add("voiceprints", VOICEPRINT_COLUMNS, packed)
+        """See `Session.add_voiceprints`. A binary COPY: writing numbers as text took half of enrolling."""
+        if not rows:
+            return
+        statement = f"COPY voiceprints ({VOICEPRINT_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(VOICEPRINT_TYPES)
+            for *before, emb_D, speech_s, source, created, extra in rows:
+                packed = _sent(emb_D), speech_s, source, checks.from_time(created), extra
+                copy.write_row((*before, *packed))
 
     def blocks(self, collection: int, model: str, dim: int, rows: int) -> Iterator[tuple[np.ndarray, ...]]:
         """See `Session.blocks`. A binary COPY, read in place: every row of one model takes the same bytes."""
@@ -112,6 +119,8 @@ class PostgresSession(Session):
         return emb_D
 
 
+# Of VOICEPRINT_COLUMNS. The embedding is bytes to psycopg, which go out as they are; JSON goes out as text.
+VOICEPRINT_TYPES = ["text", "int8", "int8", "text", "bytea", "float8", "text", "timestamptz", "text"]
 HEADER = 19  # bytes before the first row of a binary COPY: signature, flags, length of the extension
 TRAILER = 2  # bytes after the last
 
@@ -250,6 +259,14 @@ def _is_idle(connection: psycopg.Connection) -> bool:
 def as_vector(emb_D: np.ndarray) -> str:
     """Return the text that pgvector reads back as the same float32."""
     return "[" + ",".join(map(repr, emb_D.tolist())) + "]"
+
+
+def _sent(emb_D: np.ndarray) -> bytes:
+    """Return what pgvector receives: the size and two bytes unused, then float32, in network order.
+
+    It refuses sizes above 16,000.
+    """
+    return struct.pack(">Hxx", min(len(emb_D), 0xFFFF)) + emb_D.astype(">f4").tobytes()
 
 
 def _columns(packed: bytearray, rows: int, layout: np.dtype) -> tuple[np.ndarray, ...]:
