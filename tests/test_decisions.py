@@ -158,6 +158,10 @@ def test_far_needs_impostors_and_a_rate_they_support(line: Calibration) -> None:
         ({"cost_miss": -1}, "cost_miss is a number above 0"),
         ({"cost_false_alarm": math.inf}, "cost_false_alarm is a number above 0"),
         ({"far": 0.01, "cost_miss": 2}, "two ways"),
+        ({"prior": "0.1"}, "prior is a share between 0 and 1, got '0.1'"),
+        ({"far": [0.1]}, "far is a share"),
+        ({"cost_miss": "2"}, "cost_miss is a number above 0"),
+        ({"prior": math.nan}, "prior is a share"),
     ],
 )
 def test_numbers_that_make_no_sense(line: Calibration, asked: dict, said: str) -> None:

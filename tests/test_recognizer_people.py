@@ -6,6 +6,7 @@ import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +18,17 @@ from voxid import stores
 from voxid.errors import (
     AudioNotFound,
     AudioSilent,
+    AudioUndecodable,
     BadAudioInput,
     BadConfig,
     BadName,
+    BadStoreUrl,
     ModelMismatch,
     NotCalibrated,
     PersonExists,
     PersonNotFound,
     TooLittleSpeech,
+    UnknownModel,
     UpgradeIncomplete,
 )
 from voxid.recognizer import Recognizer, kept_audio
@@ -230,6 +234,51 @@ def test_what_is_no_recording(rec: Recognizer, audio: object, said: str) -> None
         rec.enroll("a", audio)
 
 
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        ((RATE, np.zeros(RATE)), r"the rate came first. Give \(samples, rate\)"),
+        (np.zeros(RATE), "has no rate"),
+        ((np.zeros(RATE), None), "the rate must be"),
+        ((np.zeros(RATE), "16000"), "the rate must be"),
+        (["a.wav"], "type list. Give one recording"),
+        (("a.wav", "b.wav"), r"a tuple is one recording, \(samples, rate\), got \(str, str\)"),
+    ],
+    ids=["rate first", "array", "no rate", "rate as text", "list", "tuple of paths"],
+)
+def test_what_is_not_one_recording(six: Recognizer, audio: Any, said: str) -> None:
+    for ask in (lambda: six.verify("p0", audio), lambda: six.identify(audio)):
+        with pytest.raises(BadAudioInput, match=said):
+            ask()
+    if not isinstance(audio[0], str):  # of which enroll takes several
+        with pytest.raises(BadAudioInput, match=said):
+            six.enroll("p0", audio)
+
+
+def test_a_file_that_was_closed(six: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(say(0, 1)))
+    with (tmp_path / "a.wav").open("rb") as file:
+        pass
+    with pytest.raises(BadAudioInput, match=r"a\.wav was closed"):
+        six.verify("p0", file)
+
+
+def test_names_of_people_are_no_recordings(rec: Recognizer) -> None:
+    with pytest.raises(BadAudioInput, match="dict"):
+        rec.enroll("a", {"alice": ["a.wav"]})
+    with pytest.raises(AudioNotFound, match="the path is empty"):
+        rec.enroll("a", "")
+
+
+def test_of_several_recordings_the_bad_one_is_named(rec: Recognizer) -> None:
+    clips = [wav(say(0, take)) for take in range(20)]
+    for bad, error in ((b"no sound", AudioUndecodable), ((np.zeros(RATE), RATE), AudioSilent)):
+        with pytest.raises(error, match=r"^recording 18: "):
+            rec.enroll("a", [*clips[:17], bad, *clips[17:]])
+    with pytest.raises(AudioSilent, match=r"^array"):  # of one there is nothing to tell
+        rec.enroll("a", (np.zeros(RATE), RATE))
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_names_are_only_names(six: Recognizer, name: str) -> None:
     six.enroll(name, say(7, 1))
@@ -318,6 +367,39 @@ def test_two_people_of_one_voice_are_doubted(rec: Recognizer) -> None:
     found = rec.identify(say(0, 3))
     assert found.known
     assert "passes too" in found.warnings[0]
+
+
+def test_numbers_of_numpy_are_numbers(six: Recognizer) -> None:
+    found = six.identify(say(1, 3), top=np.int64(2), prior=np.float32(0.25))  # type: ignore[arg-type]
+    assert len(found.candidates) == 2
+    assert json.loads(found.to_json())["prior"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "made_with",
+    [
+        {"least_speech_s": "1"},
+        {"least_speech_s": float("nan")},
+        {"least_speech_s": -1},
+        {"wanted_speech_s": None},
+        {"in_memory": "all"},
+        {"in_memory": -1},
+        {"prior": "half"},
+    ],
+    ids=str,
+)
+def test_what_a_recognizer_cannot_be_made_with(line: Calibration, made_with: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match=next(iter(made_with))):
+        Recognizer("sqlite://", model=SpectrumRuntime(calibration=line), **made_with)
+
+
+def test_what_is_no_model_and_no_store(line: Calibration) -> None:
+    for model in (5, b"voxid-base"):
+        with pytest.raises(UnknownModel, match="a model is named by"):
+            Recognizer("sqlite://", model=model)  # type: ignore[arg-type]
+    for url in (None, 5, Path("people.db")):
+        with pytest.raises(BadStoreUrl, match="the address of a store is text"):
+            Recognizer(url, model=SpectrumRuntime(calibration=line))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("top", [0, -1, 1.5, "3"])

@@ -233,7 +233,7 @@ def test_bad_long_audio_is_found_in_blocks(
     assert errors == [1]
 
 
-@pytest.mark.parametrize("one", ["a.wav", b"RIFF", Path("a.wav")])
+@pytest.mark.parametrize("one", ["a.wav", b"RIFF", Path("a.wav"), None, 5, (np.zeros(RATE), RATE)], ids=repr)
 def test_one_recording_is_not_a_list(one: object, lstm: TorchRuntime) -> None:
     with pytest.raises(BadAudioInput, match="list"):
         lstm.embed_many(one)  # pyright: ignore[reportArgumentType]

@@ -18,6 +18,7 @@ no impostors, log(N) it is. The `prior` is then that of "it is one of them", and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def rule(
     6.898
     """
     _check(prior, cost_miss, cost_false_alarm, far)
-    known = calibration.prior if prior is None else prior
+    known = calibration.prior if prior is None else float(prior)
     if far is not None:
         strangers = calibration.impostors
         if strangers is None:
@@ -122,7 +123,7 @@ def rule(
                 "for a false-alarm rate. Calibrate it again (voxid calibrate), or state a prior and costs."
             )
         strangers.threshold(far)  # says what it supports
-        return Rule(calibration, known, 0.0, far)
+        return Rule(calibration, known, 0.0, float(far))
     if prior is None and cost_miss is None and cost_false_alarm is None:
         return Rule(calibration, known, calibration.threshold)
     costs = np.log(1.0 if cost_false_alarm is None else cost_false_alarm)
@@ -130,14 +131,23 @@ def rule(
     return Rule(calibration, known, float(costs + np.log1p(-known) - np.log(known)) + 0.0)
 
 
+def is_number(value: Any) -> bool:
+    """Return whether this is a number, of Python or of numpy, and not its text.
+
+    >>> is_number(0.01), is_number(np.float32(1)), is_number("0.01"), is_number(None)
+    (True, True, False, False)
+    """
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def _check(
     prior: float | None, cost_miss: float | None, cost_false_alarm: float | None, far: float | None
 ) -> None:
     for name, share in (("prior", prior), ("far", far)):
-        if share is not None and not 0 < share < 1:
+        if share is not None and not (is_number(share) and 0 < share < 1):
             raise BadConfig(f"{name} is a share between 0 and 1, got {share!r}. For example 0.01.")
     for name, cost in (("cost_miss", cost_miss), ("cost_false_alarm", cost_false_alarm)):
-        if cost is not None and not 0 < cost < float("inf"):
+        if cost is not None and not (is_number(cost) and 0 < cost < float("inf")):
             raise BadConfig(f"{name} is a number above 0, got {cost!r}. Only the ratio of both counts.")
     if far is not None and (cost_miss is not None or cost_false_alarm is not None):
         raise BadConfig(

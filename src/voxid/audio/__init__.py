@@ -12,7 +12,7 @@ from voxid.audio.front import (
     speech_only,
 )
 from voxid.audio.reading import AudioInfo, blocks, info, load, read_blocks
-from voxid.audio.sources import AUDIO_SUFFIXES, Channel, Source, open_source
+from voxid.audio.sources import AUDIO_SUFFIXES, Channel, Source, is_one, open_source
 from voxid.audio.speech import SpeechMeter, speech_mask, speech_seconds
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "info",
     "inspect",
+    "is_one",
     "load",
     "open_source",
     "read_blocks",

@@ -18,7 +18,7 @@ import numpy as np
 from voxid.audio.checks import Checker
 from voxid.audio.meters import Channels, Tap
 from voxid.audio.reading import blocks, read_blocks
-from voxid.audio.sources import Channel, Source, open_source
+from voxid.audio.sources import Channel, Source, open_source, refuse_closed
 from voxid.audio.speech import FRAME_S, SpeechMeter
 from voxid.audio.voicing import VoicingMeter, gate
 from voxid.errors import AudioError, BadAudioInput, BadConfig, TooLittleSpeech, did_you_mean
@@ -204,6 +204,7 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
 def _rereadable(source: Source) -> Source:
     """Return a source that can be read twice: a pipe is read into memory."""
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        refuse_closed(source)  # type: ignore[arg-type]
         seekable = getattr(source, "seekable", None)
         if seekable is None or not seekable():
             content = source.read()  # type: ignore[union-attr]

@@ -76,6 +76,20 @@ class Opened(Protocol):
         ...
 
 
+def is_one(audio: Any) -> bool:
+    """Return whether this is meant as one recording, and not as several; it may be a wrong one all the same.
+
+    >>> is_one("a.wav"), is_one((np.zeros(9), 16_000)), is_one(["a.wav"]), is_one(("a.wav", "b.wav"))
+    (True, True, False, False)
+    """
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Channel):
+        return True
+    if hasattr(audio, "read"):
+        return True
+    numbers = int | float | np.number | np.ndarray
+    return isinstance(audio, tuple) and len(audio) == 2 and any(isinstance(part, numbers) for part in audio)
+
+
 @contextmanager
 def open_source(source: Source) -> Iterator[Opened]:
     """Yield the opened source; raise the AudioError that says why it cannot be opened."""
@@ -85,6 +99,8 @@ def open_source(source: Source) -> Iterator[Opened]:
     elif isinstance(source, tuple):
         yield ArraySource(source)
     elif isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise AudioNotFound("the path is empty. Give the path of one audio file.")
         path = Path(source)
         with _open_path(path) as file, _decoder(file, path, str(path)) as decoder:
             yield decoder
@@ -97,10 +113,20 @@ def open_source(source: Source) -> Iterator[Opened]:
         file = _seekable(source)
         with _decoder(file, file, str(getattr(source, "name", "open file"))) as decoder:
             yield decoder
+    elif isinstance(source, np.ndarray):
+        raise BadAudioInput("an array alone has no rate. Give a tuple: (samples, rate).")
     else:
         raise BadAudioInput(
-            f"cannot read audio from a value of type {type(source).__name__}. Give a path, the bytes of a "
-            "file, an open binary file, or a tuple (samples, rate)."
+            f"cannot read audio from a value of type {type(source).__name__}. Give one recording: a path, "
+            "the bytes of a file, an open binary file, or a tuple (samples, rate)."
+        )
+
+
+def refuse_closed(file: BinaryIO) -> None:
+    """Raise BadAudioInput for an open file that is not open any more."""
+    if getattr(file, "closed", False):
+        raise BadAudioInput(
+            f"the file {getattr(file, 'name', '')!r} was closed. Open it again, or give its path."
         )
 
 
@@ -133,6 +159,7 @@ def _open_path(path: Path) -> BinaryIO:
 
 def _seekable(file: BinaryIO) -> BinaryIO:
     """Return an open file that can be read from its beginning; a pipe is read into memory."""
+    refuse_closed(file)
     if isinstance(file, io.TextIOBase):
         raise BadAudioInput("the file is open in text mode. Open it with open(path, 'rb').")
     seekable = getattr(file, "seekable", None)
@@ -231,6 +258,7 @@ class ArraySource:
         if len(pair) != 2:
             raise BadAudioInput(f"a tuple must be (samples, rate), got {len(pair)} values.")
         samples, rate = pair
+        _check_order(samples, rate)
         self._samples = _checked_samples(samples)
         self.rate = _checked_rate(rate)
         self.name = f"array {self._samples.shape}"
@@ -276,6 +304,19 @@ class _OneChannel:
         """Return up to `frames` frames as float32 (S,)."""
         samples = self._opened.read(frames)
         return samples[:, self._index] if samples.ndim == 2 else samples
+
+
+def _check_order(samples: Any, rate: Any) -> None:
+    """Raise BadAudioInput for (rate, samples), and for two recordings."""
+    if isinstance(samples, int | float | np.number) and isinstance(rate, np.ndarray | list | tuple):
+        raise BadAudioInput(
+            "the rate came first. Give (samples, rate): scipy.io.wavfile.read has them the other way round."
+        )
+    if isinstance(samples, str | bytes | os.PathLike):
+        raise BadAudioInput(
+            f"a tuple is one recording, (samples, rate), got ({type(samples).__name__}, "
+            f"{type(rate).__name__}). Give one path; where several recordings are taken, a list."
+        )
 
 
 def _checked_samples(samples: Any) -> np.ndarray:

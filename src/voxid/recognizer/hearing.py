@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from voxid import audio
-from voxid.audio import LEAST_SPEECH_S, Inspected, Source
-from voxid.errors import BadAudioInput, NotCalibrated
+from voxid.audio import LEAST_SPEECH_S, Inspected, Source, is_one
+from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.runtime import Embedded, Runtime, load
 from voxid.scoring import Calibration, Qualities
 
@@ -45,19 +44,32 @@ def measured(emb_D: np.ndarray, speech_s: float, calibration: Calibration, runti
 
 
 def hear(
-    runtime: Runtime, clips: Iterable[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
+    runtime: Runtime, clips: Sequence[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
 ) -> Iterator[Heard]:
     """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds."""
-    rest, count = iter(clips), 0
-    while few := list(islice(rest, TOGETHER)):
-        inspected = [audio.inspect(source, vad=vad) for source in few]
-        for one in inspected:
-            audio.require_speech(one, least_s)
+    for first in range(0, len(clips), TOGETHER):
+        few = clips[first : first + TOGETHER]
+        inspected = [
+            _inspected(source, number if len(clips) > 1 else None, least_s, vad)
+            for number, source in enumerate(few, first + 1)
+        ]
         waves = [one.audio for one in inspected]
-        for source, one, embedded in zip(few, inspected, runtime.embed_each(waves), strict=True):
-            count += 1
-            name = one.name if isinstance(source, str | os.PathLike) else f"recording {count} ({one.name})"
+        for number, embedded in enumerate(runtime.embed_each(waves), first + 1):
+            source, one = clips[number - 1], inspected[number - 1 - first]
+            name = one.name if isinstance(source, str | os.PathLike) else f"recording {number} ({one.name})"
             yield _heard(one, embedded, name)
+
+
+def _inspected(source: Source, number: int | None, least_s: float, vad: str) -> Inspected:
+    """Return the recording, inspected; an error about one of several says which, where no path does."""
+    try:
+        found = audio.inspect(source, vad=vad)
+        audio.require_speech(found, least_s)
+    except AudioError as error:
+        if number is None or isinstance(source, str | os.PathLike):
+            raise
+        raise type(error)(f"recording {number}: {error}") from None
+    return found
 
 
 def _heard(inspected: Inspected, embedded: Embedded, name: str) -> Heard:
@@ -76,11 +88,11 @@ def as_clips(audio: Any) -> list[Source]:
     >>> as_clips("a.wav"), as_clips(("a.wav", "b.wav"))
     (['a.wav'], ['a.wav', 'b.wav'])
     """
-    if _is_one(audio):
+    if is_one(audio):
         return [audio]
-    if isinstance(audio, np.ndarray):
-        raise BadAudioInput("an array alone has no rate. Give a tuple: (samples, rate).")
     try:
+        if isinstance(audio, Mapping):  # a list of its keys is not what was meant
+            raise TypeError
         clips = list(audio)
     except TypeError:
         raise BadAudioInput(
@@ -92,17 +104,11 @@ def as_clips(audio: Any) -> list[Source]:
     return clips
 
 
-def _is_one(audio: Any) -> bool:
-    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(audio, "read"):
-        return True
-    return isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[1], int | float | np.number)
-
-
 def runtime_of(model: Any, device: str = "cpu") -> tuple[Runtime, str]:
     """Return the runtime of a name, a folder or a loaded runtime, and a name to put into a command."""
     if model is None:
         model = DEFAULT_MODEL
-    if isinstance(model, str | os.PathLike):
+    if isinstance(model, str | os.PathLike) or not hasattr(model, "fingerprint"):  # load says what is wrong
         return load(model, device), os.fspath(model)
     return model, str((model.model.metadata or {}).get("name") or "MODEL")
 

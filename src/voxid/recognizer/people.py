@@ -23,8 +23,8 @@ class People:
     """
 
     def __init__(self, url: str | Store = DEFAULT_URL, *, collection: str = DEFAULT) -> None:
-        self._owns = isinstance(url, str)
-        self.store: Store = stores.open(url) if isinstance(url, str) else url
+        self._owns = isinstance(url, str) or not hasattr(url, "people_by_id")
+        self.store: Store = stores.open(url) if self._owns else url  # type: ignore[arg-type, assignment]
         self.collection = collection
 
     def speakers(self, *, prefix: str | None = None) -> list[str]:

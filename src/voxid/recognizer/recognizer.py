@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.decisions import Rule, rule
+from voxid.decisions import Rule, is_number, rule
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.comparing import decide
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
@@ -60,8 +60,11 @@ class Recognizer(People):
         device: str = "cpu",
         in_memory: int = MOST,
     ) -> None:
-        if least_speech_s < 0 or wanted_speech_s < 0:
-            raise BadConfig(f"seconds are not negative; got {least_speech_s:g} and {wanted_speech_s:g}.")
+        for what, seconds in (("least_speech_s", least_speech_s), ("wanted_speech_s", wanted_speech_s)):
+            if not (is_number(seconds) and 0 <= seconds < float("inf")):
+                raise BadConfig(f"{what} are seconds, a number from 0; got {seconds!r}.")
+        if not (is_number(in_memory) and in_memory >= 0):
+            raise BadConfig(f"in_memory counts voiceprints, a number from 0; got {in_memory!r}.")
         self.runtime, self.model_name = runtime_of(model, device)
         self._asked = {
             "prior": prior,
@@ -159,7 +162,7 @@ class Recognizer(People):
 
         Prior and threshold account for how many are enrolled. Raise as `verify` does.
         """
-        if not isinstance(top, int) or top < 1:
+        if not isinstance(top, int | np.integer) or top < 1:
             raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")
         asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
         self._need_model()

@@ -14,7 +14,6 @@ an utterance's summary, D embedding.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
@@ -122,7 +121,7 @@ class BatchRuntime:
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Return float32 (N, D), rows in the order given; raise an AudioError at the first bad recording."""
-        if isinstance(audio, str | bytes | os.PathLike):
+        if audio_room.is_one(audio) or not isinstance(audio, Iterable):
             raise BadAudioInput(
                 f"embed_many takes a list of recordings, got one {type(audio).__name__}. "
                 "Use embed for one, or put it into a list."
