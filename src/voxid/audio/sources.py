@@ -125,9 +125,8 @@ def open_source(source: Source) -> Iterator[Opened]:
 def refuse_closed(file: BinaryIO) -> None:
     """Raise BadAudioInput for an open file that is not open any more."""
     if getattr(file, "closed", False):
-        raise BadAudioInput(
-            f"the file {getattr(file, 'name', '')!r} was closed. Open it again, or give its path."
-        )
+        name = getattr(file, "name", "given")
+        raise BadAudioInput(f"the file {name} was closed. Open it again, or give its path.")
 
 
 def _refuse_path(head: bytes) -> None:
