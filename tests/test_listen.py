@@ -277,6 +277,24 @@ def test_from_listening_to_an_answer(people: Path) -> None:
     assert (unknown.exit_code, unknown.stdout[:9]) == (1, "unknown: ")
 
 
+def test_a_recording_from_standard_input(people: Path) -> None:
+    assert run("alice", "--as", "enroll", "--from", "alice1.wav").exit_code == 0
+    content = Path("alice9.wav").read_bytes()
+    done = CliRunner().invoke(build_app(), ["listen", "--as", "identify", "--from", "-"], input=content)
+    assert done.stdout.startswith("'alice'"), done.output
+
+
+def test_nobody_is_asked_to_talk_before_the_microphone_is_there(
+    spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(spoken, works=False))
+    broken = run("--out", str(tmp_path / "said.wav"))
+    assert isinstance(broken.exception, MicrophoneUnavailable)
+    assert "talk now" not in broken.stderr
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(spoken))
+    assert run("--out", str(tmp_path / "said.wav"), "--seconds", "2").stderr.startswith("listening: talk now")
+
+
 def test_costs_move_the_threshold(people: Path) -> None:
     run("alice", "--as", "enroll", "--from", "alice1.wav")
     words = ("--prior", "0.5", "--cost-false-alarm", "3", "--cost-miss", "1", "--json")

@@ -151,6 +151,18 @@ def test_an_error_is_neither_yes_nor_no(folder: Path, a: Path) -> None:
     assert not done.stdout
 
 
+def test_embed_reads_standard_input(folder: Path, a: Path, b: Path, tmp_path: Path) -> None:
+    words = ["embed", str(folder), str(b), "-", "-o", str(tmp_path / "e.npz"), "--json"]
+    result = CliRunner().invoke(build_app(), words, input=a.read_bytes())
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["utterances"] == 2
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
+        assert arrays["utterances"].tolist() == [str(b), "-"]
+        np.testing.assert_allclose(arrays["embeddings"], voxid.load(folder).embed_many([b, a]), atol=1e-5)
+    nothing = CliRunner().invoke(build_app(), [*words[:2], *words[3:]], input=b"no sound")
+    assert str(nothing.exception).startswith("none of 1 recordings in - could be embedded. The first: ")
+
+
 def test_embed_writes_what_numpy_reads(folder: Path, a: Path, b: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello")
     files = [str(a), str(b), str(tmp_path / "text.wav")]

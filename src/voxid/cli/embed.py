@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._people import sources
 
 
 def embed(
-    model: Annotated[str, typer.Argument(help="A model folder.")],
+    model: Annotated[str, typer.Argument(help="A shipped model, or a model folder.")],
     data: Annotated[
-        list[Path], typer.Argument(readable=False, help="Corpora, prepared folders or audio files.")
+        list[str],
+        typer.Argument(help="Corpora, prepared folders or audio files; - reads standard input."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The .npz file to write.")],
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
@@ -31,9 +33,10 @@ def embed(
     from voxid.runtime import load
     from voxid.runtime.bulk import count_reasons, embed_data
 
+    given = sources(data)
     runtime = load(model, device=device, mode=mode)
     with progress_bar("embedding", quiet=json) as update:
-        result = embed_data(runtime, data, layout=layout, progress=update)
+        result = embed_data(runtime, given, layout=layout, progress=update)
     result.save(out)
     reasons = count_reasons(result.left_out)
     summary = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from voxid.cli._people import (
     MissOption,
     ModelOption,
     PriorOption,
+    sources,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def listen(
     ] = None,
     most: Annotated[float, typer.Option(help="Seconds to listen at most.")] = 120.0,
     recording: Annotated[
-        str | None, typer.Option("--from", help="An audio file in place of the microphone.")
+        str | None,
+        typer.Option("--from", help="A recording in place of the microphone; - reads standard input."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A microphone, by number or part of its name.")] = None,
     vad: Annotated[str, typer.Option(help="What finds speech: energy or silero.")] = "energy",
@@ -122,6 +125,8 @@ def _hear(recording: str | None, device: str | None, wanted_s: float, most_s: fl
         found = run(
             blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
         )
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the answer does not go over what is left of the last line
     require_speech(found, min(wanted_s, LEAST_SPEECH_S))
     return found
 
@@ -131,19 +136,19 @@ def _blocks(recording: str | None, device: str | None) -> Generator[np.ndarray]:
         from voxid.audio import blocks
         from voxid.audio.microphone import BLOCK_S
 
-        yield from blocks(recording, block_s=BLOCK_S)
+        yield from blocks(sources([recording])[0], block_s=BLOCK_S)
         return
     from voxid.audio.microphone import microphone
 
     number = int(device) if device is not None and device.isdigit() else device
-    typer.echo("listening: talk now; Ctrl-C stops", err=True)
     with closing(microphone(number)) as blocks_:
-        yield from blocks_
+        for position, block in enumerate(blocks_):
+            if position == 0:  # it works: nobody is asked to talk to a microphone that is not there
+                typer.echo("listening: talk now; Ctrl-C stops", err=True)
+            yield block
 
 
 def _progress(wanted_s: float) -> Any:
-    import sys
-
     end = "\r" if sys.stderr.isatty() else "\n"
 
     def show(had_s: float, total_s: float) -> None:

@@ -62,17 +62,18 @@ class _Labelled:
 
 def embed_data(
     runtime: Runtime,
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Sequence[str | os.PathLike[str] | bytes],
     *,
     layout: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Embeddings:
     """Return the embeddings of all utterances in `paths`: corpora, prepared folders or audio files.
 
+    Bytes are the content of an audio file, whose utterance is called "-", as on the command line.
     Recordings that cannot be used are left out and listed with their reason. Raise a CorpusError when a
     path is no corpus, EmptyCorpus when nothing could be embedded.
     """
-    items = [item for path in paths for item in _labelled(Path(path).expanduser(), layout)]
+    items = [item for path in paths for item in _labelled(path, layout)]
     left_out: list[Dropped] = []
     kept: list[int] = []
     rows: list[np.ndarray] = []
@@ -88,7 +89,7 @@ def embed_data(
     if not kept:
         first = f" The first: {left_out[0].detail}" if left_out else ""
         raise EmptyCorpus(
-            f"none of {len(items)} recordings in {', '.join(map(str, paths))} could be embedded.{first}"
+            f"none of {len(items)} recordings in {', '.join(map(_shown, paths))} could be embedded.{first}"
         )
     return Embeddings(
         np.stack(rows),
@@ -99,8 +100,16 @@ def embed_data(
     )
 
 
-def _labelled(path: Path, layout: str) -> Iterator[_Labelled]:
-    """Yield what there is to embed under `path`."""
+def _shown(path: str | os.PathLike[str] | bytes) -> str:
+    return "-" if isinstance(path, bytes) else os.fspath(path)
+
+
+def _labelled(source: str | os.PathLike[str] | bytes, layout: str) -> Iterator[_Labelled]:
+    """Yield what there is to embed under a path, or the recording whose bytes were given."""
+    if isinstance(source, bytes):
+        yield _Labelled(source, "-", "", "-")
+        return
+    path = Path(source).expanduser()
     if is_prepared(path):
         packed = Packed.open(path)
         for i, name in enumerate(packed.utterances()):
