@@ -38,30 +38,26 @@ def enroll(
 ) -> None:
     """Enrol people of different names."""
     _fit_model(session, held, people)
-    known = {}
-    for some in parts([one.name for one in people]):
-        known |= {
-            name: (id, checks.from_json(metadata))
-            for id, name, metadata in session.rows(
-                "SELECT id, name, metadata FROM people WHERE collection = ? "
-                f"AND name IN ({checks.marks(some)})",
-                [held.id, *some],
-            )
-        }
+    query = "SELECT id, name, metadata FROM people WHERE collection = ? AND name = ?"
+    known = {
+        name: (id, checks.from_json(metadata))
+        for id, name, metadata in session.of_each(query, [held.id], [one.name for one in people])
+    }
     if known and not exist_ok:
         raise PersonExists(
             f"{next(iter(known))!r} is enrolled in {held.name!r} already. "
             "Choose another name, or allow to add to them."
         )
     kept: set[tuple[int, str]] = set()
-    for some in parts([id for id, _ in known.values()]):
-        among = f"person IN ({checks.marks(some)})"
-        if replace:
+    ids = [id for id, _ in known.values()]
+    if replace:
+        for some in parts(ids):
+            among = f"person IN ({checks.marks(some)})"
             session.forget(remains(session, among, some))
             session.run(f"DELETE FROM voiceprints WHERE {among}", some)
-        else:
-            query = f"SELECT person, id FROM voiceprints WHERE model = ? AND {among}"
-            kept |= set(session.rows(query, [held.model, *some]))
+    else:
+        query = "SELECT person, id FROM voiceprints WHERE model = ? AND person = ?"
+        kept = set(session.of_each(query, [held.model], ids))
     _add_new(session, held, [one for one in people if one.name not in known])
     _add_to(session, held, [one for one in people if one.name in known], known, kept, replace=replace)
 

@@ -46,6 +46,10 @@ class Session(ABC):
         """Return all rows of a query."""
 
     @abstractmethod
+    def of_each(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> list[Row]:
+        """Return the rows of a query for each of many keys, which take the place of its last `?` in turn."""
+
+    @abstractmethod
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row of values."""
 

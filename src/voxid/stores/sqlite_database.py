@@ -45,6 +45,10 @@ class SqliteSession(Session):
         """See `Session.rows`."""
         return self.connection.execute(sql, values).fetchall()
 
+    def of_each(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> list[Row]:
+        """See `Session.of_each`."""
+        return [row for key in keys for row in self.connection.execute(sql, (*values, key))]
+
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """See `Session.many`."""
         self.connection.executemany(sql, rows)
