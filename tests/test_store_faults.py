@@ -570,3 +570,53 @@ def explained(store: Store, probe: np.ndarray) -> str:
         state = real("SELECT id, model, dim, sequence, reloaded, epoch FROM collections WHERE name = 'a'")[0]
         store._nearest(session, state, np.asarray(probe, np.float32), 5, False)  # type: ignore[attr-defined]
     return "\n".join(plans)
+
+
+@pytest.mark.parametrize(
+    ("bytes_each", "own", "asked"), [(1_000, "64MB", "64MB"), (2**30, "64MB", "2GB"), (2**30, "3GB", "3GB")]
+)
+def test_an_index_is_built_in_the_memory_it_needs_and_never_in_less_than_the_server_gives(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch, bytes_each: int, own: str, asked: str
+) -> None:
+    import psycopg
+
+    postgres.clear()
+    monkeypatch.setattr("voxid.stores.postgres.INDEX_FROM", 2)
+    monkeypatch.setattr("voxid.stores.postgres.LINK_BYTES", bytes_each)
+    note = b"CREATE TABLE voxid.seen AS SELECT current_setting('maintenance_work_mem') AS memory"
+    monkeypatch.setattr("voxid.stores.postgres._create_index", lambda *_: note)
+    with psycopg.connect(postgres.url, autocommit=True) as server:
+        server.execute(f"ALTER ROLE postgres SET maintenance_work_mem = '{own}'".encode())
+        try:
+            with stores.open(postgres.url) as store:
+                enrol_some(store, 3)
+                store.optimize()
+            assert server.execute("SELECT memory FROM voxid.seen").fetchall() == [(asked,)]
+        finally:
+            server.execute("ALTER ROLE postgres RESET maintenance_work_mem")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_batch_reads_those_it_names_and_not_all_who_are_there(postgres: Server, known: bool) -> None:
+    """The server has counted nothing yet: autovacuum is off, as it is in the first minute of any database."""
+    postgres.clear()
+    with stores.open(postgres.url) as store:
+        enrol_some(store, 2_000)
+        before = rows_read(store)
+        names = [f"p{i}" if known else f"new {i}" for i in range(300)]
+        store.enroll_many(Enrolment(name, prints_for(name)) for name in names)
+        # Of those who are there the person, and two voiceprints; of the new, the keys that refer to them.
+        assert rows_read(store) - before < 4 * len(names)
+        assert store.count() == 2_000 + (not known) * len(names)
+
+
+def rows_read(store: Store) -> int:
+    """Return how many rows of the tables of people and voiceprints have been read."""
+    with store._server.connection() as connection:  # type: ignore[attr-defined]
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            """SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables
+            WHERE relname IN ('people', 'voiceprints')"""
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -31,7 +31,8 @@ MOST_INDEXED = 2_000  # numbers in an embedding that HNSW takes
 EF_SEARCH = 100  # how widely HNSW looks; more finds more and takes longer
 MOST_EF = 1_000
 LINKS, EF_BUILD = 16, 64  # of each element of the index; pgvector's own defaults
-BUILD_MEMORY_MB = 2_048  # an index that fits into it is built several times faster
+MOST_BUILD_MB = 2_048  # that optimize asks for by itself: enough for a million voiceprints of 192 numbers
+LINK_BYTES = 900  # of an element of the index besides its numbers: 715 on average, and some room
 
 
 class PostgresStore(People, Reading, Upgrading, Portable):
@@ -78,7 +79,11 @@ class PostgresStore(People, Reading, Upgrading, Portable):
                     if old != wanted or not is_valid:  # of a former model, or of a build that was broken off
                         connection.execute(f"DROP INDEX CONCURRENTLY {old}".encode())
                 if (wanted, True) not in found and count >= INDEX_FROM and dim <= MOST_INDEXED:
-                    connection.execute(f"SET maintenance_work_mem = '{BUILD_MEMORY_MB}MB'".encode())
+                    connection.execute(
+                        """SELECT set_config('maintenance_work_mem', %s, false)
+                        WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(%s)""",
+                        [f"{_build_mb(count, dim)}MB"] * 2,
+                    )
                     connection.execute(_create_index(wanted, id, model, dim))
             finally:
                 connection.close()  # with its lock and settings
@@ -141,6 +146,11 @@ def _split(url: str) -> tuple[str, int]:
 
 def _index_name(collection: int, model: str, dim: int) -> str:
     return f"hnsw_{collection}_{dim}_{sha256(model.encode()).hexdigest()[:16]}"
+
+
+def _build_mb(count: int, dim: int) -> int:
+    """Return the memory to ask for: an index that does not fit into it takes many times as long to build."""
+    return min(count * (4 * dim + LINK_BYTES) // 2**20 + 32, MOST_BUILD_MB)
 
 
 def _create_index(name: str, collection: int, model: str, dim: int) -> bytes:
