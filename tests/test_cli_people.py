@@ -107,7 +107,9 @@ def test_a_recording_from_standard_input(two: Path) -> None:
 def test_where_people_are_kept(there: Path) -> None:
     assert voxid("enroll", "alice", "alice1.wav", "--db", "sqlite:///a.db").exit_code == 0
     assert told("speakers", "list", "--db", "sqlite:///a.db")[1]["people"][0]["name"] == "alice"
-    assert voxid("speakers", env={"VOXID_DB": "sqlite:///a.db"}).stdout.startswith("1 people")
+    assert voxid("speakers", env={"VOXID_DB": "sqlite:///a.db"}).stdout.startswith(
+        "1 person in collection 'default' of"
+    )
     assert voxid("speakers").stdout.startswith("0 people")
     assert voxid("speakers", "--collection", "x", "--db", "sqlite:///a.db").stdout.startswith("0 people")
 
@@ -127,6 +129,29 @@ def test_speakers_from_list_to_delete(two: Path) -> None:
     assert voxid("speakers", "import", "robert.json").exit_code == 0
     assert voxid("identify", "bob9.wav").stdout.startswith("'robert'")
     assert "delete" in str(told("speakers", "audit")[1])
+
+
+def test_speakers_in_words(two: Path) -> None:
+    listed = voxid("speakers").stdout.splitlines()
+    assert listed[0] == "2 people in collection 'default' of sqlite:///voxid.db"
+    speech_s = told("speakers")[1]["people"][0]["speech_s"]
+    assert speech_s == round(speech_s, 2)
+    assert listed[1].startswith(f"'alice': 2 clips, {speech_s:.1f} s of speech, since 20")
+    voxid("speakers", "rename", "bob", "robert")
+    trail = voxid("speakers", "audit", "robert").stdout
+    assert "renamed  'robert'  from: 'bob'" in trail
+    [first, *_] = told("speakers", "show", "robert")[1]["voiceprints"]
+    assert voxid("speakers", "remove", "robert", first["id"]).stdout == "'robert' has 1 clip now\n"
+    assert voxid("speakers", "delete", "robert").stdout == "'robert' is deleted, with 1 voiceprint\n"
+    assert "robert" not in voxid("speakers", "audit").stdout  # the name went with its bearer
+    assert "deleted  person 2 (deleted)  voiceprints: 1" in voxid("speakers", "audit").stdout
+    assert voxid("speakers", "audit", "robert").stdout.startswith("nothing is recorded of 'robert' in")
+
+
+def test_identify_says_where_nobody_is(there: Path) -> None:
+    code, found = told("identify", "bob9.wav", "--db", "sqlite:///elsewhere.db")
+    assert (code, found["known"]) == (1, False)
+    assert found["reason"] == "nobody is enrolled in collection 'default' of sqlite:///elsewhere.db"
 
 
 def test_speakers_reembed(two: Path) -> None:

@@ -101,7 +101,8 @@ def test_probabilities_of_candidates_and_of_nobody_sum_to_one(six: Recognizer) -
 
 def test_nobody_is_enrolled(rec: Recognizer) -> None:
     found = rec.identify(say(0, 1))
-    assert (found.known, found.candidates, found.reason) == (False, (), "nobody is enrolled")
+    assert (found.known, found.candidates) == (False, ())
+    assert found.reason == "nobody is enrolled in collection 'default' of sqlite://"
     assert found.unknown_probability == 1.0
 
 
@@ -490,6 +491,23 @@ def test_another_recognizer_sees_every_change_at_once(line: Calibration, tmp_pat
         assert other.identify(say(3, 9)).speaker == "b"
         one.delete("b")
         assert other.identify(say(3, 9)).enrolled == 0
+
+
+def test_who_comes_second_has_not_created_the_person(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with (
+        Recognizer(url, model=SpectrumRuntime(calibration=line)) as rec,
+        Recognizer(url, model=SpectrumRuntime(calibration=line)) as other,
+    ):
+
+        class Late(io.BytesIO):  # read after `rec` has looked for the person
+            def read(self, size: int | None = -1) -> bytes:
+                if not other.speakers():
+                    assert other.enroll("a", say(0, 1)).created
+                return super().read(size)
+
+        second = rec.enroll("a", Late(wav(say(0, 2))))
+    assert (second.created, second.voiceprints) == (False, 2)
 
 
 def test_a_collection_too_large_for_memory_is_searched_in_the_store(

@@ -27,6 +27,15 @@ FarOption = Annotated[
 DB, COLLECTION, MODEL = "sqlite:///voxid.db", "default", "voxid-base"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "clip", "clips"), counted(2000, "clip", "clips")
+    ('1 clip', '2,000 clips')
+    """
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def sources(names: list[str]) -> list[Any]:
     """Return the paths as they are, and the bytes of standard input for "-"."""
     if names.count("-") > 1:

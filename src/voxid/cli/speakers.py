@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxid.cli._common import JsonFlag, emit, progress_bar
-from voxid.cli._people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption
+from voxid.cli._people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voxid.recognizer import People
-    from voxid.stores import Person
+    from voxid.stores import AuditEntry, Person
 
 # action -> what has to follow it
 ACTIONS = {
@@ -78,19 +78,15 @@ def _check_words(action: str, given: list[str]) -> None:
     least = 0 if not wanted or wanted.startswith("[") else len(wanted.split())
     most = 1 if wanted.startswith("[") else 10**6 if wanted.endswith("...") else least
     if not least <= len(given) <= most:
-        raise typer.BadParameter(
-            f"it is `voxid speakers {action} {wanted}`; got {len(given)} words after it."
-        )
+        usage, got = f"voxid speakers {action} {wanted}".rstrip(), counted(len(given), "word", "words")
+        raise typer.BadParameter(f"it is `{usage}`; got {got} after {action}.")
 
 
 def _list(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
     found = people.people()
     rows = [_row(person) for person in found]
-    lines = [
-        f"{p.name!r}: {p.prints} clips, {p.speech_s:.1f} s of speech, since {p.created:%Y-%m-%d}"
-        for p in found
-    ]
-    head = f"{len(rows):,} people in collection {people.collection!r}"
+    lines = [f"{_summary(row)}, since {row['created']:.10}" for row in rows]
+    head = f"{counted(len(rows), 'person', 'people')} in {people.where}"
     return {"collection": people.collection, "people": rows}, [head, *lines]
 
 
@@ -107,9 +103,14 @@ def _show(people: People, given: list[str], out: Path | None, replace: bool) -> 
         }
         for p in person.voiceprints
     ]
-    lines = [f"{person.name!r}: {person.prints} clips, {person.speech_s:.1f} s of speech"]
-    lines += [f"  {p['id']}  {p['speech_s']:.1f} s  {p['source']}  (model {p['model'][:12]})" for p in prints]
-    return {**_row(person), "voiceprints": prints}, lines
+    row = _row(person)
+    lines = [f"{_summary(row)}, since {row['created']:.10}, changed {row['updated']:.10}"]
+    lines += [f"  metadata: {json_module.dumps(row['metadata'], ensure_ascii=False)}"] * bool(row["metadata"])
+    lines += [
+        f"  {p['id']}  {p['speech_s']:.1f} s  {p['source']}  (model {p['model'][:12]}, {p['created']:.10})"
+        for p in prints
+    ]
+    return {**row, "voiceprints": prints}, lines
 
 
 def _rename(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
@@ -127,12 +128,14 @@ def _delete(people: People, given: list[str], out: Path | None, replace: bool) -
         "wiped": receipt.wiped,
     }
     later = "" if receipt.wiped else "; their bytes will be wiped from the disk at the next chance"
-    return result, [f"{given[0]!r} is deleted, with {receipt.voiceprints} voiceprints{later}"]
+    return result, [
+        f"{given[0]!r} is deleted, with {counted(receipt.voiceprints, 'voiceprint', 'voiceprints')}{later}"
+    ]
 
 
 def _remove(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
     person = people.remove_clip(given[0], given[1])
-    return _row(person), [f"{person.name!r} has {person.prints} clips now"]
+    return _row(person), [f"{person.name!r} has {counted(person.prints, 'clip', 'clips')} now"]
 
 
 def _export(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
@@ -155,7 +158,7 @@ def _import(people: People, given: list[str], out: Path | None, replace: bool) -
     except ValueError as error:
         raise BadExport(f"{given[0]}: is not JSON ({error}). Give a file `speakers export` wrote.") from error
     person = people.import_(exported, replace=replace)
-    return _row(person), [f"{person.name!r} is enrolled with {person.prints} clips"]
+    return _row(person), [f"{person.name!r} is enrolled with {counted(person.prints, 'clip', 'clips')}"]
 
 
 def _audit(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
@@ -171,9 +174,21 @@ def _audit(people: People, given: list[str], out: Path | None, replace: bool) ->
         }
         for e in entries
     ]
-    return {"collection": people.collection, "audit": rows}, [
-        f"{e.time:%Y-%m-%d %H:%M:%S}  {e.action}  {e.name!r}" for e in entries
-    ]
+    lines = [
+        "  ".join((f"{e.time:%Y-%m-%d %H:%M:%S}", e.action, _who(e), *_details(e))) for e in entries
+    ] or [f"nothing is recorded{f' of {given[0]!r}' if given else ''} in {people.where}"]
+    return {"collection": people.collection, "audit": rows}, lines
+
+
+def _who(entry: AuditEntry) -> str:
+    """Return whom an entry is about; the names of deleted people are gone."""
+    if entry.name:
+        return repr(entry.name)
+    return f"person {entry.person} (deleted)" if entry.person else "everybody"
+
+
+def _details(entry: AuditEntry) -> list[str]:
+    return [f"{key}: {value!r}" for key, value in entry.detail.items()]
 
 
 _DONE: dict[str, Callable[..., tuple[Any, list[str]]]] = {
@@ -188,13 +203,18 @@ _DONE: dict[str, Callable[..., tuple[Any, list[str]]]] = {
 }
 
 
+def _summary(row: dict[str, Any]) -> str:
+    clips = counted(row["clips"], "clip", "clips")
+    return f"{row['name']!r}: {clips}, {row['speech_s']:.1f} s of speech"
+
+
 def _row(person: Person) -> dict[str, Any]:
     return {
         "id": person.id,
         "name": person.name,
         "collection": person.collection,
         "clips": person.prints,
-        "speech_s": person.speech_s,
+        "speech_s": round(person.speech_s, 2),
         "created": person.created.isoformat(),
         "updated": person.updated.isoformat(),
         "metadata": dict(person.metadata),

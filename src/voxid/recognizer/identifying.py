@@ -48,9 +48,9 @@ def enrolled_llrs(
 
 
 def identification(
-    asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int
+    asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int, where: str
 ) -> Identification:
-    """Return the ranked candidates and the decision."""
+    """Return the ranked candidates and the decision. `where` names what was searched."""
     threshold_K, surcharge_K = asked.bars(near.clips_K, near.people)
     own_K, none = asked.posteriors(llr_K, surcharge_K)
     ranked = np.argsort(-llr_K, kind="stable")
@@ -75,16 +75,16 @@ def identification(
         enrolled=near.people,
         unknown_probability=none,
         prior=asked.prior,
-        reason=_reason(asked, best, known, near.people),
+        reason=_reason(asked, best, known, near.people, where),
         speech_s=heard.total_s,
         net_speech_s=heard.net_speech_s,
         warnings=(*heard.warnings, *_doubts(candidates, known)),
     )
 
 
-def _reason(asked: Rule, best: Candidate | None, known: bool, people: int) -> str:
+def _reason(asked: Rule, best: Candidate | None, known: bool, people: int, where: str) -> str:
     if best is None:
-        return "nobody is enrolled"
+        return f"nobody is enrolled in {where}"
     side = "at or above" if known else "below"
     return (
         f"the nearest is {best.speaker!r}, LLR {best.llr:.2f}, {side} the threshold {best.threshold:.2f} "

@@ -27,6 +27,11 @@ class People:
         self.store: Store = stores.open(url) if self._owns else url  # type: ignore[arg-type, assignment]
         self.collection = collection
 
+    @property
+    def where(self) -> str:
+        """Whom this is about: the collection and the address of the store, in words."""
+        return f"collection {self.collection!r} of {self.store.url}"
+
     def speakers(self, *, prefix: str | None = None) -> list[str]:
         """Return the names of all who are enrolled, in the order of their code points."""
         return [person.name for person in self.people(prefix=prefix)]
@@ -90,7 +95,7 @@ class People:
     def _nobody(self, name: str) -> PersonNotFound:
         known = [person.name for person in self.store.people(limit=ALIKE, collection=self.collection)]
         shown = name if len(name) <= 60 else f"{name[:60]}..."
-        where = f"collection {self.collection!r} of {self.store.url}"
+        where = self.where
         if not known:
             return PersonNotFound(f"nobody named {shown!r}: {where} is empty. Enrol somebody first.")
         folded = {other.casefold(): other for other in known}

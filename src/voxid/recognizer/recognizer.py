@@ -113,7 +113,9 @@ class Recognizer(People):
             )
         elif metadata:
             person = self.store.update_metadata(name, metadata, collection=self.collection)
-        return self._enrollment(person, taken, created=before is None)
+        # another process may have enrolled them since `before`; who is new was never updated
+        created = before is None and person.created == person.updated
+        return self._enrollment(person, taken, created)
 
     def verify(
         self,
@@ -136,7 +138,7 @@ class Recognizer(People):
         enrolled = reference(person.voiceprints)
         score_1 = np.clip(enrolled.direction_PD @ unit_rows(heard.emb_D[None])[0], -1, 1)
         llr_1 = enrolled_llrs(asked, self.runtime, heard, score_1, enrolled.clips_P, lambda: enrolled)
-        speech_s = float(enrolled.speech_P[0])
+        speech_s = round(float(enrolled.speech_P[0]), 2)
         return decide(
             asked,
             float(llr_1[0]),
@@ -180,7 +182,7 @@ class Recognizer(People):
             lambda: references_of([people[person].voiceprints for person in near.person_K.tolist()]),
         )
         names = {id_: person.name for id_, person in people.items()}
-        return identification(asked, llr_K, near, names, heard, top)
+        return identification(asked, llr_K, near, names, heard, top, self.where)
 
     # -- the rest ------------------------------------------------------------------------------------------
 
