@@ -123,6 +123,7 @@ def test_killed_while_enrolling(url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)  # a process is started for each kill; minutes on a quiet machine
 def test_killed_200_times_while_enrolling(url: str) -> None:
     kill_while_enrolling(url, 200)
 
