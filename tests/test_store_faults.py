@@ -597,6 +597,24 @@ def test_an_index_is_built_in_the_memory_it_needs_and_never_in_less_than_the_ser
             server.execute("ALTER ROLE postgres RESET maintenance_work_mem")
 
 
+def test_an_index_is_built_by_one_process_where_there_is_no_memory_to_share(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.clear()
+    monkeypatch.setattr("voxid.stores.postgres.INDEX_FROM", 2)
+    build = b"""DO $$ BEGIN
+        IF current_setting('max_parallel_maintenance_workers') <> '0' THEN
+            RAISE disk_full USING MESSAGE = 'could not resize shared memory segment: No space left on device';
+        END IF;
+        CREATE TABLE voxid.seen (); END $$"""
+    monkeypatch.setattr("voxid.stores.postgres._create_index", lambda *_: build)
+    with stores.open(postgres.url) as store:
+        enrol_some(store, 3)
+        store.optimize()
+        with store._server.connection() as connection:  # type: ignore[attr-defined]
+            assert connection.execute("SELECT count(*) FROM voxid.seen").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_batch_reads_those_it_names_and_not_all_who_are_there(postgres: Server, known: bool) -> None:
     """The server has counted nothing yet: autovacuum is off, as it is in the first minute of any database."""

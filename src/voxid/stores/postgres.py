@@ -19,7 +19,13 @@ import voxid.stores.checks as checks
 from voxid.errors import BadStoreUrl, NotWritable, StoreBusy
 from voxid.stores.people import People
 from voxid.stores.portable import Portable
-from voxid.stores.postgres_database import PostgresDatabase, as_vector, prepare, without_password
+from voxid.stores.postgres_database import (
+    PostgresDatabase,
+    as_vector,
+    build_index,
+    prepare,
+    without_password,
+)
 from voxid.stores.protocol import DEFAULT
 from voxid.stores.reading import Reading, State
 from voxid.stores.session import Session
@@ -79,12 +85,8 @@ class PostgresStore(People, Reading, Upgrading, Portable):
                     if old != wanted or not is_valid:  # of a former model, or of a build that was broken off
                         connection.execute(f"DROP INDEX CONCURRENTLY {old}".encode())
                 if (wanted, True) not in found and count >= INDEX_FROM and dim <= MOST_INDEXED:
-                    connection.execute(
-                        """SELECT set_config('maintenance_work_mem', %s, false)
-                        WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(%s)""",
-                        [f"{_build_mb(count, dim)}MB"] * 2,
-                    )
-                    connection.execute(_create_index(wanted, id, model, dim))
+                    statement = _create_index(wanted, id, model, dim)
+                    build_index(connection, wanted, statement, _build_mb(count, dim))
             finally:
                 connection.close()  # with its lock and settings
 

@@ -237,6 +237,22 @@ def _schema(connection: psycopg.Connection, where: str) -> int:
     return schema
 
 
+def build_index(connection: psycopg.Connection, name: str, statement: bytes, memory_mb: int) -> None:
+    """Run a statement that builds an index, with at least this much memory."""
+    connection.execute(
+        """SELECT set_config('maintenance_work_mem', %s, false)
+        WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(%s)""",
+        [f"{memory_mb}MB"] * 2,
+    )
+    try:
+        connection.execute(statement)
+    except psycopg.errors.DiskFull:
+        # Processes that build together share memory, of which a container has 64 MB unless told otherwise.
+        connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+        connection.execute("SET max_parallel_maintenance_workers = 0")
+        connection.execute(statement)
+
+
 def without_password(url: str) -> str:
     """Return `url` for messages."""
     try:
