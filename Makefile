@@ -24,7 +24,7 @@ LONGER ?= base-longer
 RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
-TRIALS ?= all:duration=2-
+TRIALS ?= all:same-corpus+duration=2-
 DEVICE ?= auto
 SET ?=
 comma := ,

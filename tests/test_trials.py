@@ -286,6 +286,27 @@ def test_a_filter_keeps_what_it_says(base: str, option: str, kept) -> None:
         assert trials.left_out["utterances_outside_duration"] == outside
 
 
+@pytest.mark.parametrize("base", ["all", "40-triplets", "40-pairs", "2-enrol"])
+def test_pairs_inside_one_of_several_corpora(base: str) -> None:
+    data = data_of(**{"one/ann": 4, "one/bob": 3, "two/ann": 4, "two/cy": 5, "alone/dee": 3})
+    trials = make_trials(f"{base}:same-corpus", data)
+    whole = trials.extended(data)
+    corpora = [utterance.speaker.split("/")[0] for utterance in whole.utterances]
+    pairs = list(zip(trials.left_K, trials.right_K, strict=True))
+    assert all(corpora[left] == corpora[right] for left, right in pairs)
+    assert {corpora[left] for left, _ in pairs} >= {"one", "two"}
+    if base == "all":
+        expected = [
+            (a.utterance, b.utterance, a.speaker == b.speaker)
+            for a, b in combinations(data.utterances, 2)
+            if a.speaker.split("/")[0] == b.speaker.split("/")[0]
+        ]
+        assert sorted(named(trials, data)) == sorted(expected)
+    alone = data_of(ann=4, bob=3)  # one corpus: everything is inside it
+    within, everything = make_trials(f"{base}:same-corpus", alone), make_trials(base, alone)
+    assert named(within, within.extended(alone)) == named(everything, everything.extended(alone))
+
+
 def test_duration_buckets_divide_the_trials() -> None:
     data = labelled(aa=8, bb=8, cc=8)
     parts = [make_trials(f"all:duration={bucket}", data) for bucket in ("0-3", "3-5.5", "5.5-")]
@@ -328,7 +349,7 @@ def test_a_filter_that_leaves_one_kind_says_what_it_left(spec: str, message: str
         ("all:", "'' is no option"),
         (
             "all:max=5",
-            "'max=5' is no option of these trials. Allowed: same-sex, same-age-group, duration=A-B ",
+            "'max=5' is no option of these trials. Allowed: same-sex, same-age-group, same-corpus, dura",
         ),
         ("5-pairs:duration=4-2", "no duration is 4 s or more and less than 2 s"),
         ("5-pairs:duration=x", "'duration=x' is no option"),

@@ -28,8 +28,8 @@ def trials(
     often as every other. `N-triplets`: an anchor with its own speaker, and with another. `N-enrol`: each
     speaker enrolled with N utterances, against all that enrol nobody (the models go into LIST.enrol).
 
-    Options follow a colon, joined by +: `same-sex`, `same-age-group`, `duration=2-4` (seconds, both sides),
-    and for `N-enrol` `max=N`. With one seed a shorter list is the beginning of a longer one.
+    Options follow a colon, joined by +: `same-sex`, `same-age-group`, `same-corpus`, `duration=2-4` (seconds,
+    both sides), and for `N-enrol` `max=N`. With one seed a shorter list is the beginning of a longer one.
 
     Example: `voxid trials 20000-pairs:same-sex --data LibriSpeech/test-clean -o trials.txt --seed 1`
     """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.audio import info
+from voxid.data.samplers import corpora_of
 from voxid.errors import AudioError, BadTrials, NotEnoughSpeakers
 from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.trials.values import MOST_TRIALS
@@ -19,14 +20,15 @@ from voxid.types import Utterance
 
 @dataclass(frozen=True)
 class Filter:
-    """Which trials are wanted: of the same sex, of the same age group, of durations (s) in [low, high)."""
+    """Which trials are wanted: of the same sex, age group or corpus, of durations (s) in [low, high)."""
 
     same_sex: bool = False
     same_age_group: bool = False
+    same_corpus: bool = False
     duration: tuple[float, float] | None = None
 
     def __bool__(self) -> bool:
-        return self.same_sex or self.same_age_group or self.duration is not None
+        return self != Filter()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ def make_pool(spec: str, data: EvaluationData, wanted: Filter) -> Pool:
     if wanted.duration is not None:
         keep_N &= _lasting(data.utterances, *wanted.duration, left_out)
     speaker_N = data.speakers()
+    if wanted.same_corpus:
+        class_N += corpora_of(data.speaker_names(), speaker_N)[1]
     labels = [("sex", data.sexes())] * wanted.same_sex + [("age", data.adults())] * wanted.same_age_group
     for name, label_N in labels:
         unknown_N = label_N < 0

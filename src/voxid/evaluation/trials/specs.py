@@ -2,7 +2,8 @@
 
 SPEC   = BASE [":" OPTION ("+" OPTION)*]
 BASE   = "all" | N"-triplets" | N"-pairs" | N"-enrol"
-OPTION = "same-sex" | "same-age-group" | "duration="A"-"B | "duration="A"-" | "max="N  (for -enrol)
+OPTION = "same-sex" | "same-age-group" | "same-corpus" | "duration="A"-"B | "duration="A"-"
+         | "max="N  (for -enrol)
 LIST   = PATH [":enrol="PATH]
 """
 
@@ -22,7 +23,7 @@ from voxid.evaluation.trials.pool import Filter, make_pool
 from voxid.evaluation.trials.values import Trials
 
 BASES = ("all", "N-triplets", "N-pairs", "N-enrol")
-OPTIONS = ("same-sex", "same-age-group", "duration=A-B", "max=N")
+OPTIONS = ("same-sex", "same-age-group", "same-corpus", "duration=A-B", "max=N")
 ENROL = ":enrol="
 HELP = (
     "'all', 'N-triplets' (for example 10000-triplets), 'N-pairs' or 'N-enrol', with options after a colon "
@@ -53,7 +54,8 @@ def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 
     | a path | a list in any format of `read_trials`; `LIST:enrol=MODELS` for models with several utterances |
 
     Options follow a colon, joined by `+`: `same-sex` and `same-age-group` (adults or children) keep
-    trials of people who are alike, `duration=2-4` keeps utterances of 2 s or more and less than 4 s
+    trials of people who are alike, `same-corpus` those inside one of several corpora (across them room and
+    microphone give strangers away), `duration=2-4` keeps utterances of 2 s or more and less than 4 s
     (`duration=4-`: 4 s or more), `max=N` cuts an enrolment list short. What a filter cannot use is counted in
     `left_out`. Random trials depend on `seed` alone, and are nested: a smaller list is the beginning of a
     larger one with the same seed and options.
@@ -100,6 +102,8 @@ def _with_option(spec: Spec, option: str) -> Spec:
         return replace(spec, wanted=replace(spec.wanted, same_sex=True))
     if option == "same-age-group":
         return replace(spec, wanted=replace(spec.wanted, same_age_group=True))
+    if option == "same-corpus":
+        return replace(spec, wanted=replace(spec.wanted, same_corpus=True))
     if match := re.fullmatch(r"duration=(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)?", option):
         low, high = float(match[1]), float(match[2] or "inf")
         if low >= high:
