@@ -323,6 +323,16 @@ def test_int8_needs_speech_to_be_measured_on(made: tuple[Path, Path], tmp_path: 
         export(made[0], tmp_path / "out", int8=True)
 
 
+def test_a_shipped_model_is_named_as_elsewhere(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-base": made[1]})
+    done = export("voxid-base", tmp_path / "out")
+    assert done.fingerprint == voxid.load(made[1]).fingerprint
+    with pytest.raises(UnknownModel, match="Did you mean 'voxid-base'"):
+        export("voxid-bse", tmp_path / "other")
+
+
 # -- load ----------------------------------------------------------------------------------------------
 
 

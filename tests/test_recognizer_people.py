@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,21 @@ def wav(recording: tuple[np.ndarray, int]) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, *recording, format="WAV", subtype="FLOAT")
     return file.getvalue()
+
+
+class Late(io.BytesIO):
+    """A recording during whose reading something happens, once."""
+
+    def __init__(self, content: bytes, happens: Callable[[], Any]) -> None:
+        super().__init__(content)
+        self.happens: Callable[[], Any] | None = happens
+        self.answer: Any = None
+
+    def read(self, size: int | None = -1) -> bytes:
+        if (happens := self.happens) is not None:
+            self.happens = None
+            self.answer = happens()
+        return super().read(size)
 
 
 # -- the five lines -----------------------------------------------------------------------------------------
@@ -466,6 +482,18 @@ def test_reembed_from_kept_audio(line: Calibration, tmp_path: Path) -> None:
         assert rec.identify(say(2, 9)).speaker == "p2"
 
 
+def test_a_change_of_model_that_ends_while_somebody_is_heard(line: Calibration, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
+        rec.enroll("a", say(0, 1))
+        assert rec.identify(say(0, 2)).known
+        with Recognizer(url, model=SpectrumRuntime("two", line)) as other:
+            late = Late(wav(say(0, 2)), lambda: other.reembed({"a": [say(0, 1)]}))
+            with pytest.raises(ModelMismatch, match="reembed"):
+                rec.identify(late)
+            assert late.answer.finished
+
+
 def test_reembed_without_those_who_are_missing(line: Calibration, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/people.db"
     with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
@@ -499,14 +527,9 @@ def test_who_comes_second_has_not_created_the_person(line: Calibration, tmp_path
         Recognizer(url, model=SpectrumRuntime(calibration=line)) as rec,
         Recognizer(url, model=SpectrumRuntime(calibration=line)) as other,
     ):
-
-        class Late(io.BytesIO):  # read after `rec` has looked for the person
-            def read(self, size: int | None = -1) -> bytes:
-                if not other.speakers():
-                    assert other.enroll("a", say(0, 1)).created
-                return super().read(size)
-
-        second = rec.enroll("a", Late(wav(say(0, 2))))
+        late = Late(wav(say(0, 2)), lambda: other.enroll("a", say(0, 1)))
+        second = rec.enroll("a", late)
+        assert late.answer.created
     assert (second.created, second.voiceprints) == (False, 2)
 
 

@@ -11,7 +11,9 @@ from voxid.cli._common import JsonFlag, emit, progress_bar
 
 
 def export(
-    model: Annotated[Path, typer.Argument(readable=False, help="A model folder, as `voxid train` left it.")],
+    model: Annotated[
+        str, typer.Argument(help="A model folder, as `voxid train` left it, or a shipped model.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The folder to write.")],
     data: Annotated[
         list[Path] | None,

@@ -38,7 +38,7 @@ from voxid.folder import (
     read_config,
 )
 from voxid.model import Model
-from voxid.runtime import Runtime
+from voxid.runtime import Runtime, find_model
 from voxid.runtime.onnx_engine import OnnxRuntime, quantized_weight
 from voxid.runtime.torch_engine import TorchRuntime
 from voxid.scoring.cohort import COHORT_FILE
@@ -81,6 +81,7 @@ def export(
 ) -> Exported:
     """Write the model as graphs for onnxruntime into `out`, whole or not at all; return what was measured.
 
+    `model_folder` is a model folder, or the name of a shipped model (for its int8 variant).
     The folder holds config.json, calibration and cohort included, front.onnx (waves to features),
     encoder.onnx (features to embedding) and model.safetensors, where both engines find the weights. `data`
     (a corpus or prepared folder) is the speech that onnxruntime and torch are compared on; without it,
@@ -94,8 +95,9 @@ def export(
     Example: `export("runs/base", "exported/base", data="LibriSpeech/dev-clean").agreement.worst`
     """
     out = Path(out).expanduser()
-    model = Model.load(Path(model_folder).expanduser())
-    _check_place(out, Path(model_folder).expanduser())
+    source = find_model(model_folder)
+    model = Model.load(source)
+    _check_place(out, source)
     if int8 and data is None:
         raise ExportMismatch(
             "an int8 model needs --data: a corpus to measure what 8 bits do to the equal error rate. "

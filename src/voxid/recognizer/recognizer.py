@@ -170,6 +170,7 @@ class Recognizer(People):
         self._need_model()
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
+        self._need_model()  # a change of model may have ended while this was heard
         held = bool(asked.calibration.measures)
         people = self.store.people_by_id(near.person_K.tolist(), voiceprints=held)
         near = near.only(people)  # without who was deleted in this moment
