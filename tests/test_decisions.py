@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_too_small_a_rate_is_refused_with_the_number(strangers: Impostors) -> No
     for far in (0.0, 1.0, -1.0, math.nan):
         with pytest.raises(BadScores, match="between 0 and 1"):
             strangers.threshold(far)
+
+
+@pytest.mark.parametrize("least", [0.00130031, 0.0995, 0.02, 0.3, 1.0000001e-4, 30 / 170])
+def test_the_rate_that_is_named_can_be_asked_for(least: float) -> None:
+    strangers = Impostors(fars=(0.5, least), llrs=(0.0, 3.0), tail=1.0, trials=9)
+    with pytest.raises(BadScores) as refused:
+        strangers.threshold(least / 2)
+    [named] = re.findall(r"which support (\S+) and above", str(refused.value))
+    assert strangers.threshold(float(named)) <= 3.0
+    assert least * (1 - 1e-9) <= float(named) <= least * 1.1
 
 
 def test_the_tail_is_careful_where_scores_are_normal(strangers: Impostors) -> None:

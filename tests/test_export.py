@@ -424,6 +424,7 @@ def test_models_says_what_the_folder_says(
     assert row["parameters"] == config["metadata"]["parameters"]
     assert row["size_bytes"] == sum(path.stat().st_size for path in exported.iterdir())
     assert row["calibration"]["prior"] == 0.5
+    assert row["calibration"]["least_far"] is None  # fitted on nobody
     monkeypatch.setattr("voxid.cli.models._encoders", lambda: None)
     monkeypatch.setattr("voxid.cli.models._print", lambda shipped, rows: print_models(shipped))
     models(as_json=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import voxid
+from voxid.decisions import rule
 from voxid.pretrained import shipped
 from voxid.runtime import DEFAULT_MODEL
 
@@ -22,6 +24,17 @@ def test_it_is_small_calibrated_and_names_no_machine() -> None:
     for file in folder.iterdir():
         content = file.read_bytes()
         assert not any(place in content for place in (b"/work/", b"/home/", b"/root/", b"/tmp/")), file.name
+
+
+def test_the_rates_that_the_docs_ask_for_can_be_asked_for() -> None:
+    root = Path(__file__).parents[1]
+    words = (root / "README.md").read_text() + (root / "src/voxid/cli/_people.py").read_text()
+    rates = [float(rate) for rate in re.findall(r"(?:far=|rate, e\.g\. )([\d.]+\d)", words)]
+    assert len(rates) >= 2
+    calibration = voxid.load(DEFAULT_MODEL).model.calibration
+    assert calibration is not None
+    for far in rates:
+        rule(calibration, far=far)
 
 
 @pytest.mark.real

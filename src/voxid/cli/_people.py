@@ -22,7 +22,7 @@ FalseAlarmOption = Annotated[
     float | None, typer.Option("--cost-false-alarm", help="What a wrong 'yes' costs.")
 ]
 FarOption = Annotated[
-    float | None, typer.Option("--far", help="Instead of prior and costs: the false-alarm rate, e.g. 0.001.")
+    float | None, typer.Option("--far", help="Instead of prior and costs: the false-alarm rate, e.g. 0.01.")
 ]
 DB, COLLECTION, MODEL = "sqlite:///voxid.db", "default", "voxid-base"
 

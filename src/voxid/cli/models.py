@@ -55,6 +55,7 @@ def _models() -> list[dict[str, Any]]:
                 else {
                     "prior": calibration.prior,
                     "threshold": calibration.threshold,
+                    "least_far": None if calibration.impostors is None else calibration.impostors.askable,
                     "fitted_on": None if calibration.fitted_on is None else calibration.fitted_on.name,
                 },
                 "results": config.metadata.get("results", {}),
@@ -107,7 +108,9 @@ def _print_models(models: list[dict[str, Any]]) -> None:
             typer.echo("  not calibrated: it cannot decide")
         else:
             fitted = f", fitted on {calibration['fitted_on']}" if calibration["fitted_on"] else ""
-            typer.echo(f"  calibrated at prior {calibration['prior']:g}{fitted}")
+            least = calibration["least_far"]
+            rates = "" if least is None else f", false-alarm rates from {least:g}"
+            typer.echo(f"  calibrated at prior {calibration['prior']:g}{rates}{fitted}")
         for data, result in row["results"].items():
             low, high = result.get("low"), result.get("high")
             interval = "" if low is None or high is None else f" ({low:.2%} to {high:.2%})"

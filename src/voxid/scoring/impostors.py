@@ -82,6 +82,12 @@ class Impostors(Config):
         """The smallest false-alarm rate that the trials support."""
         return self.fars[-1]
 
+    @property
+    def askable(self) -> float:
+        """The smallest false-alarm rate to ask for, in two digits: `least`, rounded up."""
+        digit = 10.0 ** (np.floor(np.log10(self.least)) - 1)
+        return float(f"{np.ceil(self.least / digit - 1e-9) * digit:.2g}")
+
     def threshold(self, far: float, beyond: bool = False) -> float:
         """Return the LLR from which a share `far` of strangers is accepted.
 
@@ -89,7 +95,7 @@ class Impostors(Config):
         is not between 0 and 1, or below `least` without `beyond`.
         """
         if not 0 < far < 1:
-            raise BadScores(f"a false-alarm rate is a share between 0 and 1, got {far!r}. For example 0.001.")
+            raise BadScores(f"a false-alarm rate is a share between 0 and 1, got {far!r}. For example 0.01.")
         if far < self.least * (1 - 1e-9):
             if not beyond:
                 raise BadScores(self._too_small(far))
@@ -110,7 +116,7 @@ class Impostors(Config):
         people = f" of {self.speaker_pairs:,} pairs of speakers" if self.speaker_pairs else ""
         return (
             f"a false-alarm rate of {far:g} cannot be promised: the calibration rests on {self.trials:,} "
-            f"impostor trials{people}, which support {self.least:.2g} and above. Ask for that, or calibrate "
+            f"impostor trials{people}, which support {self.askable:g} and above. Ask for that, or calibrate "
             "the model on more speakers (voxid calibrate)."
         )
 
