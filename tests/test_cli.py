@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from voxid import cli, errors
 from voxid.cli import COMMANDS, build_app
-from voxid.cli._common import emit, progress_bar, run_app
+from voxid.cli._common import BUG, emit, progress_bar, run_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import VoxidError
 from voxid.model import Model
@@ -154,6 +154,28 @@ def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["voxid"])
     with pytest.raises(ZeroDivisionError):
         run_app(lambda: app_that(lambda: 1 / 0))
+
+
+@pytest.mark.parametrize(
+    "words", [["verify", "a", "b"], ["verify", "a", "b", "--json"]], ids=["text", "json"]
+)
+def test_a_bug_is_no_answer(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["voxid", *words])
+    monkeypatch.setattr(cli, "run_app", lambda build: 1 / 0)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == BUG not in {0, 1, *(error.exit_code for error in ERRORS)}
+    printed = capsys.readouterr()
+    assert "Traceback" in printed.err
+    if "--json" not in words:
+        assert printed.out == ""
+        return
+    assert json.loads(printed.out) == {
+        "error": "ZeroDivisionError",
+        "message": "a bug in voxid: division by zero",
+    }
 
 
 def test_real_error_in_a_real_process() -> None:

@@ -10,7 +10,7 @@ from importlib import import_module
 
 import typer
 
-from voxid.cli._common import run_app
+from voxid.cli._common import BUG, print_bug, run_app
 
 # name of the command -> module that holds a function of that name (dashes become underscores)
 COMMANDS = {
@@ -64,4 +64,8 @@ def build_app(only: str | None = None) -> typer.Typer:
 def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    run_app(lambda: build_app(asked if asked in COMMANDS else None))
+    try:
+        run_app(lambda: build_app(asked if asked in COMMANDS else None))
+    except Exception as error:
+        print_bug(error)
+        sys.exit(BUG)

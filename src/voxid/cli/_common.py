@@ -1,7 +1,7 @@
 """What every command shares: errors to exit codes, JSON or text, progress bars.
 
 Exit codes: 0 done, 2 wrong usage, 3-11 the kind of error
-(`exit_code` in voxid/errors.py), 130 Ctrl-C, 1 a bug (`voxid compare`: not accepted).
+(`exit_code` in voxid/errors.py), 70 a bug, 130 Ctrl-C; 1 is an answer: not accepted, unknown, not finished.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as json_module
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CTRL_C = 130  # exit code, by convention 128 + SIGINT
+BUG = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer
 STOPPED = "stopped by Ctrl-C; every file that was written is whole"
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -63,6 +65,13 @@ def _fail(name: str, message: str, exit_code: int) -> NoReturn:
     else:
         print(f"{name}: {message.replace(chr(10), ' ')}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def print_bug(error: Exception) -> None:
+    """Print the traceback of an error nobody foresaw; with --json also the object that scripts wait for."""
+    traceback.print_exception(error)
+    if "--json" in sys.argv:
+        print(json_module.dumps({"error": type(error).__name__, "message": f"a bug in voxid: {error}"}))
 
 
 def emit(result: dict[str, Any], as_json: bool, text: Callable[[], None]) -> None:
