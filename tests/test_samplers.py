@@ -264,6 +264,36 @@ def test_another_speed_is_another_class_and_another_pitch(packed: Packed) -> Non
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": "pk", "speakers": 4, "utterances": 3},
+        {"sampler": "uniform", "rows": 12, "crops": 3},
+        {"sampler": "triplets", "triplets": 4},
+    ],
+    ids=lambda options: options["sampler"],
+)
+def test_a_pair_stays_a_pair_at_another_speed(packed: Packed, options: dict) -> None:
+    config = DataConfig(window=20, speeds=(0.9, 1.1), **options)
+    batches = Batches(packed, FBANK, config, 0, None)
+    plain = Batches(packed, FBANK, config.model_copy(update={"speeds": ()}), 0, None)
+    seen = set()
+    for step in range(20):
+        labels_B = batches.batch(step).labels_B
+        speed_GU = labels_B.reshape(4, 3) // 4
+        assert torch.equal(labels_B % 4, plain.batch(step).labels_B)
+        assert bool((speed_GU == speed_GU[:, :1]).all())
+        seen |= set(speed_GU.flatten().tolist())
+    assert seen == {0, 1, 2}
+
+
+def test_two_speakers_of_a_batch_are_two() -> None:
+    """Where a pass over the speakers ends and the next begins, too."""
+    speakers_N = np.repeat([0, 1, 2], 4)
+    sampler = SpeakerSampler(speakers_N, np.arange(12), speakers=2, each=2, seed=0)
+    assert all(len(set(speakers_N[sampler.batch(step)])) == 2 for step in range(300))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"sampler": "unifrom"}, r"data\.sampler"),

@@ -1,6 +1,6 @@
 """Prepared speech -> the batch of a step: windows of features, or of the waveform."""
 
-# N utterances, B rows of a batch, S samples, T frames, F features per frame
+# N utterances, B rows of a batch, G groups of rows, S samples, T frames, F features per frame
 
 from __future__ import annotations
 
@@ -64,6 +64,18 @@ class DataConfig(Config):
         if self.sampler == "triplets":
             return 3 * self.triplets
         return self.speakers * self.utterances * self.crops if self.sampler == "pk" else self.rows
+
+    @property
+    def rows_option(self) -> str:
+        """The option that makes a batch larger or smaller."""
+        return {"triplets": "triplets", "pk": "speakers"}.get(self.sampler, "rows")
+
+    @property
+    def together(self) -> int:
+        """How many rows in a row are drawn as one, at one speed: otherwise a pair would be none any more."""
+        if self.sampler == "triplets":
+            return 3
+        return self.utterances * self.crops if self.sampler == "pk" else self.crops
 
     @property
     def pairs(self) -> bool:
@@ -146,7 +158,8 @@ class Batches:
         samples = self.features.samples(window)
         if config.speeds:
             draw = generator(self.seed, step, SPEEDS, self.rank)
-            speed_B = draw.integers(1 + len(config.speeds), size=len(rows_B))
+            speed_G = draw.integers(1 + len(config.speeds), size=len(rows_B) // config.together)
+            speed_B = np.repeat(speed_G, config.together)
             labels_B = labels_B + self.speakers * torch.from_numpy(speed_B)
             wave_BS = self._at_speeds(rows_B, starts_B, room_B, samples, speed_B)
         else:

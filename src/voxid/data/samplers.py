@@ -97,10 +97,16 @@ class SpeakerSampler:
         """Return the order of speakers in one pass over them."""
         order = self._passes.get(turn)
         if order is None:
-            order = generator(self.seed, SHUFFLE + 1 + turn, ROWS).permutation(len(self._counts))
+            order = self._shuffled(turn)
+            # one speaker at the end of a pass and the beginning of the next could fill a batch of two alone
+            if self.each > 1 and turn and len(order) > 2 and order[0] == self._shuffled(turn - 1)[-1]:
+                order[:2] = order[1], order[0]
             self._passes = {number: kept for number, kept in self._passes.items() if number > turn - 4}
             self._passes[turn] = order
         return order
+
+    def _shuffled(self, turn: int) -> np.ndarray:
+        return generator(self.seed, SHUFFLE + 1 + turn, ROWS).permutation(len(self._counts))
 
 
 class CorpusSampler:
