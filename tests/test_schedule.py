@@ -160,7 +160,7 @@ def test_last_is_the_mean_of_the_last_snapshots(every: int, snapshots: int) -> N
     config = AverageConfig(kind="last", snapshots=snapshots, every=every, unit="steps")
     average = Average(config, encoder, steps=20, steps_per_epoch=10)
     seen = walk(average, encoder, 20)
-    taken = seen[::-every][:snapshots] if snapshots < 50 else seen[0::2]
+    taken = seen[::-every][:snapshots]  # a stage too short for all of them has its last one at the end too
     torch.testing.assert_close(average.weights["weight"], torch.stack(taken).mean(dim=0))
 
 

@@ -42,7 +42,8 @@ class Average:
     def __init__(self, config: AverageConfig, encoder: nn.Module, steps: int, steps_per_epoch: int) -> None:
         self.config, self.encoder = config, encoder
         self.every = max(1, round(config.every * (steps_per_epoch if config.unit == "epochs" else 1)))
-        self.first = max(1, steps - (config.snapshots - 1) * self.every)
+        fit = (steps - 1) // self.every  # snapshots before the last one, as far as the stage has room for
+        self.first = steps - min(config.snapshots - 1, fit) * self.every
         self.count = 0
         self._mean: dict[str, Tensor] = {}
 
