@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ from voxid.data.pack import Packed
 from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss, OutOfMemory
 from voxid.losses.aam import AamLoss
 from voxid.model import Model
-from voxid.training import Recipe, TrainResult, load_recipe, make_plan, train
+from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
 from voxid.training.checkpoint import load_checkpoint
-from voxid.training.guard import memory_advice
+from voxid.training.guard import check_precision, memory_advice
 from voxid.training.log import Row, read_log
 from voxid.training.run import Run
 from voxid.training.step import Stepper
@@ -420,7 +422,7 @@ def test_a_loss_that_is_no_number_saves_its_batch(
         return original(self, emb_BD, labels_B) * (torch.nan if len(calls) == 20 else 1.0)
 
     monkeypatch.setattr(AamLoss, "forward", break_down)
-    with pytest.raises(NonFiniteLoss, match=r"loss of step 19 is nan.*nonfinite-step-00000019\.npz"):
+    with pytest.raises(NonFiniteLoss, match=r"loss of step 19 is nan.*step-00000019\.npz") as caught:
         train(load_recipe(path), packed, tmp_path)
     content = json.loads((tmp_path / "nonfinite-step-00000019.json").read_text())
     assert content["labels"] == calls[19].tolist()
@@ -428,6 +430,7 @@ def test_a_loss_that_is_no_number_saves_its_batch(
     assert saved["batch"].shape == (4, 40, 20)  # of features: nothing changes the waveform in this stage
     assert saved["labels"].tolist() == calls[19].tolist()
     assert max(p.name for p in (tmp_path / "checkpoints").iterdir()) == "step-00000015.pt"
+    assert f"or from the model of step 15, with --init {tmp_path}." in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -442,26 +445,95 @@ def test_a_loss_that_is_no_number_saves_its_batch(
 def test_out_of_memory_says_which_knob_to_turn(
     path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    forward = AamLoss.forward
+    stops_at = 6  # rows of a batch: first those of the training, then those of its first stage
+
     def fail(self: AamLoss, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        raise error
+        if len(emb_BD) == stops_at:
+            raise error
+        return forward(self, emb_BD, labels_B)
 
     monkeypatch.setattr(AamLoss, "forward", fail)
-    with pytest.raises(OutOfMemory, match=r"6 windows of 30 frames.*Lower data\.rows.*data\.window"):
-        train(load_recipe(path), packed, tmp_path)
-    triplets = load_recipe("bilstm-clean100")
-    with pytest.raises(OutOfMemory, match=r"data\.triplets"), memory_advice("cpu", 24, 100, "data.triplets"):
-        raise error
-    assert triplets.data.sampler == "triplets"
+    said = (
+        r"6 windows of 30 frames.*Lower data\.rows .*or data\.window_max, or set training\.precision = .bf16"
+    )
+    with pytest.raises(OutOfMemory, match=said):
+        train(load_recipe(path), packed, tmp_path / "training")
+    stops_at = 4
+    with pytest.raises(OutOfMemory, match=r"Lower stage\.0\.data\.rows .*or stage\.0\.data\.window; and"):
+        train(load_recipe(path, ["training.precision=bf16"]), packed, tmp_path / "stage")
+
+
+def test_a_network_that_does_not_fit_says_so(path: Path) -> None:
+    with pytest.raises(OutOfMemory, match=r"the encoder 'ecapa' itself.*lower the sizes in \[encoder\]"):
+        initial_model(load_recipe(path, [f"encoder.embedding={10**14}"]))
 
 
 def test_real_allocation_failure_is_recognised() -> None:
-    with pytest.raises(OutOfMemory), memory_advice("cpu", 1, 1, "data.rows"):
+    with pytest.raises(OutOfMemory, match="for a row"), memory_advice("cpu", "a row", "Take none."):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), memory_advice("cpu", 1, 1, "data.rows"):
+    with pytest.raises(RuntimeError, match="shapes"), memory_advice("cpu", "a row", "Take none."):
         raise RuntimeError("shapes do not fit")
+
+
+def test_16_bits_that_the_processor_does_not_have_are_refused_before_the_first_step(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = nn.LSTM.forward
+
+    def without_16_bits(self: nn.LSTM, *arguments):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor for the LSTM. Run ...\nmore")
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(nn.LSTM, "forward", without_16_bits)
+    small = ["training.steps=1", "data.window=20", "training.threads=1"]
+    with pytest.raises(
+        BadRecipe, match=r'"bf16", and the cpu.*LstmEncoder.*training\.precision to "float32"'
+    ):
+        train(load_recipe("bilstm-clean100", [*small, "training.precision=bf16"]), packed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # so the same command with float32 goes through
+    train(load_recipe("bilstm-clean100", small), packed, tmp_path / "run")
+
+
+def test_a_processor_without_16_bit_instructions_is_found_out() -> None:
+    """With AVX2 alone, oneDNN has no LSTM in 16 bits; elsewhere it may have one, and then training works."""
+    code = (
+        "import torch; from voxid.encoders.lstm import *; from voxid.training.guard import check_precision\n"
+        "check_precision(LstmEncoder(LstmConfig(), 40), 40, 'bf16', torch.device('cpu'))"
+    )
+    less = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", code], env=less, capture_output=True, text=True, timeout=120)
+    if done.returncode == 0:
+        pytest.skip("an LSTM in 16 bits works here without AVX-512")
+    assert "voxid.errors.BadRecipe: training.precision" in done.stderr
+
+
+def test_trying_16_bits_changes_nothing() -> None:
+    recipe = load_recipe("tiny", ["training.precision=bf16"])
+    encoder = initial_model(recipe).encoder
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    state = torch.get_rng_state()
+    check_precision(encoder, 80, "bf16", torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_one_row_is_no_batch_to_be_normalised_by(path: Path, packed: Packed, tmp_path: Path) -> None:
+    for sets, said in (
+        (
+            ["data.rows=1"],
+            r"^data\.rows makes batches of 1 windows: .*Raise data\.rows to 2 windows or more\.",
+        ),
+        (["stage.0.data.rows=3", "training.parts=2"], r"^stage\.0\.data\.rows .*among 2: .* to 4 windows"),
+    ):
+        with pytest.raises(BadRecipe, match=said):
+            train(load_recipe(path, sets), packed, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 # ---- recipes that cannot be --------------------------------------------------------------------------------
@@ -485,14 +557,19 @@ def test_overrides_reach_into_stages(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("loss.name=ge2e", r"margin: no such option"),
+        ("loss.name=ge2e", r"margin: no such option.*write --set 'loss=\{name=\"ge2e\"\}'"),
+        ("loss.name=ge2f", r"Did you mean 'ge2e'\?$"),
+        ("encoder.scale=3", r"^encoder: channels has to be a multiple of scale, got 8 and 3\.$"),
         ("stage.0.stepz=5", r"stepz: no such option.*Did you mean 'steps'"),
         ("stage.0.epochs=5", "either steps or epochs"),
         ("stage.0.data.windw=5", r"stage\.data\.windw.*Did you mean 'window'"),
         ("stage.0.data.speeds=[0.8]", r"stage\.0\.data\.speeds is \[0\.8\]"),
         ("schedule.warmupp=1", r"schedule\.warmupp"),
         ("average.kind=mean", r"average\.kind"),
-        ("augment.noise_prob=0.5", "no recordings are named"),
+        (
+            "augment.noise_prob=0.5",
+            r'recordings are named: set noise = \["FOLDER"\], or noise_prob = 0 \(got noise_prob = 0\.5\)\.$',
+        ),
         ("training.precision=fp8", r"training\.precision"),
     ],
 )

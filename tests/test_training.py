@@ -398,6 +398,7 @@ def test_loss_that_is_no_number_names_its_batch(packed: Packed, tmp_path: Path) 
     assert content["utterance_numbers"] == batch.rows_B.tolist()
     assert content["utterances"] == [packed.utterances()[i] for i in batch.rows_B]
     assert not list((tmp_path / "checkpoints").iterdir())
+    assert str(caught.value).endswith("start again in another folder.")  # and no word of a checkpoint
 
 
 @pytest.mark.parametrize("counts", [[6], [1, 1, 1]], ids=["one speaker", "no pair"])
@@ -520,6 +521,34 @@ def test_command_prints_the_stages_of_a_modern_recipe(packed: Packed, tmp_path: 
     assert "more voices: 2 steps (0.667 epochs) of 4 x 40 frames" in result.output
     assert "large margin: 1 steps (0.5 epochs) of 6 x 40 frames" in result.output
     assert "7 steps in" in result.output
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ('encoder={name="redimnet"}', "BadConfig"),  # made for another number of bins
+        ('augment={noise=["nowhere"],noise_prob=0.5}', "CorpusNotFound"),
+        ('augment={rir=["nowhere"]}', "CorpusNotFound"),
+    ],
+)
+def test_command_finds_a_recipe_that_cannot_be_before_it_decodes(
+    tmp_path: Path, override: str, name: str
+) -> None:
+    """The speech is not there either: nobody has looked for it yet."""
+    arguments = ["tiny", "--train", str(tmp_path / "speech"), "-o", str(tmp_path / "run"), "--set", override]
+    result = invoke(arguments)
+    assert type(result.exception).__name__ == name
+    assert "speech" not in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_command_says_what_a_single_utterance_is_good_for(packed: Packed, tmp_path: Path) -> None:
+    pairs = ["loss.name=hard-triplet", "data.sampler=pk", "data.speakers=3", "data.utterances=2"]
+    sets = [part for override in [*SMALL, *pairs, "training.steps=1"] for part in ("--set", override)]
+    arguments = ["bilstm-clean100", "--train", str(packed.folder), "-o", str(tmp_path / "run")]
+    result = invoke([*arguments, *sets])
+    assert result.exit_code == 0, result.output
+    assert "1 speakers have one utterance: two windows of it are their pairs" in result.output
 
 
 def test_command_finds_bad_trials_before_it_trains(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -41,6 +42,20 @@ def _explain(cls: type[Config], error: ValidationError, where: str) -> str:
             lines.append(f"{key}: no such option. Known: {', '.join(known)}.{hint}")
         elif problem["type"] == "missing":
             lines.append(f"{key}: is missing, and has no default.")
+        elif problem["type"] == "value_error":  # of a validator of ours: its words as they are
+            said = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {said}{_given(said, problem['input'])}.")
         else:
             lines.append(f"{key}: {problem['msg'].lower()}, got {problem['input']!r}.")
     return " ".join(lines)
+
+
+def _given(said: str, values: Any) -> str:
+    """Return what was given, unless `said` says so: of a table, the options that are spoken of."""
+    if " got " in said:
+        return ""
+    if not isinstance(values, dict):
+        return f", got {values!r}"
+    words = set(re.findall(r"\w+", said))
+    named = [f"{name} = {value!r}" for name, value in values.items() if name in words]
+    return f" (got {', '.join(named)})" if named else ""

@@ -126,8 +126,8 @@ def read_all(
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(failed.items()))
     if not values:
         raise EmptyCorpus(
-            f"none of the {len(paths)} {what} files can be used ({reasons}). The first: {first} "
-            "Name a folder of recordings that play."
+            f"none of the {len(paths)} {what} files can be used ({reasons}). Name a folder of recordings "
+            f"that play. The first: {first}"
         )
     if not failed:
         return values, ()

@@ -65,12 +65,11 @@ def train(
     """
     from voxid.data.pack import Packed
     from voxid.data.prepare import ensure_prepared
-    from voxid.runtime.device import pick_device
-    from voxid.training import check_init, load_recipe, make_plan, refuse_to_spoil
+    from voxid.training import check_init, check_recipe, load_recipe, make_plan, refuse_to_spoil
     from voxid.training import train as run_training
 
     loaded = load_recipe(recipe, overrides)
-    pick_device(device)  # this and what follows: before minutes of decoding
+    check_recipe(loaded, device)  # this and what follows: before minutes of decoding
     refuse_to_spoil(out, resume)
     if init is not None:
         check_init(loaded, init)
@@ -143,7 +142,8 @@ def _print_plan(plan: Plan, info: dict[str, Any]) -> None:
     if plan.classes > plan.speakers:
         typer.echo(f"  {plan.classes:,} classes: everyone at {plan.classes // plan.speakers} speeds")
     if plan.single_speakers and plan.needs_pairs:
-        typer.echo(f"  {plan.single_speakers} speakers have one utterance: never a pair, but negatives")
+        pairs = "two windows of it are their pairs" if plan.self_pairs else "never a pair, but negatives"
+        typer.echo(f"  {plan.single_speakers} speakers have one utterance: {pairs}")
     if plan.short:
         done = "repeated to fill it" if plan.short_policy == "repeat" else "left out"
         typer.echo(f"  {plan.short:,} utterances are shorter than the window of {plan.window} frames: {done}")

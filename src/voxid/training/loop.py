@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from voxid.augment import WaveAugment
+from voxid.augment.clips import find
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import FeatureStore, cached_features
 from voxid.data.pack import Packed
@@ -25,7 +26,7 @@ from voxid.losses import LOSSES
 from voxid.model import Model
 from voxid.runtime.device import pick_device
 from voxid.training.folder import open_run
-from voxid.training.guard import threads_of_torch
+from voxid.training.guard import check_precision, memory_advice, threads_of_torch
 from voxid.training.log import Row, TrainingLog
 from voxid.training.recipe import Recipe
 from voxid.training.run import Progress, Run
@@ -52,11 +53,26 @@ class TrainResult:
 
 def initial_model(recipe: Recipe) -> Model:
     """Return the model a training of `recipe` starts from; the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
+    advice = "Make it smaller: lower the sizes in [encoder]."
+    need = f"the encoder {recipe.encoder['name']!r} itself"
+    with torch.random.fork_rng(devices=[]), memory_advice("this machine", need, advice):
         torch.manual_seed(recipe.training.seed)
         model = Model(recipe.features, recipe.encoder, recipe.inference)
     model.metadata = {"name": recipe.name, "recipe": recipe.model_dump(mode="json"), "steps": 0}
     return model
+
+
+def check_recipe(recipe: Recipe, device: str = "auto") -> None:
+    """Raise what `train` would raise about `recipe` on this machine, whatever the speech.
+
+    That is about sizes, precision and the folders of [augment], whose recordings are looked for, not read:
+    BadConfig, BadRecipe, OutOfMemory, DeviceUnavailable, CorpusNotFound or EmptyCorpus.
+    """
+    model = initial_model(recipe)
+    check_precision(model.encoder, model.features.dim, recipe.training.precision, pick_device(device))
+    for kind in ("noise", "music", "babble", "rir"):
+        if recipe.augment is not None and getattr(recipe.augment, f"{kind}_prob") > 0:
+            find(getattr(recipe.augment, kind), kind)
 
 
 def check_init(recipe: Recipe, init: str | Path) -> None:
@@ -86,8 +102,9 @@ def train(
     `training.valid_every` steps for the log. `progress` gets (steps done, steps expected) after each step,
     `on_row` each line of the log. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and raises
     KeyboardInterrupt; `resume` goes on from there. Raise NotEnoughSpeakers, BadPreparedData,
-    DeviceUnavailable, RunExists, CheckpointMismatch, BadCheckpoint, UnknownModel, BadModel, NonFiniteLoss,
-    OutOfMemory, MissingExtra, DiskFull or NotWritable; a CorpusError about the folders of [augment].
+    BadRecipe, DeviceUnavailable, RunExists, CheckpointMismatch, BadCheckpoint, UnknownModel, BadModel,
+    NonFiniteLoss, OutOfMemory, MissingExtra, DiskFull or NotWritable; a CorpusError about the folders of
+    [augment].
     """
     packed = train_data if isinstance(train_data, Packed) else Packed.open(train_data)
     out = Path(out)
@@ -95,6 +112,7 @@ def train(
     model = initial_model(recipe)
     start = start_from(model, init) if init is not None else None
     stages_of(recipe, packed, model)  # can it be done at all?
+    check_precision(model.encoder, model.features.dim, recipe.training.precision, torch_device)
     if recipe.whitening is not None:
         check_whitening(model, packed, recipe.whitening)
     augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
@@ -155,4 +173,21 @@ def stages_of(
         )
     loss, config = LOSSES.parse(recipe.loss, "loss")
     margin = config.margin if hasattr(loss, "set_margin") else None
-    return make_stages(recipe, batches, margin)
+    stages = make_stages(recipe, batches, margin)
+    for number, stage in enumerate(stages):
+        _check_rows(recipe, model, stage.batches.config, f"stage.{number - 1}." if number else "")
+    return stages
+
+
+def _check_rows(recipe: Recipe, model: Model, data: DataConfig, where: str) -> None:
+    """Raise BadRecipe for a part of a batch that is one row: it has no statistics to be normalised by."""
+    parts = recipe.training.parts
+    if data.batch_rows >= 2 * parts or not any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
+        return
+    few = f"{where}data.{data.rows_option} makes batches of {data.batch_rows} windows"
+    many = f", and training.parts shares them out among {parts}" if parts > 1 else ""
+    raise BadRecipe(
+        f"{few}{many}: the encoder {recipe.encoder['name']!r} normalises by statistics of a batch, for which "
+        f"one window is too few. Raise {where}data.{data.rows_option} to {2 * parts} windows or more"
+        f"{', or lower training.parts' if parts > 1 else ''}."
+    )

@@ -34,8 +34,9 @@ class Plan:
     recipe: str
     speakers: int
     classes: int  # of the loss: speakers, at every speed
-    single_speakers: int  # with one utterance: negatives only, where the loss needs pairs
+    single_speakers: int  # with one utterance: negatives only, where the loss needs pairs of utterances
     needs_pairs: bool
+    self_pairs: bool  # two windows of one utterance make a pair, too
     corpora: dict[str, int]  # utterances of each
     utterances: int
     hours: float
@@ -66,6 +67,7 @@ def make_plan(recipe: Recipe, packed: Packed) -> Plan:
         classes=classes,
         single_speakers=int((counts == 1).sum()),
         needs_pairs=loss_class.needs != "rows",
+        self_pairs=first.config.sampler != "triplets",
         corpora=dict(zip(names, np.bincount(corpus_N, minlength=len(names)).tolist(), strict=True)),
         utterances=packed.n,
         hours=float(packed.lengths_N.sum()) / packed.info["sample_rate"] / 3600,

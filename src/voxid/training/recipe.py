@@ -13,7 +13,7 @@ from voxid.augment import AugmentConfig, SpecAugmentConfig
 from voxid.config import Config
 from voxid.data.batches import DataConfig
 from voxid.encoders import ENCODERS
-from voxid.errors import BadRecipe
+from voxid.errors import BadConfig, BadRecipe
 from voxid.features import FEATURES
 from voxid.losses import LOSSES
 from voxid.model import InferenceConfig
@@ -118,7 +118,10 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
             StageConfig.parse(stage, f"stage.{number}") if isinstance(stage, dict) else stage
             for number, stage in enumerate(values["stage"])
         ]
-    recipe = complete(Recipe.parse(values, "recipe"))
+    try:
+        recipe = complete(Recipe.parse(values, "recipe"))
+    except BadConfig as error:
+        raise type(error)(f"{error}{_left_over(str(error), overrides or [])}") from None
     _check_parts(recipe)
     return recipe
 
@@ -139,7 +142,10 @@ def _check_parts(recipe: Recipe) -> None:
     loss = LOSSES.get(name)
     has_margin = hasattr(loss, "set_margin")
     if not has_margin and recipe.schedule.margin_start is not None:
-        raise BadRecipe(f"schedule.margin_start: the loss {name!r} has no margin. Take the line out.")
+        raise BadRecipe(
+            f"schedule.margin_start: the loss {name!r} has no margin. Take margin_start and margin_end "
+            'out, or set both to "none".'
+        )
     own = StageConfig(steps=1)
     speeds = max((stage_data(recipe, stage).speeds for stage in (own, *recipe.stage)), key=len)
     for number, stage in enumerate((own, *recipe.stage)):
@@ -167,6 +173,20 @@ def _check_parts(recipe: Recipe) -> None:
             )
         if not has_margin and (stage.margin is not None or stage.schedule.margin_start is not None):
             raise BadRecipe(f"{where}margin: the loss {name!r} has no margin. Take the line out.")
+
+
+def _left_over(problem: str, overrides: list[str]) -> str:
+    """Return what to do where an override names another component, and the options of the first are left."""
+    for override in overrides:
+        path, _, name = override.partition("=")
+        table = path.strip().removesuffix(".name")
+        if path.strip() == f"{table}.name" and f"{table}." in problem and "no such option" in problem:
+            new = name.strip().strip("\"'")
+            return (
+                f" {path.strip()} alone keeps the options of the {table} before: for those of {new} write "
+                f"--set '{table}={{name=\"{new}\"}}', and any of them after the name."
+            )
+    return ""
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -76,6 +76,7 @@ class Run:
         self.average = self._new_average()
         if checkpoint:
             self._restore(checkpoint)
+        self.saved = checkpoint.step if checkpoint else None  # step of the last checkpoint
         self.first_step, self.first_seconds = self.step, self.seconds
         self.row_step = self.step  # where the log line began, or this run, if later
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # results still on the device
@@ -127,12 +128,11 @@ class Run:
         )
         if hasattr(self.loss, "classes"):
             self.loss.classes = stage.batches.classes  # pyright: ignore[reportArgumentType]
-        knob = {"triplets": "data.triplets", "pk": "data.speakers"}.get(data.sampler, "data.rows")
-        window = data.window_max or stage.batches.window
         bf16 = options.precision == "bf16"
+        need, advice = self._memory_of(stage)
         with (
             threads_of_torch(1 if workers > 1 or options.parts > 1 else options.threads),
-            memory_advice(str(self.device), data.batch_rows, window, knob),
+            memory_advice(str(self.device), need, advice),
             Stepper(
                 self.model.encoder,
                 self.loss,
@@ -149,6 +149,18 @@ class Run:
                 if self._after_step(stopped, progress):
                     return False
         return True
+
+    def _memory_of(self, stage: Stage) -> tuple[str, str]:
+        """Return what a stage's batches are, and which options make them smaller."""
+        data, number = stage.batches.config, self.stages.index(stage)
+        where = f"stage.{number - 1}.data" if number else "data"
+        length = "seconds" if data.seconds else "window_max" if data.window_max else "window"
+        halve = "" if self.options.precision == "bf16" else ', or set training.precision = "bf16"'
+        return (
+            f"a batch of {data.batch_rows} windows of {data.window_max or stage.batches.window} frames",
+            f"Lower {where}.{data.rows_option} (memory goes in proportion) or {where}.{length}{halve}; and "
+            "start again, in another folder.",
+        )
 
     def _batches(self, stage: Stage) -> Generator[tuple[Batch, Tensor | None]]:
         """Yield the batches of the steps that are left; on a CPU with their features, where made ahead."""
@@ -328,6 +340,7 @@ class Run:
             },
         }
         self._model_now().save(self.out)
+        self.saved = self.step
         if draw and self.log.rows:
             from voxid.plots import training_curve
 
@@ -363,9 +376,15 @@ class Run:
             np.savez(file, batch=given.numpy(), labels=batch.labels_B.numpy())
         return NonFiniteLoss(
             f"the loss of step {step} is {value}; it has to be a finite number. Its batch is described in "
-            f"{path}, and lies beside it as {path.stem}.npz. Lower optimizer.lr or set training.clip_norm; "
-            "the last checkpoint is from before."
+            f"{path}, and lies beside it as {path.stem}.npz. Lower optimizer.lr or training.clip_norm, and "
+            f"start again in another folder{self._from_here()}."
         )
+
+    def _from_here(self) -> str:
+        """Return how to go on with other options from the last checkpoint, "" if there is none."""
+        if self.saved is None:
+            return ""
+        return f", or from the model of step {self.saved}, with --init {self.out}"
 
 
 def _make_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
