@@ -258,6 +258,24 @@ def test_snapshots_are_counted_from_the_end_of_each_stage(path: Path, packed: Pa
             torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
 
 
+@pytest.mark.parametrize("main", ["{kind='ema'}", "none"])
+def test_a_stage_may_average_in_its_own_way(path: Path, packed: Packed, tmp_path: Path, main: str) -> None:
+    own = "stage.1.average={kind='last',snapshots=2,every=1,unit='steps'}"
+    recipe = load_recipe(path, [f"average={main}", own, "training.save_every=1", "training.keep=9"])
+    train(recipe, packed, tmp_path)
+    steps = [load_checkpoint(tmp_path / "checkpoints" / f"step-{n:08d}.pt") for n in (25, 26, 27)]
+    assert bool(steps[0].average) == (main != "none")  # of the stage before
+    for name, value in Model.load(tmp_path).encoder.state_dict().items():
+        if value.is_floating_point():
+            both = torch.stack([one.encoder[name] for one in steps[1:]])
+            torch.testing.assert_close(value, both.mean(dim=0))
+    before = weights(tmp_path)
+    (tmp_path / "checkpoints" / "step-00000027.pt").unlink()
+    train(recipe, packed, tmp_path, resume=True)
+    assert weights(tmp_path) == before
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
 def test_a_stage_can_do_without_augmentation(
     path: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,8 @@ class Run:
         parameters = [*model.encoder.parameters(), *self.loss.parameters()]
         self.optimizer = optimizer_class(optimizer_config, parameters)
         self.learned = nn.ModuleDict({"encoder": model.encoder, "loss": self.loss})  # what is averaged
-        self.shown = copy.deepcopy(model) if recipe.average else model  # what is saved and validated
+        averages = any(stage.average for stage in stages)
+        self.shown = copy.deepcopy(model) if averages else model  # with averaged weights
         self.specaugment = SpecAugment(recipe.specaugment) if recipe.specaugment else None
         self.packed = stages[0].batches.packed
         self.step, self.seconds = 0, 0.0
@@ -292,21 +293,22 @@ class Run:
 
     def _new_average(self) -> Average | None:
         """Return a mean of the present stage's weights that has seen none, if the recipe wants one."""
-        if self.recipe.average is None:
+        if self.stage.average is None:
             return None
         per_epoch = self.stage.batches.steps_per_epoch
-        return Average(self.recipe.average, self.learned, self.stage.steps, per_epoch)
+        return Average(self.stage.average, self.learned, self.stage.steps, per_epoch)
 
     def _model_now(self) -> Model:
         """Return the model to save or to validate: with the averaged weights where there are some."""
-        if self.average:
-            weights = {
-                name.removeprefix("encoder."): value
-                for name, value in self.average.weights.items()
-                if name.startswith("encoder.")
-            }
-            self.shown.encoder.load_state_dict(weights)
-            self.shown.metadata = self.model.metadata
+        if not self.average:
+            return self.model
+        weights = {
+            name.removeprefix("encoder."): value
+            for name, value in self.average.weights.items()
+            if name.startswith("encoder.")
+        }
+        self.shown.encoder.load_state_dict(weights)
+        self.shown.metadata = self.model.metadata
         return self.shown
 
     def save(self, draw: bool) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from voxid.config import Config
 from voxid.data.batches import Batches, DataConfig
+from voxid.training.averaging import AverageConfig
 from voxid.training.schedule import Schedule, ScheduleConfig
 
 MakeBatches = Callable[[DataConfig, bool], Batches]  # (data, whether waveforms are augmented)
@@ -33,6 +34,7 @@ class StageConfig(Config):
     specaugment: bool = True  # as far as the recipe has it
     data: dict[str, Any] = Field(default_factory=dict)  # options of [data] that differ
     schedule: ScheduleConfig = ScheduleConfig()
+    average: AverageConfig | None = None  # None: the recipe's
 
     @model_validator(mode="after")
     def _has_a_length(self) -> StageConfig:
@@ -51,6 +53,7 @@ class Stage:
     batches: Batches
     schedule: Schedule
     specaugment: bool
+    average: AverageConfig | None
 
     @property
     def end(self) -> int:
@@ -83,7 +86,8 @@ def make_stages(recipe: Any, make_batches: MakeBatches, margin: float | None, wo
             rows=data.batch_rows * world,
         )
         first = stages[-1].end if stages else 0
-        stages.append(Stage(config.name, first, steps, batches, schedule, config.specaugment))
+        average = config.average or recipe.average
+        stages.append(Stage(config.name, first, steps, batches, schedule, config.specaugment, average))
     return stages
 
 
