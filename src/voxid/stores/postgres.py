@@ -37,7 +37,7 @@ MOST_INDEXED = 2_000  # numbers in an embedding that HNSW takes
 EF_SEARCH = 100  # how widely HNSW looks; more finds more and takes longer
 MOST_EF = 1_000
 LINKS, EF_BUILD = 16, 64  # of each element of the index; pgvector's own defaults
-MOST_BUILD_MB = 2_048  # that optimize asks for by itself: enough for a million voiceprints of 192 numbers
+MOST_BUILD_MB = 2_048  # that optimize asks for by itself; a million voiceprints of 192 numbers take 1,590
 LINK_BYTES = 900  # of an element of the index besides its numbers: 715 on average, and some room
 
 
@@ -151,7 +151,7 @@ def _index_name(collection: int, model: str, dim: int) -> str:
 
 
 def _build_mb(count: int, dim: int) -> int:
-    """Return the memory to ask for: an index that does not fit into it takes many times as long to build."""
+    """Return the memory to ask for: building an index that outgrows it takes much longer, says pgvector."""
     return min(count * (4 * dim + LINK_BYTES) // 2**20 + 32, MOST_BUILD_MB)
 
 
