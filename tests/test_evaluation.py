@@ -578,6 +578,16 @@ def test_evaluate_command(corpus: Path, model: Path, tmp_path: Path, monkeypatch
     assert first == json.loads((tmp_path / "r" / "report.json").read_text())
 
 
+def test_a_shipped_model_is_measured_by_its_name_but_not_calibrated_in_place(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "voxid-base", "--data", str(corpus), "-o", "report", "--resamples", "0", "--json"]
+    assert len(json.loads(run_command(*words))["models"]) == 1
+    with pytest.raises(NotWritable, match="voxid export voxid-base -o mine; voxid calibrate mine"):
+        calibrate("voxid-base", corpus)
+
+
 def test_calibrate_command(corpus: Path, model: Path, tmp_path: Path) -> None:
     Model.load(model).save(tmp_path / "m")
     text = run_command("calibrate", str(tmp_path / "m"), "--data", str(corpus))

@@ -340,6 +340,7 @@ def test_a_shipped_name(made: tuple[Path, Path], tmp_path: Path, monkeypatch: py
     shutil.copytree(made[1], tmp_path / "voxid-base")
     monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-base": tmp_path / "voxid-base"})
     assert voxid.load("voxid-base").fingerprint == voxid.load(made[0]).fingerprint
+    assert voxid.load(Path("voxid-base")).fingerprint == voxid.load(made[0]).fingerprint
     with pytest.raises(UnknownModel, match=r"\(voxid-base\).*Did you mean 'voxid-base'"):
         voxid.load("voxid-bse")
 

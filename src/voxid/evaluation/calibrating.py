@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
-from voxid.errors import BadCohort, SpeakersMet
+from voxid.errors import BadCohort, NotWritable, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.embedding import Progress, Voices, embed_used
@@ -22,6 +22,7 @@ from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, Spea
 from voxid.evaluation.scores import Scored, qualities_of, score_trials
 from voxid.evaluation.trials import make_trials, with_models
 from voxid.files import place_id
+from voxid.pretrained import shipped
 from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
 
@@ -86,6 +87,11 @@ def calibrate(
             "corpus of other speakers."
         )
     folder = Path(model_folder).expanduser()
+    if not folder.is_dir() and os.fspath(model_folder) in shipped():
+        raise NotWritable(
+            f"{model_folder} comes with voxid, and its folder is not written into. Make a copy of it and "
+            f"calibrate that: voxid export {model_folder} -o mine; voxid calibrate mine --data D."
+        )
     runtime = load(folder, device=device)
     kept = EmbeddingCache.of(runtime) if cache else None
     corpus = read_data(data, layout)

@@ -77,6 +77,8 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
         return known[os.fspath(name_or_folder)]
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
+        if os.fspath(name_or_folder) in known:  # a Path, as the command line makes of a name
+            return known[os.fspath(name_or_folder)]
         names = ", ".join(known) if known else "none yet"
         raise UnknownModel(
             f"no model {os.fspath(name_or_folder)!r}: no model of that name comes with voxid ({names}), and "
