@@ -32,10 +32,10 @@ INGREDIENTS = {  # in the order of the ladder
     "aam": "additive angular margin over classes, speakers evenly, in place of triplets",
     "augment": "rooms, babble, noise, telephone, gain",
     "specaugment": "SpecAugment",
-    "speeds": "speeds 0.9 and 1.1 as further classes, so only with aam",
     "margin": "margin from 0 up between 5 and 25 % of the steps, in place of whole from the start",
     "average": "the mean of the weights is saved",
     "finetune": "the last tenth of the steps with windows of 3.2 s and a margin of 0.4",
+    "speeds": "speeds 0.9 and 1.1 as further classes, so only with aam; last, since classes need steps",
 }
 PARTS = ("ladder", "published", "without", "alone")
 LONG_S, SHORT_S = 3.2, 1.6

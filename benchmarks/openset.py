@@ -5,12 +5,16 @@ strangers. N people are enrolled with some clips each, every recording of a stra
 share for which anybody is matched is counted, by the rule that accounts for N and by one that does not; and
 the share of recordings of enrolled people that were not matched to them. Averaged over splits and galleries.
 
-    python -m benchmarks.openset [MODEL] [DATA] [--clips 3] [--splits 10]
+With `--own-calibration` nobody calibrates: the line in the model's folder is used as it is, which tells what
+its threshold is worth on speakers it has not met, and speakers are either enrolled or strangers.
+
+    python -m benchmarks.openset [MODEL] [DATA] [--clips 3] [--splits 10] [--own-calibration]
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +22,7 @@ import numpy as np
 
 import voxid
 from voxid.decisions import Rule, rule
+from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import read_data
 from voxid.evaluation.embedding import Voices, embed_used
@@ -98,6 +103,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default=str(DATA))
     parser.add_argument("--clips", type=int, default=3)
     parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--own-calibration", action="store_true")
     arguments = parser.parse_args()
     corpus = read(arguments.model, arguments.data)
     speakers = np.unique(corpus.speaker_U)
@@ -105,7 +111,8 @@ def main() -> None:
         f"{arguments.model} on {speakers.size} speakers, {corpus.speaker_U.size} recordings; "
         f"{arguments.clips} clips enrolled; {arguments.splits} splits"
     )
-    counts = measure(corpus, speakers, arguments.clips, arguments.splits)
+    line = voxid.load(arguments.model).model.calibration if arguments.own_calibration else None
+    counts = measure(corpus, speakers, arguments.clips, arguments.splits, line)
     print(
         f"{'rule':14} {'N':>3} {'someone matched':>16} {'without N':>10} {'missed':>7} {'wrong person':>13}"
     )
@@ -119,18 +126,22 @@ def main() -> None:
 
 
 def measure(
-    corpus: Corpus, speakers: np.ndarray, clips: int, splits: int
+    corpus: Corpus, speakers: np.ndarray, clips: int, splits: int, own: Calibration | None = None
 ) -> dict[tuple[str, int], list[tuple[float, float, float, float]]]:
-    """Return by rule and N: (someone matched, the same without N, missed, wrong person) of each gallery."""
-    counts: dict[tuple[str, int], list[tuple[float, float, float, float]]] = {
-        (next(f"{k} {v:g}" for k, v in asked.items()), people): [] for asked in RULES for people in PEOPLE
-    }
+    """Return by rule and N: (someone matched, the same without N, missed, wrong person) of each gallery.
+
+    A rule that the calibration has too few speakers for is left out.
+    """
+    counts: dict[tuple[str, int], list[tuple[float, float, float, float]]] = defaultdict(list)
+    first = 0.0 if own else CALIBRATING
+    share = 0.5 if own else ENROLLED
     for split in range(splits):
         rng = np.random.default_rng([split, 1])
         order = rng.permutation(speakers)
-        ends = (np.array([CALIBRATING, CALIBRATING + ENROLLED]) * order.size).astype(int)
+        ends = (np.array([first, first + share]) * order.size).astype(int)
         calibrating, pool, strangers = np.split(order, ends)
-        line = calibrated(corpus, calibrating)
+        line = own or calibrated(corpus, calibrating)
+        hows = _rules(line)
         outside = corpus.rows(strangers)
         for people in PEOPLE:
             if people > pool.size:
@@ -138,12 +149,11 @@ def measure(
             for _ in range(GALLERIES[people]):
                 gallery = rng.permutation(pool)[:people]
                 llr, worth, enrolled = search(corpus, line, gallery, clips, rng)
-                own = np.setdiff1d(corpus.rows(gallery), enrolled)
-                truth = np.array([np.flatnonzero(gallery == who)[0] for who in corpus.speaker_U[own]])
-                for asked in RULES:
-                    how = rule(line, **asked)
-                    found = matched(llr[own], how, worth, people)
-                    counts[next(f"{k} {v:g}" for k, v in asked.items()), people].append(
+                theirs = np.setdiff1d(corpus.rows(gallery), enrolled)
+                truth = np.array([np.flatnonzero(gallery == who)[0] for who in corpus.speaker_U[theirs]])
+                for name, how in hows.items():
+                    found = matched(llr[theirs], how, worth, people)
+                    counts[name, people].append(
                         (
                             float((matched(llr[outside], how, worth, people) >= 0).mean()),
                             float((matched(llr[outside], how, worth, 1) >= 0).mean()),
@@ -151,7 +161,19 @@ def measure(
                             float(((found >= 0) & (found != truth)).mean()),
                         )
                     )
-    return counts
+    return dict(sorted(counts.items(), key=lambda row: (list(hows).index(row[0][0]), row[0][1])))
+
+
+def _rules(line: Calibration) -> dict[str, Rule]:
+    """Return the rules by what they are called, as far as the calibration knows enough strangers for them."""
+    rules = {}
+    for asked in RULES:
+        name = next(f"{k} {v:g}" for k, v in asked.items())
+        try:
+            rules[name] = rule(line, **asked)
+        except BadScores as error:
+            print(f"without {name}: {error}")
+    return rules
 
 
 if __name__ == "__main__":
