@@ -111,7 +111,7 @@ def test_rows_that_train_the_same_share_a_run_and_no_others() -> None:
 
     assert of("bilstm-all") == of("bilstm-clean100") == of("original")
     assert of("bilstm-all-specaug") == of("bilstm-clean100-specaug")
-    assert of("without finetune") == of("+ average")
+    assert of("without speeds") == of("+ finetune")
     assert of("+ augment", noise=["elsewhere/noise"]) == of("+ augment")
     different = {of("original"), of("original", seed=1), of("original", steps=99), of("original", data="e")}
     assert len(different) == 4
