@@ -467,6 +467,7 @@ def test_other_devices_give_the_same(device: str) -> None:
     [
         ({"noise_prob": 0.5}, r"noise_prob is 0\.5, and no recordings are named"),
         ({"music_prob": 0.1}, r"music_prob is 0\.1"),
+        ({"noise": ["a"]}, "noise names recordings, and noise_prob is 0"),
         ({"rooms": 0}, "rir_prob needs rooms"),
         ({"noise_snr": [20, 0]}, r"augment\.noise_snr.*the least comes first"),
         ({"codec_prob": 1.5}, r"augment\.codec_prob"),
@@ -486,7 +487,7 @@ def test_impossible_options_are_refused(options: dict, message: str) -> None:
 
 
 def test_one_folder_may_be_written_without_brackets() -> None:
-    assert AugmentConfig.parse({"noise": "a"}, "augment").noise == ("a",)
+    assert AugmentConfig.parse({"noise": "a", "noise_prob": 0.1}, "augment").noise == ("a",)
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {

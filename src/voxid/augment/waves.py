@@ -75,6 +75,11 @@ class AugmentConfig(Config):
                     f"{kind}_prob is {probability:g}, and no recordings are named: "
                     f'set {kind} = ["FOLDER"], or {kind}_prob = 0'
                 )
+            if getattr(self, kind) and getattr(self, f"{kind}_prob") == 0:
+                raise ValueError(
+                    f"{kind} names recordings, and {kind}_prob is 0, so that none would be heard: "
+                    f"set {kind}_prob, 0.3 say, or leave {kind} out"
+                )
         if self.rir_prob > 0 and not self.rir and not self.rooms:
             raise ValueError('rir_prob needs rooms: set rir = ["FOLDER"], rooms = 200, or rir_prob = 0')
         if not 1 <= self.babble_voices[0] <= self.babble_voices[1]:
