@@ -4,8 +4,9 @@
         [--like CORPUS... [--model voxid-base]]
 
 PostgreSQL is a server of its own, started for this from the wheel `pgserver`, with default settings but
-fsync off (this measures the store, not the disk). `--hnsw 1000000` builds the index of a million, which takes
-an hour on a busy core; 0 leaves a part out. One index is built, and searched at each `--ef-search`.
+fsync and autovacuum off (this measures the store, not the disk). `--hnsw 1000000` builds the index of a
+million, which takes 40 minutes on a busy core; 0 leaves a part out. One index is built, and searched at each
+`--ef-search`.
 
 Everybody has one voiceprint, and probes are new recordings of people enrolled: a point of their own for each
 person, noise for each recording, both Gaussian. Without `--like` both are the same in all directions, which
