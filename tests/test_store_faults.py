@@ -414,6 +414,16 @@ def test_addresses_that_are_none(wrong) -> None:
         stores.open(wrong)
 
 
+@pytest.mark.parametrize(
+    ("meant", "address"),
+    [("people.db", "sqlite:///people.db"), ("/data/people.db", "sqlite:////data/people.db"),
+     ("sqlite:///:memory:", r"In memory is sqlite://\.")],
+)  # fmt: skip
+def test_an_address_that_is_nearly_one_is_completed(meant: str, address: str) -> None:
+    with pytest.raises(BadStoreUrl, match=address):
+        stores.open(meant)
+
+
 def test_an_address_with_odd_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stores.open(f"sqlite:///{tmp_path}/a%20b%3F%25.db") as store:
         store.enroll("a", prints_for("a"))

@@ -63,6 +63,8 @@ def open(url: str, *, timeout: float | None = None) -> Store:
 
         path, _, query = rest.partition("?")
         asked = dict(parse_qsl(query, keep_blank_values=True))
+        if path == "/:memory:":
+            raise BadStoreUrl(f"{url!r} would be a file of that name. In memory is sqlite://.")
         if asked not in ({}, {"mode": "ro"}) or (path and not path.startswith("/")) or path == "/":
             raise BadStoreUrl(
                 f"not the address of a store: {url!r}. Allowed: {KINDS}, and ?mode=ro to only read."
@@ -73,4 +75,6 @@ def open(url: str, *, timeout: float | None = None) -> Store:
 
         return PostgresStore(url, **options)
     hint = did_you_mean(scheme, ["sqlite", "postgresql"])
+    if "://" not in url and url:  # a path
+        hint = f" Did you mean 'sqlite:///{url}'?"
     raise BadStoreUrl(f"not the address of a store: {url!r}. Allowed: {KINDS}.{hint}")
