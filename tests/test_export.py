@@ -135,10 +135,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     model.calibration = Calibration(
         scale=20.0, offset=-10.0, model=model.fingerprint, cohort=model.cohort.info
     )
-    model.metadata = {"name": "mine"}
+    heard = {"noise": ["/home/me/noise/rain"], "rir": ["rooms"], "noise_prob": 0.5}
+    model.metadata = {"name": "mine", "recipe": {"name": "own", "augment": heard}}
     model.save(root / "model")
     export(root / "model", root / "exported")
     return root / "model", root / "exported"
+
+
+def test_the_recipe_travels_and_where_its_folders_lay_does_not(made: tuple[Path, Path]) -> None:
+    before, after = (
+        json.loads((folder / "config.json").read_text())["metadata"]["recipe"] for folder in made
+    )
+    assert before["augment"]["noise"] == ["/home/me/noise/rain"]
+    named = {"noise": ["rain"], "rir": ["rooms"], "music": [], "babble": []}
+    assert after == {"name": "own", "augment": before["augment"] | named}
 
 
 @pytest.fixture

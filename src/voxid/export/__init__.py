@@ -47,6 +47,7 @@ from voxid.types import SAMPLE_RATE
 __all__ = ["Agreement", "Exported", "export"]
 
 MOST_EER_CHANGE = 0.02  # relative, of an int8 model
+FOLDERS = ("noise", "music", "babble", "rir")  # of a recipe's augmentation
 RANGE_UTTERANCES = 64  # that show an int8 model the range of its activations
 
 StrPath = str | os.PathLike[str]
@@ -161,6 +162,9 @@ def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dic
     }
     if name is not None:
         metadata["name"] = name
+    if augment := (metadata.get("recipe") or {}).get("augment"):  # where folders lie is this machine's affair
+        named = {kind: [Path(folder).name for folder in augment.get(kind, ())] for kind in FOLDERS}
+        metadata["recipe"] = {**metadata["recipe"], "augment": {**augment, **named}}
     results = dict(metadata.get("results") or {})
     for report in reports:
         results.update(_results(Path(report), model))
