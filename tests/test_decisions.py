@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,28 @@ def test_llrs_of_several_clips_are_calibrated_by_their_own_line() -> None:
     assert strangers is not None
     rate = np.mean(own.ravel()[~same] >= strangers.threshold(0.02))
     assert rate == pytest.approx(0.02, rel=0.3)
+
+
+def test_lines_for_several_clips_compare_whom_the_trials_compare() -> None:
+    """Two corpora that sound unlike: across them everybody is told apart, and strangers seem harmless."""
+    voices, speaker_U = made_up_voices(60, 8, np.random.default_rng(6))
+    corpus_U = speaker_U % 2
+    room_D = np.zeros(24, np.float32)
+    room_D[0] = 4.0
+    voices = replace(voices, emb_UD=voices.emb_UD + np.where(corpus_U[:, None] == 1, room_D, -room_D))
+    apart = enrolment_terms(LINE, voices, speaker_U, None, class_U=corpus_U)
+    together = enrolment_terms(LINE, voices, speaker_U, None)
+    parts = [corpus_U == n for n in (0, 1)]
+    halves = [enrolment_terms(LINE, _part(voices, mine_U), speaker_U[mine_U], None) for mine_U in parts]
+    for term, mixed, *alone in zip(apart, together, *halves, strict=True):
+        assert term.shift < mixed.shift  # harder strangers, so less is believed
+        assert term.shift == pytest.approx(np.mean([half.shift for half in alone]), abs=0.5)
+
+
+def _part(voices: Voices, mine_U: np.ndarray) -> Voices:
+    seconds_U = voices.net_speech_s_U[mine_U]
+    rows_U = np.arange(np.count_nonzero(mine_U), dtype=np.int32)
+    return Voices(voices.emb_UD[mine_U], rows_U, seconds_U, seconds_U, 0, [], 0, 0.0, [])
 
 
 def test_too_few_speakers_give_no_line() -> None:

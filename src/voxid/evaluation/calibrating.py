@@ -21,6 +21,8 @@ from voxid.evaluation.enrolling import enrolment_terms
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scored, qualities_of, score_trials
 from voxid.evaluation.trials import make_trials, with_models
+from voxid.evaluation.trials.pool import Filter, classes
+from voxid.evaluation.trials.specs import read_spec
 from voxid.files import place_id
 from voxid.pretrained import shipped
 from voxid.runtime import Runtime, load
@@ -128,7 +130,12 @@ def calibrate(
         cohort=None if crowd is None else crowd.info,
         pairs=_speaker_pairs(corpus, scored),
     )
-    terms = enrolment_terms(calibration, voices, corpus.speakers()[voices.row_N >= 0], crowd, seed)
+    asked = read_spec(os.fspath(trials))
+    class_N = classes(corpus, asked.wanted if asked else Filter())  # whom the trials compare, the terms do
+    used_N = voices.row_N >= 0
+    terms = enrolment_terms(
+        calibration, voices, corpus.speakers()[used_N], crowd, seed, class_U=class_N[used_N]
+    )
     calibration = calibration.model_copy(update={"enrolments": terms})
     model = Model.load(folder)
     model.calibration, model.cohort = calibration, crowd

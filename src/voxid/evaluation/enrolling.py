@@ -18,17 +18,25 @@ MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
 
 
 def enrolment_terms(
-    calibration: Calibration, voices: Voices, speaker_U: np.ndarray, cohort: Cohort | None, seed: int = 0
+    calibration: Calibration,
+    voices: Voices,
+    speaker_U: np.ndarray,
+    cohort: Cohort | None,
+    seed: int = 0,
+    *,
+    class_U: np.ndarray | None = None,
 ) -> tuple[EnrolmentTerm, ...]:
     """Return a term for each of COUNTS clips for which ten speakers have a clip more than that.
 
     Clips are weighted by their net speech and drawn by `seed`; the other utterances of these speakers are
-    the tests. `speaker_U` (U,) numbers the speaker of each row of `voices.emb_UD`.
+    the tests. `speaker_U` (U,) numbers the speaker of each row of `voices.emb_UD`; who differ in
+    `class_U` (U,) are not compared (None: all are).
     """
+    class_U = np.zeros_like(speaker_U) if class_U is None else class_U
     terms = []
     for count in COUNTS:
         try:
-            term = _term(calibration, voices, speaker_U, cohort, count, seed)
+            term = _term(calibration, voices, speaker_U, class_U, cohort, count, seed)
         except BadScores:  # so few, or so odd, that no line can be fitted: then none is kept
             term = None
         if term is not None:
@@ -40,6 +48,7 @@ def _term(
     calibration: Calibration,
     voices: Voices,
     speaker_U: np.ndarray,
+    class_U: np.ndarray,
     cohort: Cohort | None,
     count: int,
     seed: int,
@@ -51,7 +60,7 @@ def _term(
         return None
     names = np.sort(rng.permutation(names)[:MOST_MODELS])
     draws = [
-        _draw(calibration, voices, speaker_U, cohort, names, count, rng)
+        _draw(calibration, voices, speaker_U, class_U, cohort, names, count, rng)
         for _ in range(max(1, min(MOST_DRAWS, MOST_MODELS // names.size)))
     ]
     llr_K, same_K, pair_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
@@ -64,6 +73,7 @@ def _draw(
     calibration: Calibration,
     voices: Voices,
     speaker_U: np.ndarray,
+    class_U: np.ndarray,
     cohort: Cohort | None,
     names: np.ndarray,
     count: int,
@@ -76,7 +86,10 @@ def _draw(
     llr_K = _llrs(calibration, voices, clips, tests, cohort)
     same_K = (names[:, None] == speaker_U[tests]).ravel()
     place_T = np.searchsorted(names, speaker_U[tests])
-    return llr_K, same_K, (np.arange(names.size)[:, None] * names.size + place_T).ravel()
+    pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
+    class_M = np.array([class_U[rows[0]] for rows in clips])
+    alike_K = (class_M[:, None] == class_U[tests]).ravel()
+    return llr_K[alike_K], same_K[alike_K], pair_K[alike_K]
 
 
 def _llrs(

@@ -76,16 +76,11 @@ def make_pool(spec: str, data: EvaluationData, wanted: Filter) -> Pool:
     """Return the utterances that fit the filter, in groups; what does not fit is counted."""
     left_out: dict[str, int] = {}
     keep_N = np.ones(len(data.utterances), dtype=bool)
-    class_N = np.zeros(keep_N.size, dtype=np.int64)
     if wanted.duration is not None:
         keep_N &= _lasting(data.utterances, *wanted.duration, left_out)
-    speaker_N = data.speakers()
-    if wanted.same_corpus:
-        class_N += corpora_of(data.speaker_names(), speaker_N)[1]
-    labels = [("sex", data.sexes())] * wanted.same_sex + [("age", data.adults())] * wanted.same_age_group
-    for name, label_N in labels:
+    speaker_N, class_N = data.speakers(), classes(data, wanted)
+    for name, label_N in _labels(data, wanted):
         unknown_N = label_N < 0
-        class_N = 2 * class_N + np.maximum(label_N, 0)
         _count(left_out, f"speakers_without_{name}", np.unique(speaker_N[unknown_N]).size)
         _count(left_out, f"utterances_without_{name}", np.count_nonzero(unknown_N & keep_N))
         keep_N &= ~unknown_N
@@ -103,6 +98,25 @@ def make_pool(spec: str, data: EvaluationData, wanted: Filter) -> Pool:
         speaker_G=key_G % max(1, len(data.speaker_names())),
         left_out=left_out,
     )
+
+
+def classes(data: EvaluationData, wanted: Filter) -> np.ndarray:
+    """Return a number for each utterance, (N,): trials are between utterances of one number.
+
+    Who lacks a label has a number all the same; `make_pool` leaves them out.
+    """
+    class_N = np.zeros(len(data.utterances), dtype=np.int64)
+    if wanted.same_corpus:
+        class_N += corpora_of(data.speaker_names(), data.speakers())[1]
+    for _, label_N in _labels(data, wanted):
+        class_N = 2 * class_N + np.maximum(label_N, 0)
+    return class_N
+
+
+def _labels(data: EvaluationData, wanted: Filter) -> list[tuple[str, np.ndarray]]:
+    """Return the labels that have to be the same on both sides of a trial, by name."""
+    sex, age = ("sex", data.sexes()), ("age", data.adults())
+    return [sex] * wanted.same_sex + [age] * wanted.same_age_group
 
 
 def need_room(count: int, what: str) -> None:
