@@ -1,6 +1,6 @@
 """The runtime without torch: speed beside PyPI's peers, time to the first answer, room on the disk.
 
-    python -m benchmarks.runtime MODEL [--rounds 3] [--install] [--resemblyzer PYTHON]
+    python -m benchmarks.runtime MODEL [--rounds 3] [--int8 FOLDER] [--install] [--resemblyzer PYTHON]
 
 MODEL is an exported folder or a shipped name. Everything keeps to one core and takes turns within a round,
 so that a busy machine slows all alike. Waiting time grows with whatever else the machine does, processor
@@ -44,6 +44,7 @@ from voxid.runtime.onnx_engine import OnnxRuntime
 from voxid.types import SAMPLE_RATE
 
 FILES = 60
+CORPORA = ("speechocean762/train", "LibriSpeech/train-clean-100-mini")  # Ogg, slow to decode, and FLAC
 ROWS, FRAMES = 32, 200  # a batch of 2 s
 EXAMPLE_BINS = 80
 TARGETS = {"resemblyzer": 3.0, "SpeechBrain ECAPA-512": 1.5}
@@ -102,18 +103,22 @@ def report(taken: dict[str, list[Taken]], ours: str, amount: float, unit: str) -
         print(f"| {name} | {waited:.1f} | {spent:.1f} | {ratio:.2f} x | {target} |", flush=True)
 
 
-def files(data: Path) -> list[str]:
+def files(corpus: Path) -> list[str]:
     """Return paths of utterances of all lengths."""
-    found = sorted(corpora.scan([data / "speechocean762" / "train"]), key=lambda one: one.utterance)
+    found = sorted(corpora.scan([corpus]), key=lambda one: one.utterance)
     return [one.path for one in found[:: max(1, len(found) // FILES)]][:FILES]
 
 
-def throughput(model: str, python: str | None, rounds: int) -> None:
-    paths = files(find_data())
+def throughput(model: str, int8: str | None, corpus: Path, python: str | None, rounds: int) -> None:
+    paths = files(corpus)
     seconds = sum(soundfile.info(path).duration for path in paths)
     runtime = _one_core(model)
     works: dict[str, Callable[[], Any]] = {"voxid, onnxruntime": lambda: runtime.embed_many(paths)}
-    print(f"\nFiles to embeddings: {len(paths)} utterances, {seconds:.0f} s of audio, one core")
+    if int8 is not None:
+        eight = _one_core(int8)
+        works["voxid, 8 bits"] = lambda: eight.embed_many(paths)
+    kind = Path(paths[0]).suffix.removeprefix(".")
+    print(f"\nFiles to embeddings: {len(paths)} {kind} files, {seconds:.0f} s of audio, one core")
     if python is None:
         print("without resemblyzer: name a python that has it by --resemblyzer")
         report(in_turns(works, rounds), "voxid, onnxruntime", seconds, "seconds of audio")
@@ -188,7 +193,7 @@ def cold_start(command: list[str], model: str, folder: Path) -> None:
     """`voxid compare` of two files of 5 s, beside a Python that does nothing."""
     data = find_data()
     paths = []
-    for n, path in enumerate(files(data)[:2]):
+    for n, path in enumerate(files(data / CORPORA[0])[:2]):
         wave_S, rate = soundfile.read(path, dtype="float32")
         paths.append(str(folder / f"{n}.wav"))
         soundfile.write(paths[-1], np.resize(wave_S, 5 * rate), rate)
@@ -239,6 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--int8", metavar="FOLDER", help="the same model as `voxid export --int8` wrote it")
     parser.add_argument("--install", action="store_true")
     parser.add_argument("--resemblyzer", metavar="PYTHON")
     arguments = parser.parse_args()
@@ -247,7 +253,8 @@ def main() -> None:
     model = arguments.model if not Path(arguments.model).is_dir() else str(Path(arguments.model).resolve())
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     encoders(model, arguments.rounds)
-    throughput(model, arguments.resemblyzer, arguments.rounds)
+    for corpus in CORPORA:
+        throughput(model, arguments.int8, find_data() / corpus, arguments.resemblyzer, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         print("\nCold start, torch out of reach")
         cold_start([sys.executable, "-c", WITHOUT_TORCH], model, Path(folder))
