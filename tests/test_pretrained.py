@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import voxid
+from voxid.corpora.synthetic import speak, voice
 from voxid.decisions import rule
 from voxid.pretrained import shipped
 from voxid.runtime import DEFAULT_MODEL
@@ -49,3 +52,17 @@ def test_its_error_rate_is_the_one_it_carries(real_data: Path) -> None:
     assert measured.eer == pytest.approx(said["eer"], abs=5e-4)
     assert measured.cllr is not None
     assert measured.cllr < 0.1  # an LLR that says nothing has 1
+
+
+def test_it_tells_the_voices_of_the_tutorial_apart() -> None:
+    """Made-up voices are not what it learned: another model may need other ones."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "tutorial.md").read_text()
+    numbers = [int(number) for number in re.findall(r'\((\d+), "[a-z]+"\)', text)]
+    assert len(numbers) == 4
+    clips = [
+        [(speak(voice(n), 8.0, np.random.default_rng([n, clip])), 16_000) for clip in (0, 1)] for n in numbers
+    ]
+    for one, other in clips:
+        assert voxid.compare(one, other).accepted
+    for (one, _), (_, other) in itertools.permutations(clips, 2):
+        assert not voxid.compare(one, other).accepted
