@@ -8,13 +8,11 @@ same piece of noise or the same room at every strength.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soundfile as sf
 import soxr
 import torch
 
@@ -22,6 +20,7 @@ from voxid.audio import speech_mask
 from voxid.augment.channel import band_limit, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import add_at_snr
+from voxid.augment.lossy import compress
 from voxid.augment.reverb import Rooms, convolve
 from voxid.evaluation import EvaluationData
 from voxid.runtime.decode import Recording
@@ -31,7 +30,6 @@ SNRS_DB = (20, 10, 5, 0)
 LENGTHS_S = (1, 2, 3, 5, 10)
 ROOMS, RT60_S, ROOM_S = 100, (0.3, 0.8), 1.0  # more reverberant than those of training are by default
 ROOM_SEED = 104_729  # training draws its rooms with small seeds
-MP3_DELAY = 1105  # samples: of an encoder (576) and a decoder (529)
 LINE_RATE, LINE_BAND = 8000, (300.0, 3400.0)
 FRAME, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100  # of speech_mask
 
@@ -153,34 +151,12 @@ def telephone(wave_S: np.ndarray, _: np.random.Generator) -> np.ndarray:
 
 def opus(wave_S: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """Return what Opus leaves at the lowest rate it has."""
-    return _coded(wave_S, "OGG", "OPUS")
+    return compress(wave_S, "opus", 1.0)
 
 
 def mp3(wave_S: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """Return what MP3 leaves at the lowest rate it has for 16 kHz."""
-    return _coded(wave_S, "MP3", "MPEG_LAYER_III", MP3_DELAY)
-
-
-def encoded(wave_S: np.ndarray, container: str, codec: str) -> bytes:
-    """Return a file of the recording at the codec's lowest rate."""
-    file = io.BytesIO()
-    top = max(1.0, float(np.abs(wave_S).max(initial=0.0)))  # a codec would clip
-    mode = "CONSTANT" if container == "MP3" else None  # libsndfile lets no other choose
-    sf.write(
-        file,
-        wave_S / top,
-        SAMPLE_RATE,
-        format=container,
-        subtype=codec,
-        compression_level=0.999,
-        bitrate_mode=mode,
-    )
-    return file.getvalue()
-
-
-def _coded(wave_S: np.ndarray, container: str, codec: str, delay: int = 0) -> np.ndarray:
-    decoded_S, _ = sf.read(io.BytesIO(encoded(wave_S, container, codec)), dtype="float32")
-    return _as_long(decoded_S[delay:], wave_S.size)
+    return compress(wave_S, "mp3", 1.0)
 
 
 def _as_long(wave_S: np.ndarray, samples: int) -> np.ndarray:
