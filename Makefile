@@ -21,6 +21,7 @@ RIR ?= $(CORPORA)/RIRS_NOISES/simulated_rirs
 endif
 RECIPE ?= base
 LONGER ?= base-longer
+LAST ?= base-sentences
 RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
@@ -52,13 +53,16 @@ figures: demo
 	mkdir -p docs/img/evaluation && cp evaluation-figures/*.png docs/img/evaluation/
 
 # Each step can be made again: the split is the same, a training goes on where it stopped.
-TRAIN = $(BIN)/voxid train $(1) --train $(RUN)-speakers/rest.csv --valid $(RUN)-speakers/held-out.csv --resume --device $(DEVICE) \
-	--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.3 --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+# $(1) recipe, $(2) list of speech, $(3) how often there is noise
+TRAIN = $(BIN)/voxid train $(1) --train $(RUN)-speakers/$(2) --valid $(RUN)-speakers/held-out.csv --resume --device $(DEVICE) \
+	--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=$(3) --set 'augment.rir=$(call toml,$(RIR))' $(SET)
 
 train-base: setup
 	$(BIN)/voxid split $(SPEECH) -o $(RUN)-speakers --hold-out $(HOLD_OUT)
-	$(call TRAIN,$(RECIPE)) -o $(RUN)-begun
-	$(call TRAIN,$(LONGER)) --init $(RUN)-begun -o $(RUN)
+	grep -v '^[^,/]*speech.commands' $(RUN)-speakers/rest.csv > $(RUN)-speakers/sentences.csv  # no single words
+	$(call TRAIN,$(RECIPE),rest.csv,0.3) -o $(RUN)-begun
+	$(call TRAIN,$(LONGER),rest.csv,0.3) --init $(RUN)-begun -o $(RUN)-longer
+	$(call TRAIN,$(LAST),sentences.csv,0.15) --init $(RUN)-longer -o $(RUN)
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 

@@ -55,6 +55,33 @@ def test_am_by_hand(label: int, scale: float, margin: float) -> None:
     assert value.item() == pytest.approx(cross_entropy(scale * (COS[label] - margin), *others), rel=1e-6)
 
 
+def softplus(value: float) -> float:
+    return math.log1p(math.exp(value))
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("scale", "margin", "sharpness", "bias"), [(1, 0, 1, 0), (8, 0.2, 3, -2), (5, 0.1, 2, 1)]
+)
+def test_sphereface2_by_hand(label: int, scale: float, margin: float, sharpness: float, bias: float) -> None:
+    options = {"scale": scale, "margin": margin, "sharpness": sharpness, "balance": 0.7}
+    loss = loss_with(CENTRES, 3, name="sphereface2", **options)
+    torch.nn.init.constant_(loss.bias, bias)  # pyright: ignore[reportArgumentType]
+    spread = [2 * ((cos + 1) / 2) ** sharpness - 1 for cos in COS]
+    true = softplus(-(scale * (spread[label] - margin) + bias))
+    others = [softplus(scale * (value + margin) + bias) for n, value in enumerate(spread) if n != label]
+    value = loss(at_angles(20, length=7.0), torch.tensor([label]))
+    assert value.item() == pytest.approx(0.7 * true + 0.3 * sum(others), rel=1e-6)
+
+
+def test_a_rival_of_sphereface2_counts_as_nearer() -> None:
+    options = {"name": "sphereface2", "scale": 2.0, "margin": 0.2, "sharpness": 1.0, "balance": 0.5}
+    loss = loss_with(CENTRES, 3, top_k=1, top_k_margin=0.06, **options)
+    rivals = [COS[1] + 0.06, COS[2]]
+    expected = softplus(-2 * (COS[0] - 0.2)) + sum(softplus(2 * (cos + 0.2)) for cos in rivals)
+    assert loss(at_angles(20), torch.tensor([0])).item() == pytest.approx(expected / 2, rel=1e-6)
+
+
 def test_the_loss_is_the_mean_of_its_rows() -> None:
     loss = loss_with(CENTRES, 3, name="aam")
     emb_BD, labels_B = at_angles(20, 100, 170), torch.tensor([0, 1, 1])
@@ -141,26 +168,26 @@ def test_a_larger_margin_is_harder() -> None:
     assert values[0] < values[-1]
 
 
-@pytest.mark.parametrize("name", ["aam", "am", "softmax"])
+@pytest.mark.parametrize("name", ["aam", "am", "softmax", "sphereface2"])
 def test_active_is_the_share_of_rows_not_recognised(name: str) -> None:
     cls, config = LOSSES.parse({"name": name})
     loss = cls(config, embedding_dim=3, n_speakers=3)
     with torch.no_grad():
         for parameter in loss.parameters():
-            parameter.copy_(torch.eye(3) if parameter.ndim == 2 else torch.zeros(3))
+            parameter.copy_(torch.eye(3) if parameter.ndim == 2 else torch.zeros_like(parameter))
     # The third row is nearest to its own class by less than the margin: recognised, if not by far.
     emb_BD = torch.tensor([[1.0, 0, 0], [0, 1, 0], [1.0, 0.99, 0], [0, 0, 1]])
     loss(emb_BD, torch.tensor([0, 1, 0, 1]))
     assert loss.active.item() == 0.25
 
 
-@pytest.mark.parametrize("name", ["aam", "am", "softmax"])
+@pytest.mark.parametrize("name", ["aam", "am", "softmax", "sphereface2"])
 def test_classes_can_be_left_out_of_the_comparison(name: str) -> None:
     cls, config = LOSSES.parse({"name": name})
     whole, part = cls(config, 4, 6), cls(config, 4, 2)
     with torch.no_grad():
         for parameter, smaller in zip(whole.parameters(), part.parameters(), strict=True):
-            smaller.copy_(parameter[:2])
+            smaller.copy_(parameter[:2] if parameter.ndim else parameter)
     whole.classes = 2
     emb_BD, labels_B = torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1])
     assert whole(emb_BD, labels_B).item() == pytest.approx(part(emb_BD, labels_B).item())

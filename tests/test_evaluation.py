@@ -499,6 +499,41 @@ def test_quality_measures_are_fitted_kept_and_applied(corpus: Path, model: Path,
         assert decision.llr != pytest.approx(plain, abs=1e-6)
 
 
+def test_what_a_model_decides_by_is_a_system_of_its_own(corpus: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    Model.load(model).save(folder)
+    make_corpus(tmp_path / "crowd", speakers=4, utterances=2, seconds=(1.0, 2.0), start=20)
+    make_corpus(tmp_path / "test", speakers=5, utterances=3, seconds=(0.5, 3.0), start=40)
+    calibrate(folder, corpus)
+    plain = evaluate([folder], tmp_path / "test", "all")
+    assert [row.scoring for row in plain.models] == ["cosine"]  # a line alone changes no order
+    same = evaluate([folder], tmp_path / "test", "all", scoring=["llr"]).models[0]
+    assert (same.eer, same.cllr) == (plain.models[0].eer, plain.models[0].cllr)
+    calibrate(folder, corpus, quality=["cohort_mean"], cohort=tmp_path / "crowd", top_k=2)
+    assert load(folder).model.cohort.top_k == 2
+    report = evaluate([folder], tmp_path / "test", "all", out=tmp_path / "report")
+    assert [row.model for row in report.models] == ["m cosine", "m llr"]
+    cosine, llr = report.models
+    assert [test["figure"] for test in report.paired]
+    assert (llr.cllr, llr.min_cllr, llr.act_dcf) == (cosine.cllr, cosine.min_cllr, cosine.act_dcf)
+    with np.load(tmp_path / "report" / "scores-m_llr.npz") as kept:
+        scores, labels = kept["scores"], kept["same"]
+    assert metrics.eer(scores, labels).rate == llr.eer
+    assert metrics.cllr(scores, labels) == pytest.approx(llr.cllr, abs=1e-6)
+    [alone] = evaluate([folder], tmp_path / "test", "all", scoring=["cosine"]).models
+    assert (alone.model, alone.eer) == ("m", cosine.eer)
+
+
+def test_llrs_need_a_calibration(corpus: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="scored by llr: it has no calibration"):
+        evaluate([model], corpus, "all", scoring=["cosine", "llr"])
+    folder = tmp_path / "m"
+    Model.load(model).save(folder)
+    calibrate(folder, corpus)
+    with pytest.raises(BadConfig, match="scored by llr: its calibration was fitted on 4 of these speakers"):
+        evaluate([folder], corpus, "all", scoring=["llr"])
+
+
 def test_quality_measures_that_cannot_be(corpus: Path, model: Path) -> None:
     with pytest.raises(BadCohort, match="belong together"):
         calibrate(model, corpus, quality=["cohort_mean"])

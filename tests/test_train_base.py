@@ -49,11 +49,11 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     printed = make("-n", **({"VOXID_DATA": "/speech"} if where == "VOXID_DATA" else {}))
     assert printed.returncode == 0, printed.stderr
     steps = commands(printed.stdout)
-    assert [step[0] for step in steps] == ["split", "train", "train", "calibrate", "export"]
+    assert [step[0] for step in steps] == ["split", "train", "train", "train", "calibrate", "export"]
     known = typer.main.get_command(build_app()).commands  # pyright: ignore[reportAttributeAccessIssue]
     for name, *words in steps:
         known[name].make_context(name, list(words))  # parses, runs nothing, and refuses what it does not know
-    split, *trainings = steps[:3]
+    split, *trainings = steps[:4]
     home = "/speech" if where == "VOXID_DATA" else "corpora"
     speech = [word for word in split if word.startswith(home)]
     assert len(speech) == 4
@@ -64,9 +64,10 @@ def test_every_word_of_it_is_understood(where: str) -> None:
             folders = tomllib.loads(f"value = {settings[key]}")["value"]
             assert folders
             assert all(folder.startswith(home) for folder in folders)
-    assert [train[1] for train in trainings] == ["base", "base-longer"]
-    assert values(trainings[1], "--init") == values(trainings[0], "-o")  # it goes on from the first
-    assert values(steps[3], "--data") == ["runs/base-speakers/held-out.csv"]
+    assert [train[1] for train in trainings] == ["base", "base-longer", "base-sentences"]
+    for before, after in pairwise(trainings):
+        assert values(after, "--init") == values(before, "-o")  # it goes on from there
+    assert values(steps[4], "--data") == ["runs/base-speakers/held-out.csv"]
 
 
 @pytest.mark.slow
@@ -86,6 +87,7 @@ def test_it_runs_on_a_small_scale(tmp_path: Path) -> None:
         f"RUN={tmp_path / 'run'}",
         "RECIPE=tiny",
         "LONGER=tiny",
+        "LAST=tiny",
         "HOLD_OUT=0.3",
         "SET=" + " ".join(f"--set {shlex.quote(value)}" for value in small),
     ]
@@ -94,7 +96,7 @@ def test_it_runs_on_a_small_scale(tmp_path: Path) -> None:
     model = Model.load(tmp_path / "run")
     assert model.calibration is not None
     assert model.metadata["steps"] == 2
-    assert model.metadata["init"]["fingerprint"] == Model.load(tmp_path / "run-begun").fingerprint
+    assert model.metadata["init"]["fingerprint"] == Model.load(tmp_path / "run-longer").fingerprint
     again = make(*arguments)
     assert again.returncode == 0, again.stdout + again.stderr
     assert Model.load(tmp_path / "run").fingerprint == model.fingerprint

@@ -32,6 +32,10 @@ def calibrate(
         list[Path] | None,
         typer.Option("--cohort", readable=False, help="Other speakers, for the quality cohort_mean."),
     ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the cohort's speakers, the nearest, count; 300 if not given."),
+    ] = None,
     test: Annotated[
         list[Path] | None,
         typer.Option("--test", readable=False, help="Data you will test on: its speakers are refused."),
@@ -62,6 +66,7 @@ def calibrate(
             trials=trials,
             quality=quality or (),
             cohort=cohort or None,
+            top_k=top_k,
             test=test or None,
             force=force,
             seed=seed,

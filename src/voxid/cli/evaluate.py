@@ -30,11 +30,11 @@ def evaluate(
     ] = Path("report"),
     scoring: Annotated[
         list[str] | None,
-        typer.Option(help="cosine, mean, s-norm, as-norm or plda; may be repeated, to compare them."),
+        typer.Option(help="cosine, llr, mean, s-norm, as-norm or plda; may be repeated, to compare them."),
     ] = None,
     cohort: Annotated[
         list[Path] | None,
-        typer.Option("--cohort", readable=False, help="Other speakers, for all scoring but cosine."),
+        typer.Option("--cohort", readable=False, help="Other speakers, for all scoring but cosine and llr."),
     ] = None,
     inference: Annotated[
         str | None, typer.Option(help="sliding or full, instead of the models' own.")
@@ -74,7 +74,7 @@ def evaluate(
             data,
             trials,
             out,
-            scoring=scoring or ["cosine"],
+            scoring=scoring,
             cohort=cohort or None,
             inference=inference,
             eer_grid=eer_grid,

@@ -27,6 +27,7 @@ from voxid.files import place_id
 from voxid.pretrained import shipped
 from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
+from voxid.scoring.normalization import TOP_K
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10
@@ -56,6 +57,7 @@ def calibrate(
     trials: StrPath = "all",
     quality: Sequence[str] = (),
     cohort: Data | None = None,
+    top_k: int | None = None,
     test: Data | None = None,
     force: bool = False,
     seed: int = 0,
@@ -68,7 +70,8 @@ def calibrate(
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers
-    of `cohort`, whose mean embeddings are then kept beside the model).
+    of `cohort`, whose mean embeddings are then kept beside the model; the nearest of them count, `top_k` of
+    them or 300).
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
     nor those it will be tested on (the test would know its answers). SpeakersMet is raised for the data of
@@ -109,7 +112,7 @@ def calibrate(
             f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
-    crowd = _crowd(runtime, cohort, layout, kept)
+    crowd = _crowd(runtime, cohort, layout, kept, top_k)
     scored = score_trials(with_models(voices, plan), plan)
     qualities = qualities_of(scored, quality, crowd)
     targets = int(np.count_nonzero(scored.same_K))
@@ -162,14 +165,22 @@ def _speaker_pairs(corpus: EvaluationData, scored: Scored) -> np.ndarray:
     return np.minimum(left_K, right_K) * speaker_N.size + np.maximum(left_K, right_K)
 
 
-def _crowd(runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingCache | None) -> Cohort | None:
+def _crowd(
+    runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
+) -> Cohort | None:
     """Return the cohort that the quality "cohort_mean" is measured with."""
     if cohort is None:
         return None
     others = read_data(cohort, layout)
     voices = embed_used(runtime, others, np.arange(len(others.utterances)), cache=cache)
     speaker_C = others.speakers()[voices.row_N >= 0]
-    return Cohort.of(voices.emb_UD, speaker_C, name=others.name, fingerprint=runtime.fingerprint)
+    return Cohort.of(
+        voices.emb_UD,
+        speaker_C,
+        top_k=TOP_K if top_k is None else top_k,
+        name=others.name,
+        fingerprint=runtime.fingerprint,
+    )
 
 
 def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:

@@ -37,7 +37,7 @@ def evaluate(
     trials: StrPath = "all",
     out: StrPath | None = None,
     *,
-    scoring: Sequence[str] = ("cosine",),
+    scoring: Sequence[str] | None = None,
     cohort: Data | None = None,
     inference: str | None = None,
     eer_grid: bool = False,
@@ -54,12 +54,14 @@ def evaluate(
 
     `models` are folders or runtimes; `data` a prepared folder or corpora; `trials` a spec such as "all" or
     "10000-triplets" (with `seed`), or a list (see `make_trials`). `scoring` names one or several scorers
-    ("cosine", "mean", "s-norm", "as-norm", "plda"; options follow a colon: "as-norm:top_k=200"); all but
-    "cosine" learn from `cohort`, a corpus of other speakers. Each model with each scorer is one system of the
-    report. `inference` ("sliding" or "full") replaces the models' own way of embedding. Intervals and paired
-    tests take `resamples` draws of the speakers; 0 leaves them out. Each utterance that a trial uses is
-    embedded once per model, and with `cache` never again. A calibration that was fitted on speakers of this
-    test is not applied, and a warning says so; with `force` it is, and the warning says that.
+    ("cosine", "llr", "mean", "s-norm", "as-norm", "plda"; options follow a colon: "as-norm:top_k=200"); all
+    but the first two learn from `cohort`, a corpus of other speakers. "llr" is what the model decides by.
+    None is "cosine", and "llr" too for a model whose calibration weighs more than the cosine. Each model with
+    each scorer is one system of the report. `inference` ("sliding" or "full") replaces the models' own way of
+    embedding. Intervals and paired tests take `resamples` draws of the speakers; 0 leaves them out. Each
+    utterance that a trial uses is embedded once per model, and with `cache` never again. A calibration that
+    was fitted on speakers of this test is not applied, and a warning says so; with `force` it is, and the
+    warning says that.
 
     `command`, what the user typed, is shown in the report.
 
@@ -70,12 +72,12 @@ def evaluate(
     rates with a bound, by cosine, and no intervals, groups or HTML page.
 
     Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, SpeakersMet (test
-    speakers in the cohort, unless `force`) or OutputError.
+    speakers in the cohort, unless `force`), BadConfig ("llr" without a calibration) or OutputError.
 
     Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`
     """
     folder = make_folder(out)
-    scorers = parse_scorers(scoring, cohort)
+    scorers = parse_scorers(scoring or ["cosine"], cohort)
     runtimes = [
         load(model, device=device, mode=inference) if isinstance(model, str | os.PathLike) else model
         for model in models
@@ -92,7 +94,15 @@ def evaluate(
         return evaluate_all_pairs(named, test, folder, cache=cache, progress=progress)
     plan = make_trials(trials, test, seed)
     maker = SystemMaker(
-        test, plan, scorers, others, cache=cache, force=force, models=len(named), progress=progress
+        test,
+        plan,
+        scorers,
+        others,
+        cache=cache,
+        force=force,
+        models=len(named),
+        progress=progress,
+        by_itself=not scoring,
     )
     systems = [system for name, source, runtime in named for system in maker.of(name, source, runtime)]
     listed = plan.extended(test)

@@ -23,11 +23,15 @@ from voxid.evaluation.trials import Trials, with_models
 from voxid.runtime import Runtime
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 
+LLR = "llr"  # as scoring: the model's own calibrated LLRs, in place of what they are made of
+
 
 class SystemMaker:
     """Makes the systems of one model after the other, on the same trials.
 
-    `speakers` are the speakers each model was tested on, by its name; `warnings` what a reader should know.
+    With `by_itself` a model is scored by its LLRs beside what `scorers` say, where its calibration weighs
+    more than the cosine: then they order the trials in another way. `speakers` are the speakers each model
+    was tested on, by its name; `warnings` what a reader should know.
     """
 
     def __init__(
@@ -41,8 +45,10 @@ class SystemMaker:
         force: bool,
         models: int,
         progress: Progress | None,
+        by_itself: bool = False,
     ) -> None:
         self._test, self._plan, self._scorers, self._cohort = test, plan, scorers, cohort
+        self._by_itself = by_itself
         self._cache, self._force = cache, force
         others = len(cohort.utterances) if cohort else 0
         self._steps = Steps(progress, [part for part in (plan.used().size, others) if part] * models)
@@ -56,13 +62,21 @@ class SystemMaker:
         voices = embed_used(runtime, self._test, used_U, cache=cache, progress=self._steps.next())
         met = self.speakers[name] = SpeakerSet.of(self._test, voices)
         enrolled = with_models(voices, self._plan)
-        fitted = self._fit(runtime, cache, met)
         calibration, doubts = usable_calibration(runtime, folder, met, self._force)
+        if calibration is None and LLR in self._scorers:
+            raise BadConfig(
+                f"{name} cannot be scored by llr: {doubts[0] if doubts else 'it has no calibration'}. "
+                "Calibrate it (`voxid calibrate`) on speakers set aside, or take cosine."
+            )
+        fitted = self._fit(runtime, cache, met)
+        if self._by_itself and calibration is not None and calibration.qualities:
+            fitted[LLR] = fitted["cosine"]
         self.warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
         systems = []
         for spec, scorer in fitted.items():
             scored = score_trials(enrolled, self._plan, scorer)
-            system = _system(runtime, scored, spec, self._scorers[spec], calibration)
+            gives_llr = spec in self._scorers and self._scorers[spec].gives_llr
+            system = _system(runtime, scored, spec, gives_llr, calibration)
             systems.append(
                 System(
                     name=name if len(fitted) == 1 else f"{name} {spec}",
@@ -97,11 +111,13 @@ class SystemMaker:
 
 
 def parse_scorers(specs: Iterable[str], cohort: Any) -> dict[str, Scorer]:
-    """Return the scorers of specs such as "as-norm:top_k=200".
+    """Return the scorers of specs such as "as-norm:top_k=200"; LLRs are made of cosines.
 
     Raise UnknownComponent or BadConfig; BadCohort for one that needs a cohort, which is not there.
     """
-    scorers = {spec: make_scorer(_scorer_table(spec)) for spec in dict.fromkeys(specs)}
+    scorers = {
+        spec: make_scorer(_scorer_table("cosine" if spec == LLR else spec)) for spec in dict.fromkeys(specs)
+    }
     needy = [spec for spec, scorer in scorers.items() if scorer.needs_cohort]
     if needy and cohort is None:
         raise BadCohort(
@@ -150,14 +166,16 @@ def usable_calibration(
 
 
 def _system(
-    runtime: Runtime, scored: Scored, spec: str, scorer: Scorer, calibration: Calibration | None
+    runtime: Runtime, scored: Scored, spec: str, gives_llr: bool, calibration: Calibration | None
 ) -> dict[str, Any]:
     """Return the fields of a System that follow from its scores."""
     score_K, voices = scored.score_K, scored.voices
-    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
-    if calibration is not None and spec == "cosine":
+    llr_K = score_K.astype(np.float64) if gives_llr else None
+    if calibration is not None and spec in ("cosine", LLR):
         qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
         llr_K = calibration.llr(score_K.astype(np.float64), qualities)
+        if spec == LLR:
+            score_K = llr_K.astype(np.float32)
     else:
         calibration = None  # it is for cosines
     return {
