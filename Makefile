@@ -26,6 +26,7 @@ RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
 TRIALS ?= all:same-corpus+duration=2-
+TOP_K ?= 30
 DEVICE ?= auto
 SET ?=
 comma := ,
@@ -63,7 +64,8 @@ train-base: setup
 	$(call TRAIN,$(RECIPE),rest.csv,0.3) -o $(RUN)-begun
 	$(call TRAIN,$(LONGER),rest.csv,0.3) --init $(RUN)-begun -o $(RUN)-longer
 	$(call TRAIN,$(LAST),sentences.csv,0.15) --init $(RUN)-longer -o $(RUN)
-	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS)
+	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS) \
+		--quality cohort_mean --cohort $(RUN)-speakers/rest.csv --top-k $(TOP_K)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 
 lint: setup

@@ -68,6 +68,7 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     for before, after in pairwise(trainings):
         assert values(after, "--init") == values(before, "-o")  # it goes on from there
     assert values(steps[4], "--data") == ["runs/base-speakers/held-out.csv"]
+    assert values(steps[4], "--cohort") == ["runs/base-speakers/rest.csv"]
 
 
 @pytest.mark.slow

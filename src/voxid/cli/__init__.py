@@ -18,6 +18,7 @@ COMMANDS = {
     "download": "voxid.cli.download",
     "split": "voxid.cli.split",
     "train": "voxid.cli.train",
+    "average": "voxid.cli.average",
     "trials": "voxid.cli.trials",
     "evaluate": "voxid.cli.evaluate",
     "calibrate": "voxid.cli.calibrate",

@@ -197,12 +197,11 @@ def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:
 
 
 def _lessons(metadata: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the training data of a model, and of the models it started from (`voxid train --init`)."""
-    lessons = []
-    while metadata:
-        lessons.append(metadata.get("training_data") or {})
-        metadata = metadata.get("init")
-    return lessons
+    """Return the training data of a model, and of those it started from or is the mean of."""
+    if not metadata:
+        return []
+    before = [metadata.get("init"), *(metadata.get("average") or [])]
+    return [metadata.get("training_data") or {}, *(lesson for one in before for lesson in _lessons(one))]
 
 
 def _tested_on(folder: Path, speakers: SpeakerSet) -> list[str]:

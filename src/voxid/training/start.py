@@ -27,7 +27,7 @@ def start_from(model: Model, source: str | Path) -> dict[str, Any]:
     different = [
         f"{table}.{key} is {theirs!r} there and {ours!r} here"
         for table in ("features", "encoder")
-        for key, theirs, ours in _differences(found.tables[table], model.tables[table])
+        for key, theirs, ours in differences(found.tables[table], model.tables[table])
     ]
     if not different and (problem := misfits(model.encoder.state_dict(), found.encoder.state_dict())):
         different = [problem]
@@ -38,8 +38,14 @@ def start_from(model: Model, source: str | Path) -> dict[str, Any]:
             "recipe the model was trained with: the recipe.toml in its run folder."
         )
     model.encoder.load_state_dict(found.encoder.state_dict())
-    kept = {key: found.metadata[key] for key in ("training_data", "init") if found.metadata.get(key)}
-    return {"name": found.metadata.get("name", folder.name), "fingerprint": found.fingerprint, **kept}
+    return lessons_of(found, folder)
+
+
+def lessons_of(model: Model, folder: Path) -> dict[str, Any]:
+    """Return a model's name and fingerprint, and what it and those it came from were trained on."""
+    came_from = ("training_data", "init", "average")
+    kept = {key: model.metadata[key] for key in came_from if model.metadata.get(key)}
+    return {"name": model.metadata.get("name", folder.name), "fingerprint": model.fingerprint, **kept}
 
 
 def check_start(folder: Path, given: dict[str, Any] | None, then: dict[str, Any] | None) -> None:
@@ -82,7 +88,8 @@ def _named(start: dict[str, Any]) -> str:
     return f"{start.get('name')!r} (fingerprint {str(start.get('fingerprint'))[:12]})"
 
 
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (option, theirs, ours) where two tables of features or encoder would have other weights."""
     if theirs["name"] != ours["name"]:
         return [("name", theirs["name"], ours["name"])]
     return [

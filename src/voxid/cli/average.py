@@ -1,0 +1,35 @@
+"""`voxid average`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import JsonFlag, emit
+
+
+def average(
+    models: Annotated[list[str], typer.Argument(help="Model folders or shipped models, two or more.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The folder to write.")],
+    name: Annotated[str, typer.Option(help="The name to put into the metadata.")] = "average",
+    json: JsonFlag = False,
+) -> None:
+    """Write the model whose weights are the mean of several, trained on from the same weights.
+
+    It often does better than each of them, and costs no more than one. It has to be calibrated anew.
+
+    Example: `voxid average runs/seed-0 runs/seed-1 -o runs/mean`
+    """
+    from voxid.training.soup import average_models
+
+    made = average_models(models, out, name=name)
+    parts = made.metadata["average"]
+    summary = {"out": str(out), "name": name, "fingerprint": made.fingerprint, "models": parts}
+
+    def text() -> None:
+        named = ", ".join(f"{part['name']} ({part['fingerprint'][:12]})" for part in parts)
+        typer.echo(f"{out}: the mean of {named}; not calibrated yet (`voxid calibrate {out} --data D`)")
+
+    emit(summary, json, text)
