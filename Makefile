@@ -22,6 +22,7 @@ endif
 RECIPE ?= base
 LONGER ?= base-longer
 LAST ?= base-sentences
+BRIEF ?= base-brief
 RUN ?= runs/base
 HOLD_OUT ?= 0.12
 PRIOR ?= 0.05
@@ -63,7 +64,10 @@ train-base: setup
 	grep -v '^[^,/]*speech.commands' $(RUN)-speakers/rest.csv > $(RUN)-speakers/sentences.csv  # no single words
 	$(call TRAIN,$(RECIPE),rest.csv,0.3) -o $(RUN)-begun
 	$(call TRAIN,$(LONGER),rest.csv,0.3) --init $(RUN)-begun -o $(RUN)-longer
-	$(call TRAIN,$(LAST),sentences.csv,0.15) --init $(RUN)-longer -o $(RUN)
+	$(call TRAIN,$(LAST),sentences.csv,0.15) --init $(RUN)-longer -o $(RUN)-sentences
+	$(call TRAIN,$(BRIEF),sentences.csv,0.1) --init $(RUN)-longer -o $(RUN)-brief
+	rm -rf $(RUN)
+	$(BIN)/voxid average $(RUN)-sentences $(RUN)-sentences $(RUN)-brief -o $(RUN) --name voxid-base
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS) \
 		--quality cohort_mean --cohort $(RUN)-speakers/rest.csv --top-k $(TOP_K)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv

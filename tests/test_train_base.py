@@ -49,11 +49,13 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     printed = make("-n", **({"VOXID_DATA": "/speech"} if where == "VOXID_DATA" else {}))
     assert printed.returncode == 0, printed.stderr
     steps = commands(printed.stdout)
-    assert [step[0] for step in steps] == ["split", "train", "train", "train", "calibrate", "export"]
+    assert [step[0] for step in steps] == [
+        "split", "train", "train", "train", "train", "average", "calibrate", "export",
+    ]  # fmt: skip
     known = typer.main.get_command(build_app()).commands  # pyright: ignore[reportAttributeAccessIssue]
     for name, *words in steps:
         known[name].make_context(name, list(words))  # parses, runs nothing, and refuses what it does not know
-    split, *trainings = steps[:4]
+    split, *trainings = steps[:5]
     home = "/speech" if where == "VOXID_DATA" else "corpora"
     speech = [word for word in split if word.startswith(home)]
     assert len(speech) == 4
@@ -64,11 +66,17 @@ def test_every_word_of_it_is_understood(where: str) -> None:
             folders = tomllib.loads(f"value = {settings[key]}")["value"]
             assert folders
             assert all(folder.startswith(home) for folder in folders)
-    assert [train[1] for train in trainings] == ["base", "base-longer", "base-sentences"]
-    for before, after in pairwise(trainings):
-        assert values(after, "--init") == values(before, "-o")  # it goes on from there
-    assert values(steps[4], "--data") == ["runs/base-speakers/held-out.csv"]
-    assert values(steps[4], "--cohort") == ["runs/base-speakers/rest.csv"]
+    names = ["base", "base-longer", "base-sentences", "base-brief"]
+    assert [train[1] for train in trainings] == names
+    begun, longer, sentences, brief = trainings
+    assert values(longer, "--init") == values(begun, "-o")  # it goes on from there
+    assert values(sentences, "--init") == values(brief, "--init") == values(longer, "-o")
+    parts = values(sentences, "-o") * 2 + values(brief, "-o")
+    assert steps[5][1:4] == parts
+    lists = [values(train, "--train")[0].rpartition("/")[2] for train in trainings]
+    assert lists == ["rest.csv", "rest.csv", "sentences.csv", "sentences.csv"]
+    assert values(steps[6], "--data") == ["runs/base-speakers/held-out.csv"]
+    assert values(steps[6], "--cohort") == ["runs/base-speakers/rest.csv"]
 
 
 @pytest.mark.slow
@@ -89,6 +97,7 @@ def test_it_runs_on_a_small_scale(tmp_path: Path) -> None:
         "RECIPE=tiny",
         "LONGER=tiny",
         "LAST=tiny",
+        "BRIEF=tiny",
         "HOLD_OUT=0.3",
         "SET=" + " ".join(f"--set {shlex.quote(value)}" for value in small),
     ]
@@ -96,8 +105,13 @@ def test_it_runs_on_a_small_scale(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     model = Model.load(tmp_path / "run")
     assert model.calibration is not None
-    assert model.metadata["steps"] == 2
-    assert model.metadata["init"]["fingerprint"] == Model.load(tmp_path / "run-longer").fingerprint
+    longer, sentences, brief = (
+        Model.load(tmp_path / f"run-{part}") for part in ("longer", "sentences", "brief")
+    )
+    assert sentences.metadata["steps"] == 2
+    assert sentences.metadata["init"]["fingerprint"] == longer.fingerprint
+    parts = [part["fingerprint"] for part in model.metadata["average"]]
+    assert parts == [sentences.fingerprint, sentences.fingerprint, brief.fingerprint]
     again = make(*arguments)
     assert again.returncode == 0, again.stdout + again.stderr
     assert Model.load(tmp_path / "run").fingerprint == model.fingerprint

@@ -114,7 +114,8 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         for data, result in row["results"].items():
             low, high = result.get("low"), result.get("high")
             interval = "" if low is None or high is None else f" ({low:.2%} to {high:.2%})"
-            typer.echo(f"  EER {result['eer']:.2%}{interval} on {data}, {result['trials']:,} trials")
+            decided = f", {result['llr']['eer']:.2%} by LLR" if result.get("llr") else ""
+            typer.echo(f"  EER {result['eer']:.2%}{interval}{decided} on {data}, {result['trials']:,} trials")
     typer.echo("")
 
 

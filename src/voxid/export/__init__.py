@@ -172,13 +172,18 @@ def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dic
 
 
 def _results(report: Path, model: Model) -> dict[str, Any]:
-    """Return the error rates of this model in a report.json: {data: {eer, low, high, trials}}."""
+    """Return the error rates of this model in a report.json: {data: {eer, low, high, trials}}.
+
+    They are those of its cosines; where the report holds those of its LLRs too, they stand beside, as "llr".
+    """
     try:
         values = json.loads(report.read_text())
-        row = next(row for row in values["models"] if row.get("fingerprint") == model.fingerprint)
-        data = str(values["data"]["name"])
-        low, high = (row.get("intervals") or {}).get("eer") or (None, None)
-        return {data: {"eer": row["eer"], "low": low, "high": high, "trials": row["trials"]}}
+        mine = [row for row in values["models"] if row.get("fingerprint") == model.fingerprint]
+        row = next(row for row in mine if row.get("scoring") == "cosine")
+        found = {**_rate(row), "trials": row["trials"]}
+        for decided in (row for row in mine if row.get("scoring") == "llr"):
+            found["llr"] = _rate(decided)
+        return {str(values["data"]["name"]): found}
     except StopIteration:
         raise BadModel(
             f"{report} has no figures of this model (fingerprint {model.fingerprint[:12]}). "
@@ -186,6 +191,11 @@ def _results(report: Path, model: Model) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{report} is not a report.json of `voxid evaluate` ({error!r}).") from None
+
+
+def _rate(row: dict[str, Any]) -> dict[str, float | None]:
+    low, high = (row.get("intervals") or {}).get("eer") or (None, None)
+    return {"eer": row["eer"], "low": low, "high": high}
 
 
 def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Agreement:
