@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.openset import DATA, Corpus, calibrated, read
+from benchmarks.openset import DATA, Corpus, calibrated, one_clip_llrs, read
 from voxid import metrics
 from voxid.recognizer.enrolling import clip_llrs
 from voxid.recognizer.references import references
-from voxid.scoring import Calibration, unit_rows
+from voxid.scoring import Calibration
 
 CLIPS = (1, 2, 3, 5, 8)
 OUTLIERS = (2, 3, 5)
@@ -36,9 +36,8 @@ def clips_row(
     tests = np.setdiff1d(corpus.rows(others), enrolled)
     net = corpus.voices.net_speech_s_U[enrolled]
     made = references(corpus.voices.emb_UD[enrolled], net, np.arange(others.size) * clips)
-    cosine = unit_rows(corpus.voices.emb_UD[tests]) @ made.direction_PD.T
     same = (corpus.speaker_U[tests][:, None] == others).ravel()
-    one_line = line.llr(cosine.astype(np.float64))
+    one_line = one_clip_llrs(corpus, line, tests, made)
     one, own = one_line.ravel(), line.enrolled_llr(one_line, made.clips_P).ravel()
     bar = line.threshold
     return (
@@ -55,7 +54,7 @@ def outlier_row(
     corpus: Corpus, line: Calibration, others: np.ndarray, clips: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Return shares: clean enrolments with a clip flagged, strange clips found, clips beside them flagged."""
-    model: Any = SimpleNamespace(model=None)
+    model: Any = SimpleNamespace(model=SimpleNamespace(cohort=corpus.cohort))
     emb, net = corpus.voices.emb_UD, corpus.voices.net_speech_s_U
     clean, found, beside = [], [], []
     for _ in range(DRAWS):

@@ -27,8 +27,8 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.data import read_data
 from voxid.evaluation.embedding import Voices, embed_used
 from voxid.evaluation.enrolling import enrolment_terms
-from voxid.recognizer.references import references
-from voxid.scoring import Calibration, fit, unit_rows
+from voxid.recognizer.references import References, references
+from voxid.scoring import Calibration, Cohort, Qualities, fit, trial_qualities, unit_rows
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "speechocean762" / "train"
 PEOPLE = (1, 3, 10, 30)
@@ -39,10 +39,16 @@ GALLERIES = {1: 20, 3: 10, 10: 5, 30: 3}  # random galleries of each size, a spl
 
 @dataclass(frozen=True)
 class Corpus:
-    """Embeddings (U, D), the number of each one's speaker (U,), seconds of net speech (U,)."""
+    """Embeddings (U, D), the number of each one's speaker (U,), and what the model's calibration weighs."""
 
     voices: Voices
     speaker_U: np.ndarray
+    measures: tuple[str, ...] = ()
+    cohort: Cohort | None = None
+
+    def qualities(self, left: Qualities, right: Qualities) -> dict[str, np.ndarray]:
+        """Return what trials of these sides weigh beside the score, by name."""
+        return trial_qualities(self.measures, left, right) if self.measures else {}
 
     def rows(self, speakers: np.ndarray) -> np.ndarray:
         return np.flatnonzero(np.isin(self.speaker_U, speakers))
@@ -53,11 +59,14 @@ def read(model: str, data: str) -> Corpus:
     runtime = voxid.load(model)
     corpus = read_data(data, "auto")
     voices = embed_used(runtime, corpus, np.arange(len(corpus.utterances)), cache=EmbeddingCache.of(runtime))
-    return Corpus(voices, corpus.speakers()[voices.row_N >= 0])
+    line = runtime.model.calibration
+    measures = line.measures if line else ()
+    cohort = runtime.model.cohort if "cohort_mean" in measures else None
+    return Corpus(voices, corpus.speakers()[voices.row_N >= 0], measures, cohort)
 
 
 def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
-    """Return a calibration on all pairs of the recordings of `speakers`."""
+    """Return a calibration on all pairs of the recordings of `speakers`; it weighs what the model's does."""
     rows = corpus.rows(speakers)
     voices = Voices(
         emb_UD=corpus.voices.emb_UD[rows],
@@ -74,8 +83,24 @@ def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
     left, right = np.triu_indices(rows.size, 1)
     pair = np.minimum(who_U[left], who_U[right]) * 100_000 + np.maximum(who_U[left], who_U[right])
     score = (unit_UD @ unit_UD.T)[left, right]
-    line = fit(score, who_U[left] == who_U[right], prior=0.05, pairs=pair)
-    return line.model_copy(update={"enrolments": enrolment_terms(line, voices, who_U, None)})
+    each = Qualities.of(voices.emb_UD, voices.net_speech_s_U, corpus.cohort)
+    qualities = corpus.qualities(each.take(left), each.take(right))
+    crowd = corpus.cohort.info if corpus.cohort else None
+    same = who_U[left] == who_U[right]
+    line = fit(score, same, prior=0.05, pairs=pair, qualities=qualities, cohort=crowd)
+    return line.model_copy(update={"enrolments": enrolment_terms(line, voices, who_U, corpus.cohort)})
+
+
+def one_clip_llrs(corpus: Corpus, line: Calibration, rows: np.ndarray, made: References) -> np.ndarray:
+    """Return the LLR (recordings, people) of some recordings with references, by the line of one clip."""
+    voices = corpus.voices
+    cosine = unit_rows(voices.emb_UD[rows]) @ made.direction_PD.T
+    probe, person = (index.ravel() for index in np.indices(cosine.shape))
+    heard = Qualities.of(voices.emb_UD[rows], voices.net_speech_s_U[rows], corpus.cohort)
+    model = Qualities.of(made.embeddings(np.arange(len(made.clips_P))), made.speech_P, corpus.cohort)
+    found = corpus.qualities(model.take(person), heard.take(probe))
+    qualities = {name: value.reshape(cosine.shape) for name, value in found.items()}
+    return line.llr(cosine.astype(np.float64), qualities)
 
 
 def search(
@@ -85,8 +110,7 @@ def search(
     enrolled = np.concatenate([rng.permutation(corpus.rows(np.array([who])))[:clips] for who in gallery])
     net = corpus.voices.net_speech_s_U[enrolled]
     made = references(corpus.voices.emb_UD[enrolled], net, np.arange(gallery.size) * clips)
-    cosine = unit_rows(corpus.voices.emb_UD) @ made.direction_PD.T
-    llr = line.llr(cosine.astype(np.float64))
+    llr = one_clip_llrs(corpus, line, np.arange(corpus.speaker_U.size), made)
     return line.enrolled_llr(llr, made.clips_P), made.clips_P, enrolled
 
 
