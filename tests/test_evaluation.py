@@ -505,13 +505,13 @@ def test_what_a_model_decides_by_is_a_system_of_its_own(corpus: Path, model: Pat
     make_corpus(tmp_path / "crowd", speakers=4, utterances=2, seconds=(1.0, 2.0), start=20)
     make_corpus(tmp_path / "test", speakers=5, utterances=3, seconds=(0.5, 3.0), start=40)
     calibrate(folder, corpus)
-    plain = evaluate([folder], tmp_path / "test", "all")
+    plain = evaluate([folder], tmp_path / "test", "all", scoring=None)
     assert [row.scoring for row in plain.models] == ["cosine"]  # a line alone changes no order
     same = evaluate([folder], tmp_path / "test", "all", scoring=["llr"]).models[0]
     assert (same.eer, same.cllr) == (plain.models[0].eer, plain.models[0].cllr)
     calibrate(folder, corpus, quality=["cohort_mean"], cohort=tmp_path / "crowd", top_k=2)
     assert load(folder).model.cohort.top_k == 2
-    report = evaluate([folder], tmp_path / "test", "all", out=tmp_path / "report")
+    report = evaluate([folder], tmp_path / "test", "all", tmp_path / "report", scoring=None)
     assert [row.model for row in report.models] == ["m cosine", "m llr"]
     cosine, llr = report.models
     assert [test["figure"] for test in report.paired]
@@ -520,7 +520,7 @@ def test_what_a_model_decides_by_is_a_system_of_its_own(corpus: Path, model: Pat
         scores, labels = kept["scores"], kept["same"]
     assert metrics.eer(scores, labels).rate == llr.eer
     assert metrics.cllr(scores, labels) == pytest.approx(llr.cllr, abs=1e-6)
-    [alone] = evaluate([folder], tmp_path / "test", "all", scoring=["cosine"]).models
+    [alone] = evaluate([folder], tmp_path / "test", "all").models
     assert (alone.model, alone.eer) == ("m", cosine.eer)
 
 
@@ -618,7 +618,8 @@ def test_a_shipped_model_is_measured_by_its_name_but_not_calibrated_in_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", "voxid-base", "--data", str(corpus), "-o", "report", "--resamples", "0", "--json"]
-    assert len(json.loads(run_command(*words))["models"]) == 1
+    rows = json.loads(run_command(*words))["models"]
+    assert [row["model"] for row in rows] == ["voxid-base cosine", "voxid-base llr"]
     with pytest.raises(NotWritable, match="voxid export voxid-base -o mine; voxid calibrate mine"):
         calibrate("voxid-base", corpus)
 

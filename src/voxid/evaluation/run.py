@@ -37,7 +37,7 @@ def evaluate(
     trials: StrPath = "all",
     out: StrPath | None = None,
     *,
-    scoring: Sequence[str] | None = None,
+    scoring: Sequence[str] | None = ("cosine",),
     cohort: Data | None = None,
     inference: str | None = None,
     eer_grid: bool = False,
