@@ -66,7 +66,6 @@ train-base: setup
 	$(call TRAIN,$(LONGER),rest.csv,0.3) --init $(RUN)-begun -o $(RUN)-longer
 	$(call TRAIN,$(LAST),sentences.csv,0.15) --init $(RUN)-longer -o $(RUN)-sentences
 	$(call TRAIN,$(BRIEF),sentences.csv,0.1) --init $(RUN)-longer -o $(RUN)-brief
-	rm -rf $(RUN)
 	$(BIN)/voxid average $(RUN)-sentences $(RUN)-sentences $(RUN)-brief -o $(RUN) --name voxid-base
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS) \
 		--quality cohort_mean --cohort $(RUN)-speakers/rest.csv --top-k $(TOP_K)

@@ -63,6 +63,19 @@ def test_one_that_is_named_twice_weighs_twice(tmp_path: Path) -> None:
     assert torch.allclose(weights[2], (2 * weights[0] + weights[1]) / 3, atol=1e-6)
 
 
+def test_made_again_it_stays_as_it_is(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save(tmp_path / name, seed)
+    made = average_models([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    made.calibration = Calibration(scale=2.0, offset=-1.0)
+    made.save(tmp_path / "mean")
+    average_models([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    assert Model.load(tmp_path / "mean").calibration == made.calibration
+    with pytest.raises(RunExists, match="another model"):  # other parts: nothing is lost
+        average_models([tmp_path / "a", tmp_path / "a"], tmp_path / "mean")
+    assert Model.load(tmp_path / "mean").fingerprint == made.fingerprint
+
+
 def test_what_its_parts_were_trained_on_is_known(tmp_path: Path) -> None:
     make_corpus(tmp_path / "voices", speakers=4, utterances=3, seconds=(1.0, 1.5))
     save(tmp_path / "a", 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from voxid.errors import BadConfig, CheckpointMismatch, RunExists
+from voxid.errors import BadConfig, CheckpointMismatch, ModelError, RunExists
 from voxid.model import Model
 from voxid.runtime import find_model
 from voxid.training.folder import refuse_to_spoil
@@ -32,19 +32,15 @@ def average_models(models: Sequence[StrPath], out: StrPath, *, name: str = "aver
     knows it. Means of models that began with other weights, or of unlike trainings, may be worthless: measure
     them on speakers that are held out.
 
+    Where `out` holds that very mean already, it stays as it is, with a calibration that it may have by now.
+
     Raise BadConfig for fewer than two models, UnknownModel, BadModel, CheckpointMismatch that names what
-    differs, RunExists when `out` holds something already, or an OutputError.
+    differs, RunExists when `out` holds anything else, or an OutputError.
 
     Example: `average_models(["runs/seed-0", "runs/seed-1"], "runs/mean")`
     """
     if len(models) < 2:
         raise BadConfig(f"a mean of models takes two or more, got {len(models)}.")
-    try:
-        refuse_to_spoil(Path(out), resume=False)
-    except RunExists:
-        raise RunExists(
-            f"{out} holds a model or a run already. Choose another folder, or delete it."
-        ) from None
     folders = [find_model(source) for source in models]
     first, *others = loaded = [Model.load(folder) for folder in folders]
     for folder, model in zip(folders[1:], others, strict=True):
@@ -56,8 +52,25 @@ def average_models(models: Sequence[StrPath], out: StrPath, *, name: str = "aver
         "name": name,
         "average": [lessons_of(model, folder) for model, folder in zip(loaded, folders, strict=True)],
     }
+    try:
+        refuse_to_spoil(Path(out), resume=False)
+    except RunExists:
+        if (there := _same_model(Path(out), made)) is None:
+            raise RunExists(
+                f"{out} holds another model or a run already. Choose another folder, or delete it."
+            ) from None
+        return there
     made.eval().save(Path(out))
     return made
+
+
+def _same_model(folder: Path, made: Model) -> Model | None:
+    """Return the model of `folder` if it is `made`, calibrated or not; None if it is another, or no model."""
+    try:
+        there = Model.load(folder)
+    except ModelError:
+        return None
+    return there if there.fingerprint == made.fingerprint else None
 
 
 def _mean(values: list[Tensor]) -> Tensor:
