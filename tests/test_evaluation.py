@@ -539,6 +539,8 @@ def test_quality_measures_that_cannot_be(corpus: Path, model: Path) -> None:
         calibrate(model, corpus, quality=["cohort_mean"])
     with pytest.raises(BadCohort, match="belong together"):
         calibrate(model, corpus, cohort=corpus)
+    with pytest.raises(BadCohort, match="top_k counts speakers of a cohort"):
+        calibrate(model, corpus, top_k=30)
     with pytest.raises(BadConfig, match="Did you mean 'speech'"):
         calibrate(model, corpus, quality=["speach"])
 

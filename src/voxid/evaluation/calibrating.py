@@ -91,6 +91,10 @@ def calibrate(
             "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a "
             "corpus of other speakers."
         )
+    if top_k is not None and cohort is None:
+        raise BadCohort(
+            "top_k counts speakers of a cohort, and none was given: give one, or leave top_k out."
+        )
     folder = Path(model_folder).expanduser()
     if not folder.is_dir() and os.fspath(model_folder) in shipped():
         raise NotWritable(

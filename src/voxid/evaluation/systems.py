@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +73,21 @@ class SystemMaker:
         if self._by_itself and calibration is not None and calibration.qualities:
             fitted[LLR] = fitted["cosine"]
         self.warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
-        systems = []
+        systems: list[System] = []
+        measured: dict[str, System] = {}  # LLRs are made of the cosines, which are computed once
         for spec, scorer in fitted.items():
-            scored = score_trials(enrolled, self._plan, scorer)
-            gives_llr = spec in self._scorers and self._scorers[spec].gives_llr
-            system = _system(runtime, scored, spec, gives_llr, calibration)
-            systems.append(
-                System(
-                    name=name if len(fitted) == 1 else f"{name} {spec}",
+            base = "cosine" if spec == LLR else spec
+            if base not in measured:
+                scored = score_trials(enrolled, self._plan, scorer)
+                measured[base] = System(
+                    name=name,
                     folder=folder,
                     enrolled=self._plan.models is not None,
                     utterances=voices.utterances,
-                    **system,
+                    **_system(runtime, scored, base, self._scorers[spec], calibration),
                 )
-            )
+            system = _by_llr(measured[base]) if spec == LLR else measured[base]
+            systems.append(system if len(fitted) == 1 else replace(system, name=f"{name} {spec}"))
         return systems
 
     def _fit(
@@ -166,16 +168,14 @@ def usable_calibration(
 
 
 def _system(
-    runtime: Runtime, scored: Scored, spec: str, gives_llr: bool, calibration: Calibration | None
+    runtime: Runtime, scored: Scored, spec: str, scorer: Scorer, calibration: Calibration | None
 ) -> dict[str, Any]:
     """Return the fields of a System that follow from its scores."""
     score_K, voices = scored.score_K, scored.voices
-    llr_K = score_K.astype(np.float64) if gives_llr else None
-    if calibration is not None and spec in ("cosine", LLR):
+    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
+    if calibration is not None and spec == "cosine":
         qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
         llr_K = calibration.llr(score_K.astype(np.float64), qualities)
-        if spec == LLR:
-            score_K = llr_K.astype(np.float32)
     else:
         calibration = None  # it is for cosines
     return {
@@ -197,6 +197,12 @@ def _system(
         "embed_s": voices.seconds,
         "score_s": scored.seconds,
     }
+
+
+def _by_llr(system: System) -> System:
+    """Return a calibrated system with its LLRs in place of its scores."""
+    assert system.llr_K is not None
+    return replace(system, scoring=LLR, score_K=system.llr_K.astype(np.float32))
 
 
 def _by_utterance(voices: Voices) -> np.ndarray:

@@ -60,9 +60,14 @@ class MarginLoss(nn.Module):
             true_B1 = labels_B[:, None]
             cos_B1 = cos_BC.gather(1, true_B1)
             self.active = (cos_BC.detach().argmax(dim=1) != labels_B).float().mean()
-            logit_BC = self._with_rivals(cos_BC, true_B1) if self.config.top_k else cos_BC
-            logit_BC = logit_BC.scatter(1, true_B1, self._harder(cos_B1, self.margin))
-            return F.cross_entropy(self.config.scale * logit_BC, labels_B)
+            if self.config.top_k:
+                cos_BC = self._with_rivals(cos_BC, true_B1)
+            return self._loss(cos_BC, cos_B1, labels_B)
+
+    def _loss(self, cos_BC: Tensor, cos_B1: Tensor, labels_B: Tensor) -> Tensor:
+        """Return the loss of cosines with all classes, rivals made nearer, and with the true one."""
+        logit_BC = cos_BC.scatter(1, labels_B[:, None], self._harder(cos_B1, self.margin))
+        return F.cross_entropy(self.config.scale * logit_BC, labels_B)
 
     def cosines(self, emb_BD: Tensor) -> Tensor:
         """Return cos_BC, of each embedding and the nearest centre of each class."""

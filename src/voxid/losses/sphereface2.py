@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxid.losses.checks import check_classes, check_shapes
 from voxid.losses.margins import MarginConfig, MarginLoss
 
 
@@ -50,25 +49,15 @@ class SphereFace2Loss(MarginLoss):
         super().__init__(config, embedding_dim, n_speakers)
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the loss, a scalar; raise TrainingError for other shapes and labels that are no class."""
-        check_shapes(self.name, emb_BD, labels_B, self.weight.shape[1])
-        check_classes(self.name, labels_B, self.classes)
-        config = self.config
-        with torch.autocast(emb_BD.device.type, enabled=False):
-            cos_BC = self.cosines(emb_BD.to(self.weight.dtype))
-            true_B1 = labels_B[:, None]
-            self.active = (cos_BC.detach().argmax(dim=1) != labels_B).float().mean()
-            if config.top_k:
-                cos_BC = self._with_rivals(cos_BC, true_B1)
-            spread_BC = 2 * ((cos_BC + 1) / 2).pow(config.sharpness) - 1
-            other_BC = F.softplus(config.scale * (spread_BC + self.margin) + self.bias)
-            true_loss_B1 = F.softplus(
-                -config.scale * (spread_BC.gather(1, true_B1) - self.margin) - self.bias
-            )
-            other_loss_B = other_BC.sum(dim=1) - other_BC.gather(1, true_B1).squeeze(1)
-            loss_B = config.balance * true_loss_B1.squeeze(1) + (1 - config.balance) * other_loss_B
-            return loss_B.mean()
+    def _loss(self, cos_BC: Tensor, cos_B1: Tensor, labels_B: Tensor) -> Tensor:
+        config, margin = self.config, self.margin
+        other_BC = F.softplus(config.scale * (self._spread(cos_BC) + margin) + self.bias)
+        true_B1 = F.softplus(-config.scale * (self._spread(cos_B1) - margin) - self.bias)
+        other_B = other_BC.scatter(1, labels_B[:, None], 0.0).sum(dim=1)
+        return (config.balance * true_B1.squeeze(1) + (1 - config.balance) * other_B).mean()
+
+    def _spread(self, cos: Tensor) -> Tensor:
+        return 2 * ((cos + 1) / 2).pow(self.config.sharpness) - 1
 
     def _easier(self, cos: Tensor, margin: float) -> Tensor:
         return (cos + margin).clamp_max(1.0)
