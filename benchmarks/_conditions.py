@@ -22,8 +22,8 @@ from voxid.augment.clips import Clips
 from voxid.augment.levels import add_at_snr
 from voxid.augment.lossy import compress
 from voxid.augment.reverb import Rooms, convolve
+from voxid.embed.decode import Recording
 from voxid.evaluation import EvaluationData
-from voxid.runtime.decode import Recording
 from voxid.types import SAMPLE_RATE
 
 SNRS_DB = (20, 10, 5, 0)

@@ -41,9 +41,9 @@ class Peer:
         self, audio: Iterable[Any], on_error: Callable[..., None] | None = None, *, batch_size: int = TOGETHER
     ) -> Iterator[Any]:
         """Yield an Embedded for each recording, in order; hand those that voxid refuses to `on_error`."""
+        from voxid.embed import Embedded, EmbedInfo
+        from voxid.embed.decode import decode
         from voxid.errors import AudioError
-        from voxid.runtime import Embedded, EmbedInfo
-        from voxid.runtime.decode import decode
 
         waves: dict[int, np.ndarray] = {}
 

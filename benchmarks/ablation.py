@@ -34,12 +34,12 @@ from benchmarks._ablation_rows import INGREDIENTS, PARTS, Row, digest, make_rows
 from benchmarks._measuring import interval, markdown, percent, sampled_eer
 from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
+from voxid.embed.torch import TorchRuntime
 from voxid.errors import VoxidError
 from voxid.evaluation import EvaluationData, Trials, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
 from voxid.files import atomic_write
-from voxid.runtime.torch_engine import TorchRuntime
 from voxid.training import Recipe, train
 
 RESULT, DRAWS = "ablation.json", "ablation.npz"

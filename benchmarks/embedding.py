@@ -23,8 +23,8 @@ import soundfile
 import torch
 
 from voxid import corpora
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.embed.torch import TorchRuntime
+from voxid.model.network import Model
 from voxid.types import SAMPLE_RATE, Utterance
 
 CORPORA = {"LibriSpeech/test-other-mini": 100, "speechocean762/dev": 200, "speech-commands": 400}

@@ -33,8 +33,8 @@ from voxid.corpora import scan
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.prepare import prepare
 from voxid.evaluation import EvaluationData, Trials, evaluate, make_trials, read_data
-from voxid.model import Model
-from voxid.seed import import_seed
+from voxid.model.network import Model
+from voxid.published.seed import import_seed
 
 TRIPLETS = 10_000
 SAMPLE = int(os.environ.get("VOXID_BENCH_TRIPLETS", "60"))  # triplets that are timed afresh

@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 import voxid
-from voxid.decisions import Rule, rule
 from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.data import read_data
 from voxid.evaluation.embedding import Voices, embed_used
-from voxid.evaluation.enrolling import enrolment_terms
+from voxid.evaluation.enrolling import enrollment_terms
 from voxid.recognizer.references import References, references
 from voxid.scoring import Calibration, Cohort, Qualities, fit, trial_qualities, unit_rows
+from voxid.scoring.decision import Rule, rule
+from voxid.trials.data import read_data
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "speechocean762" / "train"
 PEOPLE = (1, 3, 10, 30)
@@ -88,7 +88,7 @@ def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
     crowd = corpus.cohort.info if corpus.cohort else None
     same = who_U[left] == who_U[right]
     line = fit(score, same, prior=0.05, pairs=pair, qualities=qualities, cohort=crowd)
-    return line.model_copy(update={"enrolments": enrolment_terms(line, voices, who_U, corpus.cohort)})
+    return line.model_copy(update={"enrollments": enrollment_terms(line, voices, who_U, corpus.cohort)})
 
 
 def one_clip_llrs(corpus: Corpus, line: Calibration, rows: np.ndarray, made: References) -> np.ndarray:

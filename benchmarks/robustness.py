@@ -37,7 +37,7 @@ from voxid.evaluation import EvaluationData, Trials, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
 from voxid.files import atomic_write
-from voxid.seed import import_seed
+from voxid.published.seed import import_seed
 
 DEFAULT_TRIALS = ("all",)
 

@@ -38,9 +38,9 @@ from benchmarks._resemblyzer import Peer
 from benchmarks.embedding import find_data
 from benchmarks.encoders import speechbrain_ecapa
 from voxid import corpora
+from voxid.embed.onnx import OnnxRuntime
 from voxid.encoders import ENCODERS
 from voxid.export import graphs
-from voxid.runtime.onnx_engine import OnnxRuntime
 from voxid.types import SAMPLE_RATE
 
 FILES = 60
@@ -184,7 +184,7 @@ def _session_of(encoder: torch.nn.Module) -> onnxruntime.InferenceSession:
 
 
 def _one_core(model: str) -> OnnxRuntime:
-    from voxid.runtime import find_model
+    from voxid.embed import find_model
 
     return OnnxRuntime.load(find_model(model), workers=1)
 

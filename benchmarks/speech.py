@@ -18,8 +18,8 @@ import torch
 
 from voxid.audio import speech_seconds
 from voxid.corpora.synthetic import speak, voice
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.embed.torch import TorchRuntime
+from voxid.model.network import Model
 from voxid.types import SAMPLE_RATE
 
 TARGET = 1000  # times real time

@@ -34,7 +34,7 @@ import numpy as np
 
 import voxid
 from voxid import corpora, stores
-from voxid.stores import Enrolment, Store, voiceprint
+from voxid.stores import NewPerson, Store, voiceprint
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 TARGET_S = 10.0
@@ -162,8 +162,8 @@ def server_cpu(server: Any) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def enrol(store: Store, kind: str, emb_ND: np.ndarray, server: Any = None) -> None:
-    people = [Enrolment(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND)]
+def enroll(store: Store, kind: str, emb_ND: np.ndarray, server: Any = None) -> None:
+    people = [NewPerson(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND)]
     with measured(server) as many:
         store.enroll_many(people)
     with measured(server) as ones:
@@ -182,7 +182,7 @@ def enrol(store: Store, kind: str, emb_ND: np.ndarray, server: Any = None) -> No
 
 
 def fill(store: Store, emb_ND: np.ndarray) -> None:
-    people = (Enrolment(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND))
+    people = (NewPerson(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND))
     store.enroll_many(people, batch=10_000)
 
 
@@ -261,9 +261,9 @@ def main() -> None:
             if arguments.people:
                 emb_ND, _ = even.draw(arguments.people)
                 with stores.open(f"sqlite:///{folder}/people.db") as store:
-                    enrol(store, "SQLite", emb_ND)
+                    enroll(store, "SQLite", emb_ND)
                 with stores.open(server.url) as store:
-                    enrol(store, "PostgreSQL", emb_ND, server)
+                    enroll(store, "PostgreSQL", emb_ND, server)
                 server.clear()
             if arguments.rows:
                 emb_ND, _ = even.draw(arguments.rows)

@@ -19,9 +19,9 @@ from time import perf_counter
 
 import numpy as np
 
-from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.scorefiles import read_scores
-from voxid.evaluation.trials import Trials, make_trials, read_trials, write_trials
+from voxid.trials import Trials, make_trials, read_trials, write_trials
+from voxid.trials.data import EvaluationData
+from voxid.trials.scorefiles import read_scores
 from voxid.types import Utterance
 
 LINES = 10_000_000

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from voxid import audio as audio_room
+from voxid.embed import Embedded, EmbedInfo
 from voxid.errors import AudioError
-from voxid.runtime import Embedded, EmbedInfo
 from voxid.scoring import Calibration, fit, unit_rows
 
 RATE = 16_000

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
-from voxid.evaluation.html import Clip, Panel
-from voxid.evaluation.report import ModelReport, Report
+from voxid.evaluation.report import Clip, Panel
+from voxid.evaluation.report.values import ModelReport, Report
 
 EVIL = """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked=1">"""
 EVIL_SPEAKER = """O'Brien "Bo" & <b>söhne</b> \U0001f600 {{ 7 * 7 }}"""

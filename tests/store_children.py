@@ -9,7 +9,7 @@ import numpy as np
 
 from voxid import stores
 from voxid.errors import DiskFull
-from voxid.stores import Enrolment, Voiceprint, voiceprint
+from voxid.stores import NewPerson, Voiceprint, voiceprint
 
 
 def prints_for(name: str, dim: int = 192) -> list[Voiceprint]:
@@ -22,7 +22,7 @@ def prints_for(name: str, dim: int = 192) -> list[Voiceprint]:
 
 
 def enrol_for_ever(url: str, prefix: str, told: Connection) -> None:
-    """Enrol people, one and five at a time, and delete some; say what was acknowledged."""
+    """Enroll people, one and five at a time, and delete some; say what was acknowledged."""
     store = stores.open(url)
     told.send(("open", []))
     count = 0
@@ -31,7 +31,7 @@ def enrol_for_ever(url: str, prefix: str, told: Connection) -> None:
         store.enroll(name, prints_for(name), metadata={"name": name})
         told.send(("enrolled", [name]))
         names = [f"{prefix}-{count}-{i}" for i in range(5)]
-        store.enroll_many(Enrolment(n, prints_for(n), {"name": n}) for n in names)
+        store.enroll_many(NewPerson(n, prints_for(n), {"name": n}) for n in names)
         told.send(("enrolled", names))
         if count % 2:
             told.send(("deleting", [name]))
@@ -41,7 +41,7 @@ def enrol_for_ever(url: str, prefix: str, told: Connection) -> None:
 
 
 def come_and_go(url: str, prefix: str, rounds: int) -> None:
-    """Enrol people of one's own and add to somebody shared; identify; delete some."""
+    """Enroll people of one's own and add to somebody shared; identify; delete some."""
     store = stores.open(url, timeout=60)
     for i in range(rounds):
         name = f"{prefix}-{i}"
@@ -55,7 +55,7 @@ def come_and_go(url: str, prefix: str, rounds: int) -> None:
 
 
 def fill_the_disk(path: str, told: Connection) -> None:
-    """Enrol until a real limit on the size of files is met; then go on without it."""
+    """Enroll until a real limit on the size of files is met; then go on without it."""
     store = stores.open(f"sqlite:///{path}")
     store.enroll("first", prints_for("first"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

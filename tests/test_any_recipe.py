@@ -14,7 +14,7 @@ from voxid.data.pack import Packed
 from voxid.encoders import ENCODERS
 from voxid.features import FEATURES
 from voxid.losses import LOSSES
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.training import load_recipe, train
 from voxid.training.log import read_log
 from voxid.training.loop import initial_model

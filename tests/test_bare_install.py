@@ -13,10 +13,10 @@ import soundfile
 import torch
 
 from voxid.corpora.synthetic import speak, voice
+from voxid.embed import DEFAULT_MODEL
 from voxid.export import export
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.pretrained import shipped
-from voxid.runtime import DEFAULT_MODEL
 from voxid.scoring import Calibration
 
 HERE = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from voxid.cli import COMMANDS, build_app
 from voxid.cli._common import BUG, emit, progress_bar, run_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import VoxidError
-from voxid.model import Model
+from voxid.model.network import Model
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 ERRORS = sorted(

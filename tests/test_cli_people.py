@@ -222,7 +222,7 @@ def exported(there: Path) -> Path:
     import torch
 
     from voxid.export import export
-    from voxid.model import Model
+    from voxid.model.network import Model
 
     torch.manual_seed(0)
     model = Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8})
@@ -252,8 +252,8 @@ def test_the_five_lines_need_no_torch(there: Path, exported: Path) -> None:
 
 def test_both_engines_answer_alike(there: Path, exported: Path) -> None:
     """Whom onnxruntime enrolled, torch knows: one fingerprint, one answer."""
+    from voxid.embed.torch import TorchRuntime
     from voxid.recognizer import Recognizer
-    from voxid.runtime.torch_engine import TorchRuntime
 
     said = run_without_torch(FIVE_LINES + 'print(rec.verify("alice", "alice9.wav").to_json())', there)
     with Recognizer("sqlite:///people.db", model=TorchRuntime.load(exported)) as rec:

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from voxid.decisions import rule
 from voxid.errors import BadConfig, BadScores, NotCalibrated
 from voxid.evaluation.embedding import Voices
-from voxid.evaluation.enrolling import enrolment_terms
+from voxid.evaluation.enrolling import enrollment_terms
 from voxid.metrics import cllr, min_cllr
 from voxid.recognizer.references import references
-from voxid.scoring import Calibration, EnrolmentTerm, Impostors, fit, unit_rows
-from voxid.scoring.enrolments import line_for
+from voxid.scoring import Calibration, EnrollmentTerm, Impostors, fit, unit_rows
+from voxid.scoring.decision import rule
+from voxid.scoring.enrollments import line_for
 
 LINE = Calibration(scale=10.0, offset=-5.0, prior=0.05, threshold=math.log(19))
 
@@ -102,7 +102,7 @@ def test_a_fit_keeps_how_its_strangers_scored() -> None:
 
 
 def test_lines_for_clips_in_between() -> None:
-    terms = (EnrolmentTerm(clips=2, gain=1.5, shift=-1.0), EnrolmentTerm(clips=4, gain=2.0, shift=-2.0))
+    terms = (EnrollmentTerm(clips=2, gain=1.5, shift=-1.0), EnrollmentTerm(clips=4, gain=2.0, shift=-2.0))
     gain, shift = line_for(terms, [0.5, 1, 2, 8 / 3, 4, 100])
     assert gain.tolist() == pytest.approx([1, 1, 1.5, 1.75, 2, 2])
     assert shift.tolist() == pytest.approx([0, 0, -1, -1.5, -2, -2])
@@ -121,7 +121,7 @@ def test_strangers_of_the_nearest_number_of_clips(strangers: Impostors) -> None:
     line = LINE.model_copy(
         update={
             "impostors": strangers,
-            "enrolments": (EnrolmentTerm(clips=3, gain=1.0, shift=0.0, impostors=other),),
+            "enrollments": (EnrollmentTerm(clips=3, gain=1.0, shift=0.0, impostors=other),),
         }
     )
     assert [line.impostors_of(clips) is other for clips in (1, 1.2, 2, 3, 50)] == [
@@ -233,10 +233,10 @@ def test_llrs_of_several_clips_are_calibrated_by_their_own_line() -> None:
     unit_UD = unit_rows(voices.emb_UD)
     left, right = np.triu_indices(speaker_U.size, 1)
     line = fit((unit_UD @ unit_UD.T)[left, right], speaker_U[left] == speaker_U[right])
-    terms = enrolment_terms(line, voices, speaker_U, None)
+    terms = enrollment_terms(line, voices, speaker_U, None)
     assert [term.clips for term in terms] == [2, 3, 5, 8]
     assert terms[-1].gain > terms[0].gain > 1  # surer with every clip
-    line = line.model_copy(update={"enrolments": terms})
+    line = line.model_copy(update={"enrollments": terms})
     fresh, who_U = made_up_voices(60, 12, rng)  # strangers to the calibration
     clip, test = np.arange(who_U.size) % 12 < 5, np.arange(who_U.size) % 12 >= 5
     made = references(fresh.emb_UD[clip], fresh.net_speech_s_U[clip], np.arange(60) * 5)
@@ -259,10 +259,10 @@ def test_lines_for_several_clips_compare_whom_the_trials_compare() -> None:
     room_D = np.zeros(24, np.float32)
     room_D[0] = 4.0
     voices = replace(voices, emb_UD=voices.emb_UD + np.where(corpus_U[:, None] == 1, room_D, -room_D))
-    apart = enrolment_terms(LINE, voices, speaker_U, None, class_U=corpus_U)
-    together = enrolment_terms(LINE, voices, speaker_U, None)
+    apart = enrollment_terms(LINE, voices, speaker_U, None, class_U=corpus_U)
+    together = enrollment_terms(LINE, voices, speaker_U, None)
     parts = [corpus_U == n for n in (0, 1)]
-    halves = [enrolment_terms(LINE, _part(voices, mine_U), speaker_U[mine_U], None) for mine_U in parts]
+    halves = [enrollment_terms(LINE, _part(voices, mine_U), speaker_U[mine_U], None) for mine_U in parts]
     for term, mixed, *alone in zip(apart, together, *halves, strict=True):
         assert term.shift < mixed.shift  # harder strangers, so less is believed
         assert term.shift == pytest.approx(np.mean([half.shift for half in alone]), abs=0.5)
@@ -276,6 +276,6 @@ def _part(voices: Voices, mine_U: np.ndarray) -> Voices:
 
 def test_too_few_speakers_give_no_line() -> None:
     voices, speaker_U = made_up_voices(9, 4, np.random.default_rng(5))
-    assert enrolment_terms(LINE, voices, speaker_U, None) == ()
+    assert enrollment_terms(LINE, voices, speaker_U, None) == ()
     voices, speaker_U = made_up_voices(12, 4, np.random.default_rng(5))
-    assert [term.clips for term in enrolment_terms(LINE, voices, speaker_U, None)] == [2, 3]
+    assert [term.clips for term in enrollment_terms(LINE, voices, speaker_U, None)] == [2, 3]

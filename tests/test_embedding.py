@@ -12,11 +12,11 @@ import torch
 from voxid.corpora import scan
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.prepare import prepare
+from voxid.embed.torch import TorchRuntime
 from voxid.evaluation import embedding, evaluate, read_data
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import embed_used
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from voxid.embed import EmbedInfo
+from voxid.embed.torch import TorchRuntime
 from voxid.evaluation import cache as cache_module
 from voxid.evaluation.cache import Contents, EmbeddingCache
-from voxid.model import Model
-from voxid.runtime import EmbedInfo
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 from voxid.types import Utterance
 
 INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2, net_speech_s=0.75)

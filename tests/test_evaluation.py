@@ -19,6 +19,7 @@ from voxid import corpora, metrics
 from voxid.corpora import scan
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.prepare import prepare
+from voxid.embed import Embedded, EmbedInfo, load
 from voxid.errors import (
     AudioError,
     AudioSilent,
@@ -33,9 +34,8 @@ from voxid.errors import (
 )
 from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run, writing
 from voxid.evaluation.scores import score
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.recognizer import compare
-from voxid.runtime import Embedded, EmbedInfo, load
 from voxid.scoring import Calibration, make_scorer
 from voxid.types import Utterance
 
@@ -221,7 +221,7 @@ def test_grid_is_an_option(use: Callable) -> None:
     assert model.eer_grid == pytest.approx(model.eer, abs=0.03)
 
 
-def test_enrolment_models_are_scored_by_the_mean_of_their_utterances(use: Callable) -> None:
+def test_enrollment_models_are_scored_by_the_mean_of_their_utterances(use: Callable) -> None:
     data, runtime = data_of(utterances(6, 5)), CountingRuntime(1.0)
     use(data)
     report = evaluate([runtime], "any", "2-enrol")
@@ -237,7 +237,7 @@ def test_enrolment_models_are_scored_by_the_mean_of_their_utterances(use: Callab
     model = report.models[0]
     assert (model.trials, model.targets, model.utterances) == (6 * 18, 18, 30)
     assert model.eer == pytest.approx(metrics.eer(witness, trials.same_K).rate, abs=1e-9)
-    assert report.trials["enrolment_models"] == 6
+    assert report.trials["enrollment_models"] == 6
     table = np.array(witness).reshape(-1)
     found = model.identification
     assert found is not None
@@ -610,7 +610,7 @@ def test_evaluate_command(corpus: Path, model: Path, tmp_path: Path, monkeypatch
     first = json.loads(run_command(*arguments, "--json", "--seed", "1"))
     assert first["trials"] == {
         "spec": "50-triplets", "seed": 1, "count": 100, "targets": 50, "nontargets": 50,
-        "enrolment_models": 0, "warnings": {}, "left_out": {},
+        "enrollment_models": 0, "warnings": {}, "left_out": {},
     }  # fmt: skip
     assert first == json.loads((tmp_path / "r" / "report.json").read_text())
 
@@ -646,7 +646,7 @@ def test_calibrate_command(corpus: Path, model: Path, tmp_path: Path) -> None:
 def test_the_published_checkpoints_have_their_measured_error(
     checkpoint: str, percent: float, real_data: Path, seed_dir: Path, tmp_path: Path
 ) -> None:
-    from voxid.seed import import_seed
+    from voxid.published.seed import import_seed
 
     import_seed(seed_dir / f"saved_model.{checkpoint}.gpu100000.pt", tmp_path / "seed")
     report = evaluate([tmp_path / "seed"], real_data / "LibriSpeech" / "test-other-mini", "all")

@@ -24,6 +24,9 @@ from voxid import export as exporting
 from voxid.cli.models import _print_models as print_models
 from voxid.cli.models import models
 from voxid.corpora.synthetic import make_corpus, speak, voice
+from voxid.embed import onnx as onnx_engine
+from voxid.embed.onnx import OnnxRuntime
+from voxid.embed.torch import TorchRuntime
 from voxid.encoders import ENCODERS
 from voxid.errors import (
     BadConfig,
@@ -35,11 +38,8 @@ from voxid.errors import (
 )
 from voxid.export import agreement, export, graphs
 from voxid.features import FEATURES
-from voxid.folder import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE
-from voxid.model import Model
-from voxid.runtime import onnx_engine
-from voxid.runtime.onnx_engine import OnnxRuntime
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE
+from voxid.model.network import Model
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
 
@@ -244,10 +244,10 @@ def test_long_recordings_in_blocks(
     wave_S, _ = speech(23.7)
     soundfile.write(tmp_path / "long.wav", wave_S, RATE, subtype="FLOAT")
     whole = OnnxRuntime.load(made[1], mode=mode).embed(tmp_path / "long.wav")
-    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.7)
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
     blocky = OnnxRuntime.load(made[1], mode=mode, long_s=5.0)
     np.testing.assert_allclose(blocky.embed(tmp_path / "long.wav"), whole, atol=2e-5)
-    monkeypatch.setattr("voxid.runtime.batching.PIECE_S", 6.0)
+    monkeypatch.setattr("voxid.embed.embedder.PIECE_S", 6.0)
     pieces = blocky.embed(tmp_path / "long.wav")
     model = Model.load(made[0])
     model.inference = model.inference.model_copy(update={"mode": mode})
@@ -266,7 +266,7 @@ def test_long_recordings_in_blocks(
 
 
 def test_threads_and_workers_change_nothing(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.GATHER_S", 4.0)
+    monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 4.0)
     audio = [speech(1.0 + n / 3, n) for n in range(8)]
     one, three = (OnnxRuntime.load(made[1], workers=workers) for workers in (1, 3))
     expected = one.embed_many(audio)

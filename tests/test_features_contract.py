@@ -18,9 +18,9 @@ from packing import make_pack
 from voxid.data import features_cache
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import cached_features
+from voxid.embed.torch import TorchRuntime
 from voxid.features import FEATURES, Features
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 
 RATE = 16_000
 # Each registered name with its defaults, and the options that change how windows meet the ends of a wave.
@@ -258,7 +258,7 @@ def test_the_runtime_gives_the_same_alone_in_a_batch_and_in_blocks(
     audio = [(wave_S, RATE) for wave_S in waves]
     alone_ND = np.stack([runtime.embed(item) for item in audio])
     np.testing.assert_allclose(runtime.embed_many(audio), alone_ND, atol=1e-5)
-    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.7)
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
     blocky = TorchRuntime(model, long_s=2.0)
     np.testing.assert_allclose(blocky.embed_many(audio), alone_ND, atol=1e-5)
     if mode == "full":

@@ -18,8 +18,8 @@ import soundfile
 from html_report import EVIL, EVIL_SPEAKER, PLAIN, clip, group, make_panels, make_report, model, trial
 
 from voxid.errors import AudioSilent, EvaluationError, NotWritable
-from voxid.evaluation.html import Clip, clips, findings, formats, tables, write_html
-from voxid.evaluation.html.clips import ClipStore
+from voxid.evaluation.report import Clip, clips, findings, formats, tables, write_html
+from voxid.evaluation.report.clips import ClipStore
 
 
 class Page(HTMLParser):
@@ -287,7 +287,7 @@ def test_what_finds_no_room_is_counted_and_the_worst_come_first(
     }
     one = len(base64.b64encode(clips.encode(clip("b1").samples_S, "audio/mpeg")))
     small = ClipStore(clip, room=8 * one + 100)
-    monkeypatch.setattr("voxid.evaluation.html.page.ClipStore", lambda given: small)
+    monkeypatch.setattr("voxid.evaluation.report.page.ClipStore", lambda given: small)
     text = read(tmp_path, make_report(model("a", worst=worst)), clip=clip)
     assert len(stored(tmp_path / "report.html")["clips"]) == 8
     assert "12 recordings are not in this page" in text

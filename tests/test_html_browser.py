@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from html_report import EVIL, PLAIN, clip, make_panels, make_report
 
-from voxid.evaluation.html import tables, write_html
+from voxid.evaluation.report import tables, write_html
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 

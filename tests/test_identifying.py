@@ -12,7 +12,7 @@ from voxid.types import Utterance
 
 
 def world(enrolled: int = 8, strangers: int = 2, each: int = 30) -> tuple[EvaluationData, Judged]:
-    """Enrolment models first, then the probes of enrolled speakers and of strangers; every pair once."""
+    """Enrollment models first, then the probes of enrolled speakers and of strangers; every pair once."""
     models = [Utterance(f"s{s}", f"model {s}", "") for s in range(enrolled)]
     probes = [Utterance(f"s{s}", f"s{s}/{i}", "") for s in range(enrolled + strangers) for i in range(each)]
     said = [*models, *probes]

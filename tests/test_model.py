@@ -16,7 +16,7 @@ import torch
 from voxid import files
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadModel, DiskFull, UnknownComponent, UnknownModel
-from voxid.model import CONFIG_FILE, WEIGHTS_FILE, Model
+from voxid.model.network import CONFIG_FILE, WEIGHTS_FILE, Model
 from voxid.scoring.calibration import Calibration
 
 LSTM = {"name": "lstm", "layers": 1, "hidden": 8}

@@ -13,7 +13,7 @@ from voxid.errors import BadModel, SpeakersMet
 from voxid.evaluation import calibrate, evaluate
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.files import place_id
-from voxid.model import Model
+from voxid.model.network import Model
 
 
 def speakers(names: list[str], seed: int, voices: np.ndarray | None = None, noise: float = 0.1) -> SpeakerSet:

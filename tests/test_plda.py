@@ -150,16 +150,16 @@ def test_enrolling_several_utterances_beats_scoring_their_mean_as_one() -> None:
     model = TwoCovariance(np.zeros(4), np.eye(4), np.eye(4))
     train, train_speakers = draw(model, np.full(1500, 5), seed=9)
     plda = PldaScorer(PldaConfig(**PLAIN)).fit(train, train_speakers)
-    enrol, speakers = draw(model, np.full(150, 6), seed=10)
-    enrolled, tests = np.arange(len(enrol)) % 6 < 4, np.arange(len(enrol)) % 6 >= 4
-    book = plda.enrolled(enrol[enrolled], speakers[enrolled], enrol[tests])
-    naive = plda.table(enrol[enrolled].reshape(150, 4, 4).mean(axis=1), enrol[tests])
+    enroll, speakers = draw(model, np.full(150, 6), seed=10)
+    enrolled, tests = np.arange(len(enroll)) % 6 < 4, np.arange(len(enroll)) % 6 >= 4
+    book = plda.enrolled(enroll[enrolled], speakers[enrolled], enroll[tests])
+    naive = plda.table(enroll[enrolled].reshape(150, 4, 4).mean(axis=1), enroll[tests])
     same = np.arange(150)[:, None] == speakers[tests]
     costs = [metrics.cllr(scores.ravel(), same.ravel()) for scores in (book, naive)]
     assert costs[0] < costs[1] - 0.02
     assert costs[0] < metrics.min_cllr(book.ravel(), same.ravel()) + 0.03
-    one = plda.enrolled(enrol[:1], ["me"], enrol[:7])
-    assert_allclose(one, plda.table(enrol[:1], enrol[:7]), rtol=1e-4, atol=1e-5)
+    one = plda.enrolled(enroll[:1], ["me"], enroll[:7])
+    assert_allclose(one, plda.table(enroll[:1], enroll[:7]), rtol=1e-4, atol=1e-5)
 
 
 def test_scores_do_not_depend_on_the_coordinates() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 import voxid
 from voxid.corpora.synthetic import speak, voice
-from voxid.decisions import rule
+from voxid.embed import DEFAULT_MODEL
 from voxid.pretrained import shipped
-from voxid.runtime import DEFAULT_MODEL
+from voxid.scoring.decision import rule
 
 
 def test_it_is_small_calibrated_and_names_no_machine() -> None:
@@ -23,7 +23,7 @@ def test_it_is_small_calibrated_and_names_no_machine() -> None:
     assert model.metadata["multiply_adds"] <= 0.6e9
     assert model.calibration is not None
     assert model.calibration.impostors is not None  # so that a false-alarm rate can be asked for
-    assert len(model.calibration.enrolments) >= 3  # and several clips be weighed
+    assert len(model.calibration.enrollments) >= 3  # and several clips be weighed
     for file in folder.iterdir():
         content = file.read_bytes()
         assert not any(place in content for place in (b"/work/", b"/home/", b"/root/", b"/tmp/")), file.name

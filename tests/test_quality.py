@@ -17,7 +17,7 @@ import voxid
 from voxid import metrics
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadCohort, BadConfig, BadModel, BadScores
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.scoring import (
     Calibration,
     Cohort,

@@ -18,7 +18,7 @@ import voxid
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import AudioSilent, NotCalibrated, UnknownModel
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.scoring.calibration import Calibration
 
 RATE = 16_000

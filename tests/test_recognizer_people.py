@@ -1,4 +1,4 @@
-"""Enrol, verify and identify: made-up voices, a runtime without torch, and a store in memory."""
+"""Enroll, verify and identify: made-up voices, a runtime without torch, and a store in memory."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_answers_print_and_become_json(six: Recognizer) -> None:
     assert str(six.verify("p1", say(1, 9))).startswith("accepted as 'p1': LLR")
 
 
-# -- enrolment ----------------------------------------------------------------------------------------------
+# -- enrollment ----------------------------------------------------------------------------------------------
 
 
 def test_progress_towards_enough_speech(line: Calibration) -> None:

@@ -32,8 +32,8 @@ from voxid.audio import speech_seconds
 from voxid.augment.clips import Clips
 from voxid.augment.levels import active_rms
 from voxid.corpora.synthetic import make_corpus
+from voxid.embed import Embedded, EmbedInfo
 from voxid.evaluation import EvaluationData, make_trials, read_data
-from voxid.runtime import Embedded, EmbedInfo
 from voxid.types import SAMPLE_RATE
 
 NOISE = Clips((np.random.default_rng(1).integers(-9000, 9000, 5 * SAMPLE_RATE).astype(np.int16),))

@@ -17,6 +17,10 @@ import soundfile
 import torch
 
 import voxid
+from voxid.embed.bulk import embed_data
+from voxid.embed.decode import decode_ahead
+from voxid.embed.device import pick_device
+from voxid.embed.torch import TorchRuntime
 from voxid.errors import (
     AudioError,
     AudioNotFinite,
@@ -32,11 +36,7 @@ from voxid.errors import (
     UnknownModel,
 )
 from voxid.features import Mfcc, MfccConfig
-from voxid.model import Model
-from voxid.runtime.bulk import embed_data
-from voxid.runtime.decode import decode_ahead
-from voxid.runtime.device import pick_device
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 from voxid.types import Utterance
 
 RATE = 16_000
@@ -124,7 +124,7 @@ def test_shorter_than_a_window_goes_by_full_sequence_and_says_so(
 
 
 def test_in_blocks_as_in_one_piece(runtime: TorchRuntime, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.7)
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
     blocky = TorchRuntime(runtime.model, long_s=2.0)
     waves = [speech(seconds, seed) for seed, seconds in enumerate([1.0, 2.5, 3.3, 21.3, 1.1])]
     waves[3][-RATE:] *= 3  # the peak lies at the end: the first walk has to find it
@@ -216,7 +216,7 @@ def test_bad_audio_is_raised_alone_and_handed_over_in_a_batch(
 def test_bad_long_audio_is_found_in_blocks(
     flaw: str, expected: type[AudioError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 1.0)
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.0)
     runtime = TorchRuntime(model_of("lstm"), long_s=2.0)
     wave_S = speech(6.0) if flaw == "nan" else np.zeros(6 * RATE, np.float32)
     if flaw == "nan":
@@ -267,7 +267,7 @@ def test_training_may_go_on_with_the_model_it_was_given() -> None:
 
 
 def test_threads_share_one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.GATHER_S", 3.0)
+    monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 3.0)
     lstm = TorchRuntime(model_of("lstm"), workers=2)
     audio = [(speech(1.0 + seed / 3, seed), RATE) for seed in range(8)]
     expected = lstm.embed_many(audio)
@@ -295,8 +295,8 @@ def test_global_settings_stay_as_they_were(lstm: TorchRuntime) -> None:
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_any_number_of_workers_gives_the_same(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.GATHER_S", 12.0)  # several parts, several workers
-    monkeypatch.setattr("voxid.runtime.batching.LEAST_S", 1.0)
+    monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 12.0)  # several parts, several workers
+    monkeypatch.setattr("voxid.embed.embedder.LEAST_S", 1.0)
     audio = [(speech(seconds, seed), RATE) for seed, seconds in enumerate(SECONDS)]
     one, three = (TorchRuntime(model_of(encoder), workers=workers, long_s=20.0) for workers in (1, 3))
     np.testing.assert_allclose(three.embed_many(audio), one.embed_many(audio), atol=1e-6)
@@ -323,7 +323,7 @@ def test_the_network_runs_on_one_core_and_without_gradients(lstm: TorchRuntime) 
 
 
 def test_errors_come_in_the_order_of_the_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxid.runtime.batching.GATHER_S", 2.0)
+    monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 2.0)
     good, bad = (speech(0.5), RATE), (np.zeros(RATE, np.float32), RATE)
     seen: list[int] = []
     runtime = TorchRuntime(model_of("lstm"), workers=3)
@@ -345,7 +345,7 @@ def test_who_leaves_early_does_not_wait_for_a_long_recording(
             time.sleep(0.05)
             yield wave_S
 
-    monkeypatch.setattr("voxid.runtime.batching.BLOCK_S", 0.5)
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 0.5)
     monkeypatch.setattr("voxid.audio.blocks", counted)
     runtime = TorchRuntime(lstm.model, long_s=2.0, workers=1)
     stream = runtime.embed_each([(speech(0.5), RATE), (speech(60.0), RATE)])
@@ -461,7 +461,7 @@ def test_load_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_load_without_torch_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("voxid.runtime.torch_engine", "voxid.model"):
+    for name in ("voxid.embed.torch", "voxid.model.network"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"voxid\[train\]"):

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxid.errors import BadScores, BadTrials
-from voxid.evaluation import textfiles
-from voxid.evaluation.scorefiles import ScoreFile, read_scores
+from voxid.trials import textfiles
+from voxid.trials.scorefiles import ScoreFile, read_scores
 
 PAIRS = [("ann/0", "ann/1"), ("ann/0", "bob/0"), ("cy/0", "bob/0"), ("cy/0", "cy/1")]
 LABELS = [True, False, False, True]

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 import voxid
 from voxid.cli import build_app
+from voxid.embed.torch import TorchRuntime
 from voxid.encoders import ENCODERS
 from voxid.errors import BadCheckpoint, RunExists
 from voxid.features import Mfcc, MfccConfig
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
-from voxid.seed import import_seed
+from voxid.model.network import Model
+from voxid.published.seed import import_seed
 
 PUBLISHED = [
     "saved_model.bilstm.mean.clean100.gpu100000",

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
+from voxid.embed import load
 from voxid.errors import BadConfig, CheckpointMismatch, RunExists, SpeakersMet, UnknownModel
 from voxid.evaluation import calibrate, read_data
-from voxid.model import Model
-from voxid.runtime import load
+from voxid.model.network import Model
 from voxid.scoring import Calibration
 from voxid.training import average_models
 

@@ -10,8 +10,8 @@ from numpy.testing import assert_array_equal
 
 from voxid import corpora
 from voxid.audio import SpeechMeter, load, speech_mask, speech_seconds
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.embed.torch import TorchRuntime
+from voxid.model.network import Model
 
 RATE = 16_000
 

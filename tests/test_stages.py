@@ -19,7 +19,7 @@ from voxid.augment import SpecAugment, WaveAugment
 from voxid.data.pack import Packed
 from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss, OutOfMemory
 from voxid.losses.aam import AamLoss
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
 from voxid.training.checkpoint import load_checkpoint
 from voxid.training.guard import check_precision, memory_advice

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from voxid.cli.train import train as train_command
 from voxid.data.pack import Packed
 from voxid.errors import BadModel, CheckpointMismatch, UnknownModel
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.training import Recipe, TrainResult, check_init, initial_model, load_recipe, train
 from voxid.training.checkpoint import load_checkpoint
 from voxid.training.log import Row

@@ -25,7 +25,7 @@ from voxid.errors import (
     UpgradeIncomplete,
     VoiceprintNotFound,
 )
-from voxid.stores import Enrolment, Store, Voiceprint, voiceprint
+from voxid.stores import NewPerson, Store, Voiceprint, voiceprint
 
 KINDS = ("sqlite", "memory", "postgres")
 NAMES = [
@@ -92,7 +92,7 @@ def test_what_was_enrolled_comes_back_whole(opened: Callable[[], Store]) -> None
     assert before <= again.created <= again.updated <= datetime.now(UTC)
 
 
-def test_a_second_enrolment_adds_and_replace_replaces(store: Store) -> None:
+def test_a_second_enrollment_adds_and_replace_replaces(store: Store) -> None:
     one, two, three = print_of(1), print_of(2), print_of(3)
     store.enroll("alice", [one])
     assert store.enroll("alice", [two]).voiceprints == (one, two)
@@ -224,7 +224,7 @@ def test_rename(store: Store) -> None:
 
 def test_lists_by_name_in_pages(store: Store) -> None:
     names = ["Z", "a", "ab", "abc", "b", "ä", "🎤"]
-    store.enroll_many(Enrolment(name, [print_of(i)]) for i, name in enumerate(reversed(names)))
+    store.enroll_many(NewPerson(name, [print_of(i)]) for i, name in enumerate(reversed(names)))
     assert [p.name for p in store.people()] == sorted(names)
     assert [p.name for p in store.people(prefix="ab")] == ["ab", "abc"]
     assert [p.name for p in store.people(after="ab", limit=2)] == ["abc", "b"]
@@ -249,8 +249,8 @@ def test_collections_are_apart(store: Store) -> None:
 
 
 def test_enroll_many_is_enroll_many_times(store: Store) -> None:
-    people = [Enrolment(f"p{i:03}", [print_of(i)], {"n": i}) for i in range(120)]
-    more = [Enrolment("p007", [print_of(1000)]), Enrolment("p007", [print_of(1001)])]
+    people = [NewPerson(f"p{i:03}", [print_of(i)], {"n": i}) for i in range(120)]
+    more = [NewPerson("p007", [print_of(1000)]), NewPerson("p007", [print_of(1001)])]
     assert store.enroll_many(people + more, batch=50) == 122
     assert store.count() == 120
     assert store.get("p007").prints == 3
@@ -259,7 +259,7 @@ def test_enroll_many_is_enroll_many_times(store: Store) -> None:
 
 
 def test_enroll_many_keeps_whole_batches_only(store: Store) -> None:
-    people = [Enrolment(f"p{i}", [print_of(i)]) for i in range(7)] + [Enrolment("bad", [])]
+    people = [NewPerson(f"p{i}", [print_of(i)]) for i in range(7)] + [NewPerson("bad", [])]
     with pytest.raises(BadVoiceprint, match="'bad'"):
         store.enroll_many(people, batch=3)
     assert store.count() == 6
@@ -404,7 +404,7 @@ def test_an_index_can_follow(opened: Callable[[], Store]) -> None:
 def test_nearest_is_the_highest_cosine(store: Store) -> None:
     rng = np.random.default_rng(3)
     emb_ND = rng.standard_normal((60, 8)) * rng.uniform(0.1, 10, (60, 1))
-    store.enroll_many(Enrolment(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND))
+    store.enroll_many(NewPerson(f"p{i}", [voiceprint(e, model="m")]) for i, e in enumerate(emb_ND))
     store.enroll("elsewhere", [print_of(1)], collection="other")
     probe = rng.standard_normal(8)
     cosines = emb_ND @ probe / np.linalg.norm(emb_ND, axis=1) / np.linalg.norm(probe)

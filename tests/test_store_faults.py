@@ -30,7 +30,7 @@ from voxid.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from voxid.stores import Enrolment, Matrix, Store, voiceprint, wiping
+from voxid.stores import Matrix, NewPerson, Store, voiceprint, wiping
 from voxid.stores.schema import APPLICATION, SQLITE_STEPS, SQLITE_WORDS
 from voxid.stores.sqlite import SqliteStore
 
@@ -61,7 +61,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def enrol_some(store: Store, count: int = 30) -> None:
-    store.enroll_many(Enrolment(f"p{i}", prints_for(f"p{i}")) for i in range(count))
+    store.enroll_many(NewPerson(f"p{i}", prints_for(f"p{i}")) for i in range(count))
 
 
 # -- processes that are killed, and that meet -------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_what_was_deleted_is_not_in_the_file_nor_in_its_log(path: Path, store: S
         f"person {i * 7919 % 1500:05} {'name' * 12}" for i in range(1500)
     ]  # in no order: index pages split
     for some in (names[:700], names[700:]):
-        store.enroll_many(Enrolment(n, prints_for(n), {"note": f"secret of {n}"}) for n in some)
+        store.enroll_many(NewPerson(n, prints_for(n), {"note": f"secret of {n}"}) for n in some)
     store.rename(names[3], "renamed, and then deleted")
     store.delete_voiceprint(names[4], f"{names[4]}/0")
     with sqlite3.connect(path) as raw:
@@ -533,7 +533,7 @@ def test_hnsw_finds_and_stays_within_its_collection(
     with stores.open(f"{postgres.url}&ef_search=200") as store:
         for n, space in enumerate(("a", "b")):
             part = emb_ND[n * 300 : n * 300 + 300]
-            people = (Enrolment(f"{space}{i}", [voiceprint(e, model="it's")]) for i, e in enumerate(part))
+            people = (NewPerson(f"{space}{i}", [voiceprint(e, model="it's")]) for i, e in enumerate(part))
             store.enroll_many(people, collection=space)
             store.optimize(collection=space)
             store.optimize(collection=space)  # there is nothing more to do
@@ -633,7 +633,7 @@ def test_a_batch_reads_those_it_names_and_not_all_who_are_there(postgres: Server
         enrol_some(store, 2_000)
         before = rows_read(store)
         names = [f"p{i}" if known else f"new {i}" for i in range(300)]
-        store.enroll_many(Enrolment(name, prints_for(name)) for name in names)
+        store.enroll_many(NewPerson(name, prints_for(name)) for name in names)
         # Of those who are there the person, and two voiceprints; of the new, the keys that refer to them.
         assert rows_read(store) - before < 4 * len(names)
         assert store.count() == 2_000 + (not known) * len(names)

@@ -13,7 +13,7 @@ from stores_server import Server
 
 from voxid import stores
 from voxid.errors import LastVoiceprint, PersonExists, PersonNotFound
-from voxid.stores import Enrolment, Store, Voiceprint, voiceprint
+from voxid.stores import NewPerson, Store, Voiceprint, voiceprint
 
 NAMES = st.sampled_from(["a", "A", "ab", "ä", "🎤", "o'b"])
 FEW = settings(
@@ -50,7 +50,7 @@ def machine(open_one: Callable[[], Store]) -> type[RuleBasedStateMachine]:
 
         @rule(names=st.lists(NAMES, max_size=5))
         def enroll_many(self, names: list[str]) -> None:
-            people = [Enrolment(name, self.new(1)) for name in names]
+            people = [NewPerson(name, self.new(1)) for name in names]
             assert self.store.enroll_many(people, batch=2) == len(names)
             for one in people:
                 metadata, before = self.people.get(one.name, ({}, []))

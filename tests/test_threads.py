@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from voxid.threads import OneThreadWorkers
+from voxid.parallel import OneThreadWorkers
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_workers_keep_to_one_core_and_nobody_else_does() -> None:
     seen: list[int] = []
     own = threading.Thread(target=lambda: (torch.set_num_threads(1), workers.submit(threads_seen).result()))
     later = threading.Thread(target=lambda: seen.append(threads_seen()))
-    with OneThreadWorkers(3) as workers:
+    with OneThreadWorkers(3, engine=torch) as workers:
         own.start()  # the workers start in a thread that has chosen another number for itself
         own.join()
         torch.set_num_threads(2)
-    with OneThreadWorkers(3) as workers:
+    with OneThreadWorkers(3, engine=torch) as workers:
         assert list(workers.map(lambda _: threads_seen(), range(20))) == [1] * 20
         assert threads_seen() == 2
         later.start()
@@ -58,7 +58,7 @@ def test_map_keeps_order_and_reads_no_further_than_it_must() -> None:
         time.sleep(0.02 if number % 3 == 0 else 0)  # later ones are done earlier
         return number
 
-    with OneThreadWorkers(2) as workers:
+    with OneThreadWorkers(2, engine=torch) as workers:
         results = workers.map(work, numbers())
         assert [next(results) for _ in range(10)] == list(range(10))
         assert len(read) <= 10 + 2
@@ -67,25 +67,25 @@ def test_map_keeps_order_and_reads_no_further_than_it_must() -> None:
 
 def test_both_workers_work_at_the_same_time() -> None:
     together = threading.Barrier(2, timeout=10)
-    with OneThreadWorkers(2) as workers:
+    with OneThreadWorkers(2, engine=torch) as workers:
         assert sorted(workers.map(lambda _: together.wait(), range(2))) == [0, 1]
 
 
 def test_what_the_work_raises_arrives() -> None:
-    with OneThreadWorkers(2) as workers, pytest.raises(ZeroDivisionError):
+    with OneThreadWorkers(2, engine=torch) as workers, pytest.raises(ZeroDivisionError):
         list(workers.map(lambda number: 1 // number, [1, 0, 1]))
 
 
 def test_no_workers() -> None:
     with pytest.raises(ValueError, match="0 workers"):
-        OneThreadWorkers(0)
+        OneThreadWorkers(0, engine=torch)
 
 
 def test_threads_start_late_and_end_when_nobody_holds_them() -> None:
     def there() -> int:
         return sum(thread.name.startswith("voxid-test") for thread in threading.enumerate())
 
-    workers = OneThreadWorkers(3, "voxid-test")
+    workers = OneThreadWorkers(3, "voxid-test", engine=torch)
     assert there() == 0
     assert workers.submit(int).result() == 0
     assert there() == 3
@@ -98,9 +98,9 @@ def test_threads_start_late_and_end_when_nobody_holds_them() -> None:
 
 def test_work_goes_on_while_the_interpreter_ends() -> None:
     code = """
-import threading, time
-from voxid.threads import OneThreadWorkers
-workers = OneThreadWorkers(2)
+import threading, time, torch
+from voxid.parallel import OneThreadWorkers
+workers = OneThreadWorkers(2, engine=torch)
 def late():
     threading.main_thread().join()
     time.sleep(0.2)
@@ -114,9 +114,9 @@ threading.Thread(target=late).start()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_starts_its_own() -> None:
     code = """
-import os
-from voxid.threads import OneThreadWorkers
-workers = OneThreadWorkers(2)
+import os, torch
+from voxid.parallel import OneThreadWorkers
+workers = OneThreadWorkers(2, engine=torch)
 assert workers.submit(int).result() == 0
 if child := os.fork():
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

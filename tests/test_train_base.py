@@ -17,7 +17,7 @@ import typer
 
 from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
-from voxid.model import Model
+from voxid.model.network import Model
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTALLED = ["-o", ".venv/.voxid-installed"]  # as new as it has to be: a test installs nothing

@@ -37,7 +37,7 @@ from voxid.errors import (
     NotWritable,
     RunExists,
 )
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.training import (
     Recipe,
     TrainResult,

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from trial_data import data_of, named
 
 from voxid.errors import BadTrials
-from voxid.evaluation import EvaluationData, columns, make_trials, textfiles
-from voxid.evaluation.trials import (
+from voxid.evaluation import EvaluationData, make_trials
+from voxid.trials import (
     WRITTEN,
+    columns,
     doubting,
     doubts,
     read_trials,
+    textfiles,
     write_trials,
 )
 from voxid.types import Utterance

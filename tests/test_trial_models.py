@@ -10,17 +10,16 @@ from trial_data import data_of
 
 from voxid.errors import BadTrials
 from voxid.evaluation import Trials, make_trials
-from voxid.evaluation.embedding import Voices
-from voxid.evaluation.trials import (
+from voxid.evaluation.embedding import Voices, with_models
+from voxid.trials import (
     Models,
     read_trials,
-    with_models,
 )
 
-# -- enrolment models ----------------------------------------------------------------------------------
+# -- enrollment models ----------------------------------------------------------------------------------
 
 
-def test_enrolment_meets_every_other_utterance_once() -> None:
+def test_enrollment_meets_every_other_utterance_once() -> None:
     data = data_of(ann=5, bob=3, cy=2, dee=1)
     trials = make_trials("2-enrol", data, seed=1)
     assert trials.models is not None
@@ -38,7 +37,7 @@ def test_enrolment_meets_every_other_utterance_once() -> None:
     assert trials.used().tolist() == list(range(11))
 
 
-def test_the_enrolment_of_fewer_is_part_of_that_of_more() -> None:
+def test_the_enrollment_of_fewer_is_part_of_that_of_more() -> None:
     data = data_of(ann=9, bob=7)
     two, five = (make_trials(f"{n}-enrol", data, seed=3).models for n in (2, 5))
     assert two is not None
@@ -47,7 +46,7 @@ def test_the_enrolment_of_fewer_is_part_of_that_of_more() -> None:
         assert set(two.members(m)) < set(five.members(m))
 
 
-def test_a_capped_enrolment_list_leaves_every_model_its_share() -> None:
+def test_a_capped_enrollment_list_leaves_every_model_its_share() -> None:
     data = data_of(**{f"s{i}": 6 for i in range(7)})
     for most in (10, 50, 99):
         trials = make_trials(f"2-enrol:max={most}", data, seed=2)
@@ -84,7 +83,7 @@ def test_a_model_is_the_mean_of_unit_length_embeddings() -> None:
     assert more.emb_UD.dtype == np.float32
     assert more.speech_s_U.tolist() == [1, 2, 3, 4, 3, 4]
     assert more.net_speech_s_U.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0, 0.5]
-    assert more.warnings == ["1 enrolment models are made of fewer utterances than the trials ask for"]
+    assert more.warnings == ["1 enrollment models are made of fewer utterances than the trials ask for"]
     whole = trials.extended(data)
     assert [u.utterance for u in whole.utterances[6:]] == ["ann", "bob", "ghost"]
     assert [u.speaker for u in whole.utterances[6:]] == ["ann", "bob", "bob"]
@@ -98,7 +97,7 @@ def test_trials_without_models_change_nothing() -> None:
     assert with_models(voices, trials) is voices
 
 
-# -- lists of enrolment models -------------------------------------------------------------------------
+# -- lists of enrollment models -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,10 +111,10 @@ def test_trials_without_models_change_nothing() -> None:
 )
 def test_lists_of_models(models: str, tmp_path: Path) -> None:
     data = data_of(ann=3, bob=2)
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
+    path, enrollment = tmp_path / "trials.txt", tmp_path / "models.txt"
     path.write_text("A ann/2 target\nB ann/2 nontarget\nA bob/1 nontarget\nA ann/0 target\n")
-    enrolment.write_text(models)
-    for trials in (read_trials(path, data, enrolment), make_trials(f"{path}:enrol={enrolment}", data)):
+    enrollment.write_text(models)
+    for trials in (read_trials(path, data, enrollment), make_trials(f"{path}:enrol={enrollment}", data)):
         assert trials.models is not None
         assert [trials.models.members(m).tolist() for m in range(2)] == [[0, 1], [3]]
         assert trials.left_K.tolist() == [5, 6, 5, 5]
@@ -130,20 +129,20 @@ def test_lists_of_models(models: str, tmp_path: Path) -> None:
         ("A ann/0\nB\n", "line 2: model 'B' has no utterances"),
         ("A ann/0 ann/0\n", "line 1: model 'A' has the utterance 'ann/0' twice"),
         ("A ann/0 ann/9\n", "names 1 utterances .*ann/9"),
-        ("", "the enrolment list .* is empty"),
+        ("", "the enrollment list .* is empty"),
         ("Anna ann/0\n", r"names 1 utterances .*: Ana \(did you mean 'Anna'\?\)"),
     ],
 )
 def test_bad_models_are_refused(models: str, message: str, tmp_path: Path) -> None:
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
+    path, enrollment = tmp_path / "trials.txt", tmp_path / "models.txt"
     path.write_text("Ana ann/2 target\n")
-    enrolment.write_text(models)
+    enrollment.write_text(models)
     with pytest.raises(BadTrials, match=message):
-        read_trials(path, data_of(ann=3, bob=2), enrolment)
+        read_trials(path, data_of(ann=3, bob=2), enrollment)
 
 
 def test_a_model_of_two_speakers_is_counted(tmp_path: Path) -> None:
-    path, enrolment = tmp_path / "trials.txt", tmp_path / "models.txt"
+    path, enrollment = tmp_path / "trials.txt", tmp_path / "models.txt"
     path.write_text("A ann/2 target\nB bob/1 target\n")
-    enrolment.write_text("A ann/0 bob/0\nB bob/0\n")
-    assert read_trials(path, data_of(ann=3, bob=2), enrolment).warnings == {"models_of_several_speakers": 1}
+    enrollment.write_text("A ann/0 bob/0\nB bob/0\n")
+    assert read_trials(path, data_of(ann=3, bob=2), enrollment).warnings == {"models_of_several_speakers": 1}

@@ -1,4 +1,4 @@
-"""Trials made from the data: all pairs, triplets, balanced pairs, enrolment, filters."""
+"""Trials made from the data: all pairs, triplets, balanced pairs, enrollment, filters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import BadTrials, NotEnoughSpeakers
 from voxid.evaluation import EvaluationData, make_trials, read_data
-from voxid.evaluation.trials import (
+from voxid.trials import (
     doubts,
     making,
     pool,

@@ -13,7 +13,7 @@ from torch import nn
 from voxid.data.pack import Packed
 from voxid.encoders import ENCODERS
 from voxid.errors import BadRecipe, NotEnoughSpeakers
-from voxid.model import Model
+from voxid.model.network import Model
 from voxid.training import load_recipe, train
 from voxid.training.whitening import WhiteningConfig, fit, usable, whiten
 
@@ -82,7 +82,7 @@ def test_recordings_are_long_enough_and_have_company(packed: Packed) -> None:
 
 
 def test_whitened_embeddings_are_centred_and_the_metadata_says_so(packed: Packed) -> None:
-    from voxid.runtime.torch_engine import TorchRuntime
+    from voxid.embed.torch import TorchRuntime
 
     torch.manual_seed(0)
     model = Model.build({"name": "fbank", "bins": 20}, ECAPA, {"mode": "full"})

@@ -12,14 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from voxid import metrics as metrics
+    from voxid.embed import load as load
     from voxid.recognizer import Recognizer as Recognizer
     from voxid.recognizer import compare as compare
-    from voxid.runtime import load as load
 
 __all__ = ["Recognizer", "__version__", "compare", "load", "metrics"]
 
 _LAZY = {
-    "load": "voxid.runtime",
+    "load": "voxid.embed",
     "Recognizer": "voxid.recognizer",
     "compare": "voxid.recognizer",
     "metrics": "voxid.metrics",

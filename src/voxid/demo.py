@@ -20,10 +20,10 @@ from voxid.corpora.download import download
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.pack import Packed
 from voxid.data.prepare import prepare
+from voxid.embed import load
 from voxid.errors import CorpusNotFound, DownloadError
 from voxid.evaluation import ModelReport, calibrate, evaluate
 from voxid.recognizer import compare
-from voxid.runtime import load
 from voxid.training import initial_model, load_recipe, train
 from voxid.types import SAMPLE_RATE, Decision, Utterance
 

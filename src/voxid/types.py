@@ -143,7 +143,7 @@ class Identification(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Clip(Answer):
-    """One recording of an enrolment. `llr` says how much it sounds like the person's other clips.
+    """One recording of an enrollment. `llr` says how much it sounds like the person's other clips.
 
     None where there is no other, or the model has no calibration. `outlier`: it does not sound like them.
     `voiceprint` is its id in the store, None where nothing was added (the same recording again).
@@ -160,7 +160,7 @@ class Clip(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Enrollment(Answer):
-    """What an enrolment came to: the clips added now, and how far the voiceprint has come.
+    """What an enrollment came to: the clips added now, and how far the voiceprint has come.
 
     `speech_s` are the seconds of net speech held of this person, `wanted_s` those that make a good
     voiceprint, `missing_s` what is still wanted (0 when `complete`). `voiceprints` counts all clips held.

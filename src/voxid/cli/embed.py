@@ -30,8 +30,8 @@ def embed(
 
     Example: `voxid embed runs/bilstm LibriSpeech/test-clean -o embeddings.npz`
     """
-    from voxid.runtime import load
-    from voxid.runtime.bulk import count_reasons, embed_data
+    from voxid.embed import load
+    from voxid.embed.bulk import count_reasons, embed_data
 
     given = sources(data)
     runtime = load(model, device=device, mode=mode)

@@ -21,7 +21,7 @@ def enroll(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Enrol somebody, or add clips to who is enrolled. It tells how much speech is still wanted.
+    """Enroll somebody, or add clips to who is enrolled. It tells how much speech is still wanted.
 
     A clip that does not sound like the others is kept and pointed out. No audio is kept.
 

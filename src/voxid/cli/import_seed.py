@@ -33,7 +33,7 @@ def import_seed(
 
     Example: `voxid import-seed saved_model.bilstm.mean.clean100.gpu100000.pt -o models/seed`
     """
-    from voxid.seed import import_seed as run
+    from voxid.published.seed import import_seed as run
 
     model = run(file, out, aggregation=aggregation.value, heads=heads)
     result = {

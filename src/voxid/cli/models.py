@@ -31,7 +31,7 @@ def models(as_json: JsonFlag = False) -> None:
 
 def _models() -> list[dict[str, Any]]:
     """Return a row for each model that comes with voxid, read from its folder."""
-    from voxid.folder import read_config
+    from voxid.model.card import read_config
     from voxid.pretrained import shipped
 
     rows: list[dict[str, Any]] = []

@@ -26,7 +26,7 @@ def trials(
 
     `all`: every two utterances once. `N-pairs`: N random pairs, half of them target, with every speaker as
     often as every other. `N-triplets`: an anchor with its own speaker, and with another. `N-enrol`: each
-    speaker enrolled with N utterances, against all that enrol nobody (the models go into LIST.enrol).
+    speaker enrolled with N utterances, against all that enroll nobody (the models go into LIST.enrol).
 
     Options follow a colon, joined by +: `same-sex`, `same-age-group`, `same-corpus`, `duration=2-4` (seconds,
     both sides), and for `N-enrol` `max=N`. With one seed a shorter list is the beginning of a longer one.
@@ -35,8 +35,8 @@ def trials(
     """
     import numpy as np
 
-    from voxid.evaluation.data import read_data
-    from voxid.evaluation.trials import make_trials, write_trials
+    from voxid.trials import make_trials, write_trials
+    from voxid.trials.data import read_data
 
     corpus = read_data(data, layout)
     made = make_trials(spec, corpus, seed)

@@ -24,7 +24,7 @@ from torch import Tensor
 from voxid.data.pack import Packed, release
 from voxid.errors import BadPreparedData
 from voxid.files import atomic_write, user_cache
-from voxid.threads import OneThreadWorkers
+from voxid.parallel import OneThreadWorkers
 from voxid.types import SAMPLE_RATE
 
 FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
@@ -112,7 +112,7 @@ def _compute(
             return last, _features_of_long(packed.wave(first), features)  # computed here, as it is written
         return last, _features_of_batch(packed, features, first, last)
 
-    with OneThreadWorkers(threads, "voxid-features") as workers:
+    with OneThreadWorkers(threads, "voxid-features", engine=torch) as workers:
         for last, pieces in workers.map(compute, _runs(packed.lengths_N)):
             file.writelines(pieces)
             packed.release()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from voxid.threads import OneThreadWorkers
+from voxid.parallel import OneThreadWorkers
 
 
 class RowThreads:
@@ -46,7 +46,7 @@ class RowThreads:
         self.encoder = encoder
         self.encoders: list[nn.Module] = [encoder] * workers  # of each part
         self.workers = workers
-        self._threads = OneThreadWorkers(workers, "voxid-rows")
+        self._threads = OneThreadWorkers(workers, "voxid-rows", engine=torch)
 
     def __call__(self, feat_BTF: Tensor) -> Tensor:
         """Return emb_BD; all rows are valid to the last frame."""
@@ -120,7 +120,7 @@ class PartThreads(RowThreads):
         # deepcopy takes what is in its memo as copied already: parameters are shared, buffers are not
         copies = (copy.deepcopy(encoder, {id(p): p for p in shared}) for _ in range(parts - 1))
         self.encoders = [encoder, *copies]
-        self._threads = OneThreadWorkers(self.workers, "voxid-parts")
+        self._threads = OneThreadWorkers(self.workers, "voxid-parts", engine=torch)
 
     @torch.no_grad()
     def finish(self) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from voxid import __version__, metrics, plots
+from voxid.embed import Runtime
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.measure import FARS, count_reasons
-from voxid.evaluation.report import ModelReport, Report, describe_data, now
+from voxid.evaluation.report.values import ModelReport, Report, describe_data, now
 from voxid.evaluation.streaming import all_pairs_histogram
 from voxid.evaluation.systems import Steps
 from voxid.metrics import ScoreHistogram
-from voxid.runtime import Runtime
+from voxid.trials.data import EvaluationData
 
 WHY_NOT = "there are too many trials to hold; take N-pairs for intervals, groups and the worst trials"
 
@@ -60,7 +60,7 @@ def evaluate_all_pairs(
             "count": pairs,
             "targets": targets,
             "nontargets": pairs - targets,
-            "enrolment_models": 0,
+            "enrollment_models": 0,
             "warnings": {},
             "left_out": {},
         },

@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 import voxid
+from voxid.embed import EmbedInfo, Runtime
 from voxid.files import user_cache
-from voxid.runtime import EmbedInfo, Runtime
 from voxid.types import Utterance
 
 # what makes an embedding
-ROOMS = ("audio", "features", "encoders", "framing.py", "model.py", "runtime", "threads.py")
+ROOMS = ("audio", "features", "encoders", "framing.py", "model", "embed", "parallel.py")
 LIBRARIES = ("numpy", "soundfile", "soxr", "torch", "onnxruntime")
 CHECK = 8  # bytes of digest that guard a row against damage on the disk
 SOME = 500  # keys a query: SQLite takes 999

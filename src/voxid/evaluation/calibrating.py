@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
+from voxid.embed import Runtime, load
 from voxid.errors import BadCohort, NotWritable, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.data import EvaluationData, read_data
-from voxid.evaluation.embedding import Progress, Voices, embed_used
-from voxid.evaluation.enrolling import enrolment_terms
+from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
+from voxid.evaluation.enrolling import enrollment_terms
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scored, qualities_of, score_trials
-from voxid.evaluation.trials import make_trials, with_models
-from voxid.evaluation.trials.pool import Filter, classes
-from voxid.evaluation.trials.specs import read_spec
 from voxid.files import place_id
 from voxid.pretrained import shipped
-from voxid.runtime import Runtime, load
 from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
 from voxid.scoring.normalization import TOP_K
+from voxid.trials import make_trials
+from voxid.trials.data import EvaluationData, read_data
+from voxid.trials.pool import Filter, classes
+from voxid.trials.specs import read_spec
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10
@@ -83,7 +83,7 @@ def calibrate(
 
     Example: `calibrate("runs/bilstm", "corpora/dev").calibration.llr(0.8)`
     """
-    from voxid.model import Model
+    from voxid.model.network import Model
 
     check_measures(quality)
     if ("cohort_mean" in quality) != (cohort is not None):
@@ -140,10 +140,10 @@ def calibrate(
     asked = read_spec(os.fspath(trials))
     class_N = classes(corpus, asked.wanted if asked else Filter())  # whom the trials compare, the terms do
     used_N = voices.row_N >= 0
-    terms = enrolment_terms(
+    terms = enrollment_terms(
         calibration, voices, corpus.speakers()[used_N], crowd, seed, class_U=class_N[used_N]
     )
-    calibration = calibration.model_copy(update={"enrolments": terms})
+    calibration = calibration.model_copy(update={"enrollments": terms})
     model = Model.load(folder)
     model.calibration, model.cohort = calibration, crowd
     speakers.save(folder / CALIBRATION_SPEAKERS)
@@ -161,7 +161,7 @@ def calibrate(
 
 
 def _speaker_pairs(corpus: EvaluationData, scored: Scored) -> np.ndarray:
-    """Return a number (K,) for the pair of speakers of each trial; an enrolment model is a speaker here."""
+    """Return a number (K,) for the pair of speakers of each trial; an enrollment model is a speaker here."""
     speaker_N = corpus.speakers().astype(np.int64)
     models = max(0, int(scored.left_K.max()) + 1 - speaker_N.size)
     speaker_N = np.concatenate((speaker_N, speaker_N.max() + 1 + np.arange(models)))

@@ -14,8 +14,8 @@ import numpy as np
 
 from voxid import metrics
 from voxid.errors import BadScores
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.measure import System
+from voxid.trials.data import EvaluationData
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -1,4 +1,4 @@
-"""Fit what several enrolment clips change: a line and an impostor distribution for 2, 3, 5 and 8 clips.
+"""Fit what several enrollment clips change: a line and an impostor distribution for 2, 3, 5 and 8 clips.
 
 # U embedded utterances, S speakers, M models, T tests, K trials, D embedding
 """
@@ -9,15 +9,15 @@ import numpy as np
 
 from voxid.errors import BadScores
 from voxid.evaluation.embedding import Voices
-from voxid.scoring import Calibration, Cohort, EnrolmentTerm, Impostors, Qualities, fit, trial_qualities
-from voxid.scoring.enrolments import COUNTS, mean_direction
+from voxid.scoring import Calibration, Cohort, EnrollmentTerm, Impostors, Qualities, fit, trial_qualities
+from voxid.scoring.enrollments import COUNTS, mean_direction
 from voxid.scoring.similarity import unit_rows
 
-FEWEST_SPEAKERS = 10  # with `n` clips to enrol, and more to test
+FEWEST_SPEAKERS = 10  # with `n` clips to enroll, and more to test
 MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
 
 
-def enrolment_terms(
+def enrollment_terms(
     calibration: Calibration,
     voices: Voices,
     speaker_U: np.ndarray,
@@ -25,7 +25,7 @@ def enrolment_terms(
     seed: int = 0,
     *,
     class_U: np.ndarray | None = None,
-) -> tuple[EnrolmentTerm, ...]:
+) -> tuple[EnrollmentTerm, ...]:
     """Return a term for each of COUNTS clips for which ten speakers have a clip more than that.
 
     Clips are weighted by their net speech and drawn by `seed`; the other utterances of these speakers are
@@ -52,7 +52,7 @@ def _term(
     cohort: Cohort | None,
     count: int,
     seed: int,
-) -> EnrolmentTerm | None:
+) -> EnrollmentTerm | None:
     rng = np.random.default_rng([seed, 301, count])
     names, sizes = np.unique(speaker_U, return_counts=True)
     names = names[sizes > count]
@@ -66,7 +66,7 @@ def _term(
     llr_K, same_K, pair_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
     line = fit(llr_K, same_K, calibration.prior)
     strangers = Impostors.of(line.llr(llr_K)[~same_K], pair_K[~same_K])
-    return EnrolmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=strangers)
+    return EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=strangers)
 
 
 def _draw(

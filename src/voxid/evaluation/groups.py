@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
-from voxid.evaluation.data import EvaluationData
+from voxid.trials.data import EvaluationData
 
 DURATIONS_S = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # where one bucket ends and the next begins
 MOST_CLASSES = 12  # languages or corpora beyond these are one class, "other"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.groups import Judged
 from voxid.metrics import Searches, searches
+from voxid.trials.data import EvaluationData
 
 RANKS = (1, 5)
 FPIR = 0.01
@@ -21,7 +21,7 @@ def identification(data: EvaluationData, judged: Judged) -> dict[str, Any] | Non
     """Return how well the probes (right) find their speakers among the enrolled ones (left).
 
     "top_1" and "top_5" are shares of the probes of enrolled speakers. For "fnir" every probe is also searched
-    as a stranger, without its own speaker's enrolment: "fpir" is the share of strangers taken for someone,
+    as a stranger, without its own speaker's enrollment: "fpir" is the share of strangers taken for someone,
     the largest up to 1 % that a threshold gives, and "fnir" the share of enrolled people missed at it (None
     where there are too few probes to tell 1 % from 0). None where not every probe met every enrolled
     speaker, or a speaker is enrolled twice, or there are fewer than three.

@@ -14,10 +14,10 @@ import numpy as np
 
 from voxid import metrics
 from voxid.errors import BadScores
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.groups import Judged, groups, hardest, worst
 from voxid.evaluation.identifying import identification
-from voxid.evaluation.report import ModelReport
+from voxid.evaluation.report.values import ModelReport
+from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
 
 FARS = (0.01, 0.001, 0.0001)

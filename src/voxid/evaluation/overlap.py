@@ -17,10 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from voxid.errors import BadModel, BadScores
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.embedding import Voices
 from voxid.files import atomic_write
 from voxid.scoring import cosine, unit_rows
+from voxid.trials.data import EvaluationData
 
 CALIBRATION_SPEAKERS = "calibration-speakers.npz"  # in the model folder
 TESTED_SPEAKERS = "speakers-{}.npz"  # in a report's folder, one for each model

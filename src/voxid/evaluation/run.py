@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from voxid import __version__
+from voxid.embed import Runtime, load
 from voxid.errors import BadTrials
 from voxid.evaluation.all_pairs import evaluate_all_pairs
 from voxid.evaluation.confidence import RESAMPLES, of_systems
-from voxid.evaluation.data import EvaluationData, read_data
 from voxid.evaluation.measure import System, measure
-from voxid.evaluation.report import Report, describe_data, now
+from voxid.evaluation.report.values import Report, describe_data, now
 from voxid.evaluation.systems import SystemMaker, parse_scorers
-from voxid.evaluation.trials import Trials, make_trials
-from voxid.evaluation.trials.values import MOST_TRIALS
 from voxid.evaluation.writing import make_folder, write_files
-from voxid.runtime import Runtime, load
+from voxid.trials import Trials, make_trials
+from voxid.trials.data import EvaluationData, read_data
+from voxid.trials.values import MOST_TRIALS
 
 StrPath = str | os.PathLike[str]
 Data = StrPath | Iterable[StrPath]
@@ -153,7 +153,7 @@ def describe_trials(trials: Trials) -> dict[str, Any]:
         "count": len(trials),
         "targets": targets,
         "nontargets": len(trials) - targets,
-        "enrolment_models": len(trials.models) if trials.models else 0,
+        "enrollment_models": len(trials.models) if trials.models else 0,
         "warnings": trials.warnings,
         "left_out": trials.left_out,
     }

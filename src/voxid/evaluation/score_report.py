@@ -16,11 +16,11 @@ import numpy as np
 from voxid import __version__, metrics
 from voxid.errors import BadScores
 from voxid.evaluation.confidence import RESAMPLES, of_systems
-from voxid.evaluation.data import EvaluationData
 from voxid.evaluation.measure import System, measure
-from voxid.evaluation.report import ModelReport, Report, now
-from voxid.evaluation.scorefiles import ScoreFile, read_scores
+from voxid.evaluation.report.values import ModelReport, Report, now
 from voxid.evaluation.writing import make_folder, write_figures, write_report
+from voxid.trials.data import EvaluationData
+from voxid.trials.scorefiles import ScoreFile, read_scores
 from voxid.types import Utterance
 
 StrPath = str | os.PathLike[str]
@@ -222,7 +222,7 @@ def _describe_trials(files: Sequence[ScoreFile], trials: StrPath | None) -> dict
         "count": count,
         "targets": targets,
         "nontargets": count - targets,
-        "enrolment_models": 0,
+        "enrollment_models": 0,
         "warnings": {kind: number for file in files for kind, number in file.warnings.items()},
         "left_out": {},
     }

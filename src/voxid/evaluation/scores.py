@@ -13,15 +13,15 @@ from time import perf_counter
 
 import numpy as np
 
+from voxid.embed import Runtime
 from voxid.errors import BadTrials
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
 from voxid.evaluation.measure import System
-from voxid.evaluation.trials import Trials, with_models
 from voxid.files import atomic_write
-from voxid.runtime import Runtime
 from voxid.scoring import Cohort, FittedScorer, Qualities, make_scorer, trial_qualities
+from voxid.trials import Trials
+from voxid.trials.data import EvaluationData
 
 READABLE_TRIALS = 100_000  # lists up to this long are written as CSV too
 

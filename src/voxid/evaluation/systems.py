@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from voxid.embed import Runtime
 from voxid.errors import BadCohort, BadConfig, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
 from voxid.evaluation.measure import System
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scored, qualities_of, score_trials
-from voxid.evaluation.trials import Trials, with_models
-from voxid.runtime import Runtime
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
+from voxid.trials import Trials
+from voxid.trials.data import EvaluationData
 
 LLR = "llr"  # as scoring: the model's own calibrated LLRs, in place of what they are made of
 

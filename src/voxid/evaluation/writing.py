@@ -10,13 +10,13 @@ from pathlib import Path
 
 from voxid import audio, metrics, plots
 from voxid.errors import OutputError
-from voxid.evaluation.data import EvaluationData
-from voxid.evaluation.html import Clip, Panel, write_html
 from voxid.evaluation.measure import System
 from voxid.evaluation.overlap import TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.report import Report
+from voxid.evaluation.report import Clip, Panel, write_html
+from voxid.evaluation.report.values import Report
 from voxid.evaluation.scores import READABLE_TRIALS, write_readable_scores, write_scores
 from voxid.files import output_error
+from voxid.trials.data import EvaluationData
 from voxid.types import SAMPLE_RATE, Utterance
 
 

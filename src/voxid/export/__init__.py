@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
+from voxid.embed import Runtime, find_model
+from voxid.embed.onnx import OnnxRuntime, quantized_weight
+from voxid.embed.torch import TorchRuntime
 from voxid.encoders.cost import cost
 from voxid.errors import BadModel, ExportMismatch, NotWritable, VoxidError
 from voxid.evaluation import EvaluationData, make_trials, read_data
@@ -26,7 +29,7 @@ from voxid.evaluation.scores import score_trials
 from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
 from voxid.export.graphs import OPSET, TwoGraphs, summary_values, trace
 from voxid.files import output_error
-from voxid.folder import (
+from voxid.model.card import (
     CONFIG_FILE,
     ENCODER_FILE,
     FRONT_FILE,
@@ -37,10 +40,7 @@ from voxid.folder import (
     fingerprint,
     read_config,
 )
-from voxid.model import Model
-from voxid.runtime import Runtime, find_model
-from voxid.runtime.onnx_engine import OnnxRuntime, quantized_weight
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 from voxid.scoring.cohort import COHORT_FILE
 from voxid.types import SAMPLE_RATE
 
@@ -285,7 +285,7 @@ def _eer(
 
 def _feats(model: Model, corpus: EvaluationData) -> list[np.ndarray]:
     """Return features feat_TF of some recordings, as the encoder will see them."""
-    from voxid.runtime.decode import decode
+    from voxid.embed.decode import decode
 
     network = TorchRuntime(model, workers=1)._network
     count = len(corpus.utterances)

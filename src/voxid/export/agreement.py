@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.corpora.synthetic import speak, voice
+from voxid.embed import Runtime
+from voxid.embed.decode import decode
 from voxid.errors import CorpusError, ExportMismatch
 from voxid.evaluation import EvaluationData
-from voxid.runtime import Runtime
-from voxid.runtime.decode import decode
 from voxid.types import SAMPLE_RATE
 
 MOST_DIFFERENCE = 1e-4

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from voxid.features import Features
-from voxid.folder import WEIGHTS_FILE, Weight, weights_in
-from voxid.model import Model
+from voxid.model.card import WEIGHTS_FILE, Weight, weights_in
+from voxid.model.network import Model
 from voxid.types import SAMPLE_RATE
 
 OPSET = 18

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voxid.folder import CONFIG_FILE
+from voxid.model.card import CONFIG_FILE
 
 
 def shipped() -> dict[str, Path]:

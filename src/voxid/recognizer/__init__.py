@@ -1,4 +1,4 @@
-"""Enrol, verify, identify, compare: runtime + scoring + store. No torch."""
+"""Enroll, verify, identify, compare: runtime + scoring + store. No torch."""
 
 from __future__ import annotations
 

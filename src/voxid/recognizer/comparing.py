@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.decisions import Rule, rule
+from voxid.embed import Runtime
 from voxid.recognizer.hearing import Heard, calibration_of, hear, runtime_of
-from voxid.runtime import Runtime
 from voxid.scoring import Calibration, cosine, trial_qualities
+from voxid.scoring.decision import Rule, rule
 from voxid.types import Decision
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def compare(
     `model` is a shipped name ("voxid-base" when not given), a model folder or a loaded runtime. The score is
     the cosine of the two embeddings; the decision is its calibrated log-likelihood ratio against a threshold:
     the one stored with the model, or that of `prior` and costs, or that of the false-alarm rate `far`
-    (`voxid.decisions.rule`). Raise an AudioError for a recording that cannot be used, TooLittleSpeech below
-    `least_speech_s` seconds; UnknownModel, BadModel, NotCalibrated for the model; BadConfig for the numbers.
+    (`voxid.scoring.decision.rule`). Raise an AudioError for a recording that cannot be used, TooLittleSpeech
+    below `least_speech_s` seconds; UnknownModel, BadModel, NotCalibrated for the model; BadConfig for the
+    numbers.
 
     Example: `compare("a.wav", "b.wav", model="models/mine").accepted`.
     """

@@ -1,4 +1,4 @@
-"""The clips of an enrolment: which are new, which does not sound like the others, how much is still wanted.
+"""The clips of an enrollment: which are new, which does not sound like the others, how much is still wanted.
 
 # N clips, D embedding
 """
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voxid.embed import Runtime
 from voxid.recognizer.hearing import Heard, measured
 from voxid.recognizer.references import references
-from voxid.runtime import Runtime
 from voxid.scoring import Calibration, trial_qualities, unit_rows
 from voxid.types import Clip, Enrollment
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from voxid import audio
 from voxid.audio import LEAST_SPEECH_S, Inspected, Source, is_one
+from voxid.embed import Embedded, Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
-from voxid.runtime import Embedded, Runtime, load
 from voxid.scoring import Calibration, Qualities
 
 DEFAULT_MODEL = "voxid-base"

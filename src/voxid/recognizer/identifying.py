@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from voxid.decisions import Rule
+from voxid.embed import Runtime
 from voxid.recognizer.hearing import Heard
 from voxid.recognizer.references import References
 from voxid.recognizer.roster import Near
-from voxid.runtime import Runtime
 from voxid.scoring import Qualities, trial_qualities
+from voxid.scoring.decision import Rule
 from voxid.types import Candidate, Identification
 
 AT_LEAST = 200  # nearest people that are weighed against each other; those further off weigh nothing

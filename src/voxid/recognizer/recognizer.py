@@ -1,4 +1,4 @@
-"""Recognizer: enrol, verify and identify people, kept in a store."""
+"""Recognizer: enroll, verify and identify people, kept in a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.decisions import Rule, is_number, rule
+from voxid.embed import Runtime
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.comparing import decide
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
@@ -19,15 +19,15 @@ from voxid.recognizer.people import DEFAULT_URL, People
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
 from voxid.recognizer.references import reference, references_of
 from voxid.recognizer.roster import MOST, Roster
-from voxid.runtime import Runtime
 from voxid.scoring import unit_rows
+from voxid.scoring.decision import Rule, is_number, rule
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import Decision, Enrollment, Identification
 
 if TYPE_CHECKING:
     from voxid.audio import Source
 
-WANTED_SPEECH_S = 20.0  # of enrolment: more brings little (docs/recognizer.md)
+WANTED_SPEECH_S = 20.0  # of enrollment: more brings little (docs/recognizer.md)
 
 
 class Recognizer(People):
@@ -35,9 +35,9 @@ class Recognizer(People):
 
     `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
     shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
-    answers that do not say it themselves (`voxid.decisions.rule`). A recording needs `least_speech_s` seconds
-    of net speech; `wanted_speech_s` make a good voiceprint. Up to `in_memory` voiceprints are searched in
-    memory, beyond that by the store.
+    answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs `least_speech_s`
+    seconds of net speech; `wanted_speech_s` make a good voiceprint. Up to `in_memory` voiceprints are
+    searched in memory, beyond that by the store.
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from voxid import audio as audio_room
 from voxid import corpora
+from voxid.embed import Runtime
 from voxid.errors import AudioError, BadConfig
 from voxid.recognizer.hearing import Heard, as_clips, hear
-from voxid.runtime import Runtime
 from voxid.stores import Person, Store, Voiceprint, voiceprint
 from voxid.types import SAMPLE_RATE, Answer, Dropped, Utterance
 
@@ -27,7 +27,7 @@ Missing = Literal["refuse", "delete"]
 class Reembedded(Answer):
     """How far a change of model has come.
 
-    `done` of `people` have voiceprints of the new model. `missing` are those who have to enrol again, since
+    `done` of `people` have voiceprints of the new model. `missing` are those who have to enroll again, since
     there was no usable audio of them; `finished` whether the new model is in use now. `left_out` are the
     recordings that could not be used. Until it is finished the old model stays in use, and nothing is lost.
     """
@@ -53,7 +53,7 @@ class Reembedded(Answer):
         names = ", ".join(map(repr, self.missing[:5])) + ", ..." * (len(self.missing) > 5)
         return (
             f"{head}; the old model stays in use. Still missing: {names}. Give their audio, or let them "
-            "enrol again after finishing without them (missing='delete')."
+            "enroll again after finishing without them (missing='delete')."
         )
 
 

@@ -2,7 +2,7 @@
 
 from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
 from voxid.scoring.cohort import Cohort, CohortInfo
-from voxid.scoring.enrolments import EnrolmentTerm, mean_direction
+from voxid.scoring.enrollments import EnrollmentTerm, mean_direction
 from voxid.scoring.impostors import Impostors
 from voxid.scoring.quality import MEASURES, Qualities, check_measures, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
@@ -15,7 +15,7 @@ __all__ = [
     "CalibrationSet",
     "Cohort",
     "CohortInfo",
-    "EnrolmentTerm",
+    "EnrollmentTerm",
     "FittedScorer",
     "Impostors",
     "Qualities",

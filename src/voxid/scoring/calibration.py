@@ -12,12 +12,12 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from voxid.config import Config
 from voxid.errors import BadScores
 from voxid.scoring.cohort import CohortInfo
-from voxid.scoring.enrolments import EnrolmentTerm, line_for, nearest_term
+from voxid.scoring.enrollments import EnrollmentTerm, line_for, nearest_term
 from voxid.scoring.impostors import Impostors
 from voxid.scoring.logistic import Column, fit_logistic
 from voxid.scoring.quality import MEASURES
@@ -86,7 +86,10 @@ class Calibration(Config):
     qualities: tuple[QualityTerm, ...] = ()
     cohort: CohortInfo | None = None  # that the quality "cohort_mean" was measured with
     impostors: Impostors | None = None  # how strangers scored, one clip against one
-    enrolments: tuple[EnrolmentTerm, ...] = ()  # for voiceprints of several clips
+    enrollments: tuple[EnrollmentTerm, ...] = Field(  # for voiceprints of several clips
+        default=(),
+        validation_alias=AliasChoices("enrollments", "enrolments"),  # 0.1.0 spelt it so
+    )
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -115,12 +118,12 @@ class Calibration(Config):
 
         Unchanged for one clip, and where the calibration holds no lines for several.
         """
-        gain, shift = line_for(self.enrolments, clips)
+        gain, shift = line_for(self.enrollments, clips)
         return gain * np.asarray(llr, dtype=np.float64) + shift
 
     def impostors_of(self, clips: float) -> Impostors | None:
         """Return how strangers score against voiceprints worth about `clips` clips; None if not known."""
-        term = nearest_term(self.enrolments, clips)
+        term = nearest_term(self.enrollments, clips)
         return term.impostors if term is not None and term.impostors is not None else self.impostors
 
     def probability(self, llr: float) -> float:

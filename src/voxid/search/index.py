@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadVoiceprint, VoiceprintExists, VoiceprintNotFound
+from voxid.parallel import usable_cores
 from voxid.search.blocks import FIRST, ROWS, Block, object_array
 from voxid.search.kernels import STORAGES, Storage, prepare
 from voxid.search.ranking import Search, Snapshot
 from voxid.search.unit import unit_rows
 from voxid.search.workers import Workers
-from voxid.workers import usable_cores
 
 MOST_DIM = 16_000  # as in the stores
 BATCH = 64  # queries that share one pass over the voiceprints

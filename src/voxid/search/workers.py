@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-import voxid.workers
+import voxid.parallel
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ class Workers:
         if threads < 1:
             raise ValueError(f"got {threads} threads; 1 or more are needed.")
         self.threads = threads
-        self._helpers = voxid.workers.Workers(threads - 1, "voxid-search") if threads > 1 else None
+        self._helpers = voxid.parallel.Workers(threads - 1, "voxid-search") if threads > 1 else None
 
     def each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
         """Do `work(item)` for all items in any order and return when all are done; raise what one raised.

@@ -59,7 +59,7 @@ def checked_voiceprints(voiceprints: Sequence[Voiceprint], model: str | None, na
         whole.append((v, checked_embedding(v.embedding)))
     if not whole:
         raise BadVoiceprint(
-            f"{name!r} has no voiceprint; at least one is needed. Enrol from one recording or more."
+            f"{name!r} has no voiceprint; at least one is needed. Enroll from one recording or more."
         )
     if len({v.id for v, _ in whole}) < len(whole):
         raise BadVoiceprint(f"two of the voiceprints of {name!r} have one id. Give each an id of its own.")

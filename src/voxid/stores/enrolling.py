@@ -7,23 +7,23 @@ from typing import Any
 
 import voxid.stores.checks as checks
 from voxid.errors import BadVoiceprint, ModelMismatch, PersonExists
-from voxid.stores.protocol import Enrolment, Voiceprint
+from voxid.stores.protocol import NewPerson, Voiceprint
 from voxid.stores.rows import AUDIT_COLUMNS, Held, parts, remains, voiceprint_row
 from voxid.stores.session import Session
 
 Known = Mapping[str, tuple[int, dict[str, Any]]]
 
 
-def checked(one: Enrolment, model: str | None) -> Enrolment:
+def checked(one: NewPerson, model: str | None) -> NewPerson:
     """Return what is to be enrolled, as it will be kept; raise what `Store.enroll` does."""
     name = checks.checked_name(one.name)
     prints = checks.checked_voiceprints(one.voiceprints, model, name)
-    return Enrolment(name, prints, None if one.metadata is None else checks.checked_metadata(one.metadata))
+    return NewPerson(name, prints, None if one.metadata is None else checks.checked_metadata(one.metadata))
 
 
-def batches(people: Iterable[Enrolment], size: int) -> Iterator[list[Enrolment]]:
+def batches(people: Iterable[NewPerson], size: int) -> Iterator[list[NewPerson]]:
     """Yield lists of up to `size` people in which no name is twice."""
-    some: dict[str, Enrolment] = {}
+    some: dict[str, NewPerson] = {}
     for one in people:
         if len(some) >= size or one.name in some:
             yield list(some.values())
@@ -34,9 +34,9 @@ def batches(people: Iterable[Enrolment], size: int) -> Iterator[list[Enrolment]]
 
 
 def enroll(
-    session: Session, held: Held, people: Sequence[Enrolment], *, replace: bool, exist_ok: bool
+    session: Session, held: Held, people: Sequence[NewPerson], *, replace: bool, exist_ok: bool
 ) -> None:
-    """Enrol people of different names."""
+    """Enroll people of different names."""
     _fit_model(session, held, people)
     query = "SELECT id, name, metadata FROM people WHERE collection = ? AND name = ?"
     known = {
@@ -62,7 +62,7 @@ def enroll(
     _add_to(session, held, [one for one in people if one.name in known], known, kept, replace=replace)
 
 
-def _fit_model(session: Session, held: Held, people: Sequence[Enrolment]) -> None:
+def _fit_model(session: Session, held: Held, people: Sequence[NewPerson]) -> None:
     """Give a collection without people the model of those who come; raise ModelMismatch for any other."""
     model, dim = people[0].voiceprints[0].model, len(people[0].voiceprints[0].embedding)
     empty = session.one("SELECT 1 FROM people WHERE collection = ? LIMIT 1", (held.id,)) is None
@@ -87,7 +87,7 @@ def _fit_model(session: Session, held: Held, people: Sequence[Enrolment]) -> Non
                 )
 
 
-def _add_new(session: Session, held: Held, people: Sequence[Enrolment]) -> None:
+def _add_new(session: Session, held: Held, people: Sequence[NewPerson]) -> None:
     if not people:
         return
     time = checks.to_time(checks.now())
@@ -108,7 +108,7 @@ def _add_new(session: Session, held: Held, people: Sequence[Enrolment]) -> None:
 def _add_to(
     session: Session,
     held: Held,
-    people: Sequence[Enrolment],
+    people: Sequence[NewPerson],
     known: Known,
     kept: set[tuple[int, str]],
     *,

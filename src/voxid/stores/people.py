@@ -8,7 +8,7 @@ from typing import Any
 import voxid.stores.checks as checks
 import voxid.stores.enrolling as enrolling
 from voxid.errors import LastVoiceprint, PersonExists, VoiceprintNotFound
-from voxid.stores.protocol import DEFAULT, CollectionInfo, Enrolment, Erasure, Person, Voiceprint
+from voxid.stores.protocol import DEFAULT, CollectionInfo, Erasure, NewPerson, Person, Voiceprint
 from voxid.stores.rows import (
     erase,
     find,
@@ -42,7 +42,7 @@ class People(Part):
         collection: str = DEFAULT,
     ) -> Person:
         """See `Store.enroll`."""
-        one = enrolling.checked(Enrolment(name, voiceprints, metadata), model)
+        one = enrolling.checked(NewPerson(name, voiceprints, metadata), model)
         space = checks.collection_name(collection)
         with self._database.write() as session:
             held = hold(session, space, create=True)
@@ -55,7 +55,7 @@ class People(Part):
 
     def enroll_many(
         self,
-        people: Iterable[Enrolment],
+        people: Iterable[NewPerson],
         *,
         model: str | None = None,
         replace: bool = False,
@@ -136,7 +136,7 @@ class People(Part):
             if len(person.voiceprints) == 1:
                 raise LastVoiceprint(
                     f"{id!r} is the only voiceprint of {name!r}: without it nobody could be recognised. "
-                    "Enrol another one first, or delete the person."
+                    "Enroll another one first, or delete the person."
                 )
             session.forget(remains(session, "person = ? AND id = ?", (person.id, id)))
             session.run("DELETE FROM voiceprints WHERE person = ? AND id = ?", (person.id, id))

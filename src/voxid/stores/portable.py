@@ -12,7 +12,7 @@ import numpy as np
 import voxid.stores.checks as checks
 import voxid.stores.enrolling as enrolling
 from voxid.errors import BadExport, StoreError
-from voxid.stores.protocol import DEFAULT, Enrolment, Person, Voiceprint, checked_embedding
+from voxid.stores.protocol import DEFAULT, NewPerson, Person, Voiceprint, checked_embedding
 from voxid.stores.reading import trail
 from voxid.stores.rows import find, hold, nobody, record, release, voiceprints_of
 from voxid.stores.session import Part
@@ -88,7 +88,7 @@ def _out(v: Voiceprint) -> dict[str, Any]:
     }
 
 
-def _in(exported: Mapping[str, Any]) -> tuple[Enrolment, str, str]:
+def _in(exported: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
     """Return the person, the collection and the time of creation in an export; raise BadExport."""
     if not isinstance(exported, Mapping) or exported.get("format") != FORMAT:
         raise BadExport("this is no exported person: no 'format' of ours. Pass what `export` gave, whole.")
@@ -99,7 +99,7 @@ def _in(exported: Mapping[str, Any]) -> tuple[Enrolment, str, str]:
     try:
         prints = [_print(v) for v in exported["voiceprints"] if v["model"] == exported["model"]]
         created = checks.to_time(checks.from_time(exported["created"]))
-        one = Enrolment(
+        one = NewPerson(
             exported["name"], prints, checks.merged({}, checks.checked_metadata(exported["metadata"]))
         )
         return enrolling.checked(one, exported["model"]), str(exported["collection"]), created

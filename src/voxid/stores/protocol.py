@@ -126,7 +126,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class NewPerson:
     """One person for `enroll_many`."""
 
     name: str
@@ -270,14 +270,14 @@ class Store(Protocol):
         """Return the person after adding the voiceprints (at least one) in one transaction.
 
         A new person is created; `replace` removes the voiceprints held before; `metadata` is merged as by
-        `update_metadata`. The first enrolment fixes the model of the collection. Raise ModelMismatch,
+        `update_metadata`. The first enrollment fixes the model of the collection. Raise ModelMismatch,
         BadVoiceprint, BadName, BadMetadata, and PersonExists when `exist_ok` is False.
         """
         ...
 
     def enroll_many(
         self,
-        people: Iterable[Enrolment],
+        people: Iterable[NewPerson],
         *,
         model: str | None = None,
         replace: bool = False,

@@ -257,7 +257,7 @@ def check_place(path: Path, read_only: bool) -> None:
     if read_only:
         if not path.exists():
             raise StoreUnavailable(
-                f"there is no store {path} to read. Enrol somebody first, or check the path."
+                f"there is no store {path} to read. Enroll somebody first, or check the path."
             )
         return
     if not path.exists():

@@ -105,7 +105,7 @@ class Upgrading(Part):
                 raise UpgradeIncomplete(
                     f"{left:,} of {progress.people:,} people in {held.name!r} have no voiceprints of model "
                     f"{held.next_model}: {names}{' ...' if left > NAMED else ''}. Embed their recordings "
-                    "again, enrol them anew, or finish with missing='delete', which deletes them."
+                    "again, enroll them anew, or finish with missing='delete', which deletes them."
                 )
             while pending := _pending(session, held, None, SOME):
                 erase(session, held, pending)

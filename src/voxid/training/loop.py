@@ -21,10 +21,10 @@ from voxid.augment.clips import find
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import FeatureStore, cached_features
 from voxid.data.pack import Packed
+from voxid.embed.device import pick_device
 from voxid.errors import BadRecipe
 from voxid.losses import LOSSES
-from voxid.model import Model
-from voxid.runtime.device import pick_device
+from voxid.model.network import Model
 from voxid.training.folder import open_run
 from voxid.training.guard import check_precision, memory_advice, threads_of_torch
 from voxid.training.log import Row, TrainingLog

@@ -16,7 +16,7 @@ from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadRecipe
 from voxid.features import FEATURES
 from voxid.losses import LOSSES
-from voxid.model import InferenceConfig
+from voxid.model.network import InferenceConfig
 from voxid.recipes import recipe_text
 from voxid.training.averaging import AverageConfig
 from voxid.training.optimizers import OPTIMIZERS

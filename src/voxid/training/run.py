@@ -23,8 +23,8 @@ from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.errors import NonFiniteLoss
 from voxid.files import atomic_write, place_id
 from voxid.losses import LOSSES
-from voxid.model import Model
-from voxid.threads import OneThreadWorkers
+from voxid.model.network import Model
+from voxid.parallel import OneThreadWorkers, usable_cores
 from voxid.training.averaging import Average
 from voxid.training.checkpoint import Checkpoint
 from voxid.training.folder import CHECKPOINTS, CURVE
@@ -36,7 +36,6 @@ from voxid.training.stages import Stage, most_classes
 from voxid.training.step import Stepper, row_workers
 from voxid.training.validation import Validation
 from voxid.training.whitening import WhiteningConfig, whiten
-from voxid.workers import usable_cores
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
 MOST_LOADERS = 8
@@ -186,7 +185,10 @@ class Run:
         if not loaders:
             yield from map(make, steps)
             return
-        with OneThreadWorkers(loaders, "voxid-batches") as threads, closing(threads.map(make, steps)) as made:
+        with (
+            OneThreadWorkers(loaders, "voxid-batches", engine=torch) as threads,
+            closing(threads.map(make, steps)) as made,
+        ):
             yield from made
 
     def _take(self, stepper: Stepper, stage: Stage, batch: Batch, feat_BTF: Tensor | None) -> None:

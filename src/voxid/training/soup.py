@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from voxid.embed import find_model
 from voxid.errors import BadConfig, CheckpointMismatch, ModelError, RunExists
-from voxid.model import Model
-from voxid.runtime import find_model
+from voxid.model.network import Model
 from voxid.training.folder import refuse_to_spoil
 from voxid.training.start import differences, lessons_of
 

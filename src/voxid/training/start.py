@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from voxid.embed import find_model
 from voxid.errors import CheckpointMismatch
 from voxid.files import atomic_write
-from voxid.model import Model, misfits
-from voxid.runtime import find_model
+from voxid.model.network import Model, misfits
 
 INIT = "init.json"  # in the run folder, from before the first checkpoint on: what the run started from
 CHANGES_NO_WEIGHT = {"dropout"}  # options of an encoder that may differ: they are for training only

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from voxid.encoders.threads import PartThreads, RowThreads
-from voxid.workers import usable_cores
+from voxid.parallel import usable_cores
 
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
 

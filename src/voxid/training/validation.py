@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxid.embed.torch import TorchRuntime
 from voxid.evaluation import evaluate
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 
 
 class Validation:

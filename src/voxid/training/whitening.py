@@ -18,9 +18,9 @@ from pydantic import Field
 from voxid.config import Config
 from voxid.data.pack import Packed
 from voxid.data.samplers import corpora_of
+from voxid.embed.torch import TorchRuntime
 from voxid.errors import BadRecipe, NotEnoughSpeakers
-from voxid.model import Model
-from voxid.runtime.torch_engine import TorchRuntime
+from voxid.model.network import Model
 from voxid.scoring.two_covariance import Moments
 from voxid.types import SAMPLE_RATE
 

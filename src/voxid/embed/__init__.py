@@ -1,0 +1,140 @@
+"""From waveform to embedding, without knowing the engine. `voxid.load` is the way in.
+
+This file imports no engine; `load` does, the one that it needs.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from voxid.embed.protocol import Embedded, EmbedInfo, Runtime
+from voxid.errors import (
+    BadConfig,
+    DeviceUnavailable,
+    MissingExtra,
+    UnknownModel,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from voxid.model.card import ModelFile
+
+__all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Runtime", "load"]
+
+DEFAULT_MODEL = "voxid-base"
+ENGINES = ("auto", "onnx", "torch")
+Engine = Literal["auto", "onnx", "torch"]
+
+_WHERE_FROM = (
+    "Give a shipped name, or a folder that holds config.json and model.safetensors; "
+    "`voxid train`, `voxid export` and `voxid import-seed` write one."
+)
+
+
+def load(
+    name_or_folder: str | os.PathLike[str],
+    device: str = "cpu",
+    *,
+    mode: str | None = None,
+    engine: Engine = "auto",
+) -> Runtime:
+    """Return the runtime of a shipped model or a model folder, ready to embed.
+
+    `device` is "cpu", "cuda", "mps" or "auto". `mode` ("sliding" or "full") replaces the model's own way of
+    scoring; it changes the fingerprint. `engine` is "onnx" (exported folders; no torch needed), "torch", or
+    "auto": onnx where the folder has graphs and onnxruntime has the device, else torch. Both give the same
+    embeddings, and so have the same fingerprint. A folder goes before a shipped name if its path says so
+    (`./voxid-base`).
+
+    Raise UnknownModel, BadModel, BadConfig, DeviceUnavailable, and MissingExtra where torch is needed and not
+    installed.
+
+    Example: `voxid.load("voxid-base").embed("me.wav")` is a float32 array of `dim` numbers.
+    """
+    if engine not in ENGINES:
+        raise BadConfig(f"engine: no engine {engine!r}. Known: {', '.join(ENGINES)}.")
+    folder = find_model(name_or_folder)
+    from voxid.model.card import read_config
+
+    config = read_config(folder)
+    if engine == "onnx" or (engine == "auto" and _onnx_serves(config, device)):
+        return _onnx(folder, device, mode)
+    return _torch(folder, device, mode)
+
+
+def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
+    """Return the folder of a shipped model or the folder given; raise UnknownModel."""
+    if not isinstance(name_or_folder, str | os.PathLike) or not os.fspath(name_or_folder):
+        raise UnknownModel(f"a model is named by a name or a folder, got {name_or_folder!r}. {_WHERE_FROM}")
+    from voxid.pretrained import shipped
+
+    known = shipped()
+    if name_or_folder in known:
+        return known[os.fspath(name_or_folder)]
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        if os.fspath(name_or_folder) in known:  # a Path, as the command line makes of a name
+            return known[os.fspath(name_or_folder)]
+        names = ", ".join(known) if known else "none yet"
+        raise UnknownModel(
+            f"no model {os.fspath(name_or_folder)!r}: no model of that name comes with voxid ({names}), and "
+            f"there is no such folder.{did_you_mean(os.fspath(name_or_folder), list(known))} {_WHERE_FROM}"
+        )
+    return folder
+
+
+def _onnx_serves(config: ModelFile, device: str) -> bool:
+    """Return whether the onnx engine is the one to take."""
+    if config.graphs is None:
+        return False
+    if device == "cpu" or config.graphs.precision != "fp32" or not _installed("torch"):
+        return True
+    from voxid.embed import onnx as onnx_engine
+
+    if device == "auto":  # onnxruntime for a processor would leave torch's GPU idle
+        return onnx_engine.pick_device(device) != "cpu"
+    try:
+        onnx_engine.pick_device(device)
+    except DeviceUnavailable:
+        return False
+    return True
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a test may have put something in its place
+        return False
+
+
+def _onnx(folder: Path, device: str, mode: str | None) -> Runtime:
+    try:
+        engine: Any = import_module("voxid.embed.onnx")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "onnxruntime":
+            raise
+        raise MissingExtra(
+            "this needs onnxruntime, which is not installed. Run: pip install voxid."
+        ) from None
+    return engine.OnnxRuntime.load(folder, device=device, mode=mode)
+
+
+def _torch(folder: Path, device: str, mode: str | None) -> Runtime:
+    try:
+        from voxid.embed.torch import TorchRuntime
+    except ModuleNotFoundError as error:
+        _needs_extra(error)
+    return TorchRuntime.load(folder, device=device, mode=mode)
+
+
+def _needs_extra(error: ModuleNotFoundError) -> NoReturn:
+    if (error.name or "").partition(".")[0] not in ("torch", "safetensors"):
+        raise error
+    raise MissingExtra(
+        f"this model needs {error.name}, which is not installed. Run: pip install 'voxid[train]'. "
+        "(`voxid export` makes a folder of it that needs no torch.)"
+    ) from None

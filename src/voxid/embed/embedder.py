@@ -1,0 +1,376 @@
+"""From recordings to embeddings, whatever the engine: decode, gather, batch, average. No torch.
+
+An engine brings a `Network`: waves to features, features to embeddings, in numpy arrays. All the rest is
+here, once: which recordings share a batch, windows and their mean, recordings too long for memory, workers.
+
+Windows of many utterances share batches of one constant shape; utterances without a whole window go by
+batches of like length. Recordings over `LONG_S` seconds are walked in blocks. On a CPU several parts of the
+recordings go this road side by side, each in a thread that keeps to one core.
+
+Shapes: B batch, N utterances, S samples, T frames, F features per frame, M mel bands, W windows, U numbers in
+an utterance's summary, D embedding.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import closing
+from threading import Event
+from typing import Any, Protocol
+
+import numpy as np
+
+from voxid import audio as audio_room
+from voxid.embed.decode import LONG_S, Decoded, Recording, decode, decode_ahead
+from voxid.embed.protocol import Embedded, EmbedInfo
+from voxid.errors import AudioError, BadAudioInput
+from voxid.framing import Framing, Summary, Summing
+from voxid.model.card import InferenceConfig
+from voxid.parallel import Workers
+from voxid.types import SAMPLE_RATE
+
+BLOCK_S = 60.0  # seconds of a long recording that are in memory at once
+PIECE_S = 60.0  # seconds, at most, that a network sees at once of a long recording in full mode
+GATHER_S = 120.0  # seconds of short recordings that are gathered for one worker
+LEAST_S = 10.0  # seconds of recordings that are worth a worker of their own
+MOST_WORKERS = 8
+FEATURES_S = 60.0  # seconds of padded waveform that go through the features at once
+
+
+class Network(Protocol):
+    """What computes: everything in and out is a float32 numpy array. Safe to share between threads."""
+
+    dim: int  # of an embedding, D
+    pads: bool  # whether rows of different length may share a batch
+    framing: Framing
+    summary_kind: Summary
+
+    def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
+        """Return feat_TF of each row; `samples_B` says how many samples are its own (None: all)."""
+        ...
+
+    def log_mel(self, wave_S: np.ndarray) -> np.ndarray:
+        """Return logmel_TM, what a frame is before the utterance's summary is known."""
+        ...
+
+    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
+        """Return feat_TF of a part of an utterance, whose summary is given."""
+        ...
+
+    def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
+        """Return emb_BD; `frames_B` says how many frames are a row's own (None: all)."""
+        ...
+
+
+class BatchRuntime:
+    """The methods of a `Runtime`, by a network and the way its model wants utterances embedded.
+
+    Recordings longer than `long_s` seconds are read in blocks, in constant memory. In full mode they are cut
+    into equal pieces of at most `PIECE_S` seconds, whose embeddings are averaged by their length; features
+    are still normalised over the whole. `workers`: where batches are computed; None: in the caller's thread.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        inference: InferenceConfig,
+        *,
+        workers: Workers | None = None,
+        long_s: float = LONG_S,
+    ) -> None:
+        self._network = network
+        self._inference = inference
+        self._workers = workers
+        self._long_s = long_s
+
+    @property
+    def sample_rate(self) -> int:
+        """16,000 Hz."""
+        return SAMPLE_RATE
+
+    @property
+    def dim(self) -> int:
+        """The length D of an embedding."""
+        return self._network.dim
+
+    @property
+    def score_mode(self) -> str:
+        """How an utterance becomes one embedding: "sliding" or "full"."""
+        return self._inference.mode
+
+    def embed(self, audio: Any) -> np.ndarray:
+        """Return the embedding float32 (D,), not normalised; raise an AudioError."""
+        return self.embed_with_info(audio).embedding
+
+    def embed_with_info(self, audio: Any) -> Embedded:
+        """Return the embedding together with how it came about; raise an AudioError."""
+        decoded = decode(0, audio, self._long_s)
+        [outcome] = self._outcomes([[decoded]], batch_size=128)
+        if isinstance(outcome, Decoded):
+            assert outcome.error is not None
+            raise outcome.error
+        return outcome
+
+    def embed_many(
+        self,
+        audio: Iterable[Any],
+        *,
+        batch_size: int = 128,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return float32 (N, D), rows in the order given; raise an AudioError at the first bad recording."""
+        if audio_room.is_one(audio) or not isinstance(audio, Iterable):
+            raise BadAudioInput(
+                f"embed_many takes a list of recordings, got one {type(audio).__name__}. "
+                "Use embed for one, or put it into a list."
+            )
+        items = list(audio)
+        emb_ND = np.empty((len(items), self.dim), np.float32)
+        for done, (index, emb_D, _) in enumerate(self.embed_each(items, batch_size=batch_size), start=1):
+            emb_ND[index] = emb_D
+            if progress is not None:
+                progress(done, len(items))
+        return emb_ND
+
+    def embed_each(
+        self,
+        audio: Iterable[Any],
+        on_error: Callable[[int, AudioError], None] | None = None,
+        *,
+        batch_size: int = 128,
+    ) -> Iterator[Embedded]:
+        """Yield an Embedded for each usable recording, in order, in constant memory.
+
+        `audio` may be endless; background threads read and decode it. A recording that raises AudioError
+        is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
+        `batch_size` is the number of windows the network takes at once.
+        """
+        with (
+            closing(decode_ahead(audio, long_s=self._long_s)) as stream,
+            closing(self._outcomes(self._parts(stream), batch_size)) as outcomes,
+        ):
+            for outcome in outcomes:
+                if isinstance(outcome, Embedded):
+                    yield outcome
+                    continue
+                assert outcome.error is not None
+                if on_error is None:
+                    raise outcome.error
+                on_error(outcome.index, outcome.error)
+
+    def _parts(self, stream: Iterable[Decoded]) -> Iterator[list[Decoded]]:
+        """Yield the recordings in parts for one worker each, in order; a long recording is a part."""
+        gathered: list[Decoded] = []
+        seconds = 0.0
+        for decoded in stream:
+            if decoded.long:
+                yield from self._even(gathered, seconds)
+                yield [decoded]
+                gathered, seconds = [], 0.0
+                continue
+            gathered.append(decoded)
+            seconds += max(decoded.samples / SAMPLE_RATE, 1.0)  # an endless row of errors has to end too
+            if seconds >= GATHER_S:
+                yield gathered
+                gathered, seconds = [], 0.0
+        yield from self._even(gathered, seconds)
+
+    def _even(self, gathered: list[Decoded], seconds: float) -> Iterator[list[Decoded]]:
+        """Yield the last recordings, shared out among the workers, in order."""
+        most = self._workers.workers if self._workers else 1
+        parts = max(1, min(most, len(gathered), round(seconds / LEAST_S)))
+        ends = [len(gathered) * part // parts for part in range(parts + 1)]
+        yield from (gathered[start:end] for start, end in itertools.pairwise(ends) if end > start)
+
+    def _outcomes(self, parts: Iterable[list[Decoded]], batch_size: int) -> Generator[Embedded | Decoded]:
+        """Yield an Embedded for each recording, or what was decoded with its error, in order."""
+        left = Event()
+
+        def embed(part: list[Decoded]) -> list[Embedded | Decoded]:
+            if not part[0].long:
+                return self._embed_gathered(part, batch_size)
+            try:
+                return [self._embed_long(part[0], batch_size, left)]
+            except AudioError as error:
+                return [Decoded(part[0].index, error=error)]
+
+        done = self._workers.map(embed, parts) if self._workers else map(embed, parts)
+        try:
+            for outcomes in done:
+                yield from outcomes
+        finally:
+            left.set()  # a worker on a long recording stops after its block
+
+    def _embed_gathered(self, gathered: list[Decoded], batch_size: int) -> list[Embedded | Decoded]:
+        """Return the embeddings of recordings in memory, in their order; those with an error as they are."""
+        inference = self._inference
+        good = [decoded for decoded in gathered if decoded.wave is not None]
+        feats_TF = self._features([decoded.wave for decoded in good if decoded.wave is not None])
+        whole = [inference.mode == "full" or len(feat_TF) < inference.window for feat_TF in feats_TF]
+        windows = [
+            _windows(feat_TF, inference) for feat_TF, full in zip(feats_TF, whole, strict=True) if not full
+        ]
+        by_window = iter(self._mean_of_windows(windows, batch_size))
+        by_sequence = iter(
+            self._full_sequences(
+                [feat_TF for feat_TF, full in zip(feats_TF, whole, strict=True) if full],
+                batch_size * inference.window,
+            )
+        )
+        counts = iter(map(len, windows))
+        embedded = {
+            decoded.index: Embedded(
+                decoded.index,
+                next(by_sequence if full else by_window),
+                EmbedInfo(
+                    decoded.samples / SAMPLE_RATE,
+                    full,
+                    1 if full else next(counts),
+                    audio_room.speech_seconds(decoded.wave),
+                ),
+            )
+            for decoded, full in zip(good, whole, strict=True)
+            if decoded.wave is not None
+        }
+        return [embedded.get(decoded.index, decoded) for decoded in gathered]
+
+    def _features(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """Return feat_TF of each wave; waves of like length share a batch."""
+        feats: list[np.ndarray] = [_NOTHING] * len(waves)
+        for rows in _alike([wave.size for wave in waves], int(FEATURES_S * SAMPLE_RATE), self._network.pads):
+            wave_BS, samples_B = _padded([waves[row] for row in rows])
+            for row, feat_TF in zip(rows, self._network.features(wave_BS, samples_B), strict=True):
+                feats[row] = feat_TF
+        return feats
+
+    def _mean_of_windows(self, windows: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        """Return for each utterance's windows (W, T, F) the mean of their embeddings."""
+        if not windows:
+            return []
+        windows_WTF = np.concatenate(windows)
+        batches = np.array_split(windows_WTF, -(-len(windows_WTF) // batch_size))  # of one size, but for one
+        emb_WD = np.concatenate([self._network.encode(feat_BTF, None) for feat_BTF in batches])
+        ends = np.cumsum([len(part) for part in windows])[:-1]
+        return [part_WD.mean(axis=0) for part_WD in np.split(emb_WD, ends)]
+
+    def _full_sequences(self, feats_TF: list[np.ndarray], frames: int) -> list[np.ndarray]:
+        """Return each utterance's embedding by its full sequence; a batch holds about `frames` frames."""
+        embeddings = [_NOTHING] * len(feats_TF)
+        for rows in _alike([len(feat_TF) for feat_TF in feats_TF], frames, self._network.pads):
+            feat_BTF, frames_B = _padded([feats_TF[row] for row in rows])
+            for row, emb_D in zip(rows, self._network.encode(feat_BTF, frames_B), strict=True):
+                embeddings[row] = emb_D
+        return embeddings
+
+    def _embed_long(self, decoded: Decoded, batch_size: int, left: Event) -> Embedded:
+        """Return the embedding of a recording read in blocks, twice: for its summary, then its features.
+
+        Raise CancelledError once `left` is set: nobody waits for the result any more.
+        """
+        assert decoded.recording is not None
+        samples, speech_s, summing = self._first_walk(decoded.recording, left)
+        feats = self._second_walk(decoded.recording, summing.value(), left)
+        full = self._inference.mode == "full" or summing.frames < self._inference.window
+        if full:
+            emb_D, windows = self._mean_of_pieces(feats, summing.frames), 1
+        else:
+            emb_D, windows = self._mean_of_stream(feats, batch_size)
+        return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows, speech_s))
+
+    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float, Summing]:
+        """Return (samples, seconds of speech, the features' summary); raise AudioError if unusable."""
+        checker, meter = audio_room.Checker(), audio_room.SpeechMeter()
+
+        def checked() -> Iterator[np.ndarray]:
+            for wave_S in _blocks(recording, left):
+                checker.add(wave_S)
+                meter.add(wave_S)
+                yield wave_S
+
+        summing = Summing(self._network.summary_kind)
+        for wave_S, frames in self._network.framing.cut(checked(), np.concatenate):
+            summing.add(self._network.log_mel(wave_S)[frames])
+        recording.judge(checker)
+        return checker.samples, meter.seconds(), summing
+
+    def _second_walk(self, recording: Recording, summary_1U: np.ndarray, left: Event) -> Iterator[np.ndarray]:
+        """Yield the features feat_TF of the recording, piece by piece."""
+        for wave_S, frames in self._network.framing.cut(_blocks(recording, left), np.concatenate):
+            yield self._network.features_of_part(wave_S, summary_1U)[frames]
+
+    def _mean_of_pieces(self, feats: Iterable[np.ndarray], frames: int) -> np.ndarray:
+        """Return the mean of the embeddings of equal pieces of `frames` frames, weighted by their length."""
+        most = max(1, int(PIECE_S * SAMPLE_RATE) // self._network.framing.hop)
+        count = -(-frames // most)
+        ends = [frames * piece // count for piece in range(1, count + 1)]
+        total_D, done, kept_TF = np.zeros(self.dim), 0, None
+        for feat_TF in feats:
+            kept_TF = feat_TF if kept_TF is None else np.concatenate([kept_TF, feat_TF])
+            while ends and done + len(kept_TF) >= ends[0]:
+                length = ends.pop(0) - done
+                total_D += length * self._network.encode(kept_TF[None, :length], None)[0].astype(np.float64)
+                kept_TF, done = kept_TF[length:], done + length
+        return (total_D / frames).astype(np.float32)
+
+    def _mean_of_stream(self, feats: Iterable[np.ndarray], batch_size: int) -> tuple[np.ndarray, int]:
+        """Return the mean of all windows' embeddings and their number, from features in pieces feat_TF."""
+        inference = self._inference
+        total_D, count, kept_TF = np.zeros(self.dim), 0, None
+        for feat_TF in feats:
+            kept_TF = feat_TF if kept_TF is None else np.concatenate([kept_TF, feat_TF])
+            if len(kept_TF) < inference.window:
+                continue
+            windows_WTF = _windows(kept_TF, inference)
+            for start in range(0, len(windows_WTF), batch_size):
+                emb_BD = self._network.encode(windows_WTF[start : start + batch_size], None)
+                total_D += emb_BD.sum(axis=0, dtype=np.float64)
+            count += len(windows_WTF)
+            kept_TF = kept_TF[len(windows_WTF) * inference.step :]
+        return (total_D / count).astype(np.float32), count
+
+
+_NOTHING = np.empty(0, np.float32)
+
+
+def _blocks(recording: Recording, left: Event) -> Iterator[np.ndarray]:
+    """Yield the blocks of a long recording; raise CancelledError once `left` is set."""
+    for wave_S in recording.blocks(BLOCK_S):
+        if left.is_set():
+            raise CancelledError
+        yield wave_S
+
+
+def _windows(feat_TF: np.ndarray, inference: InferenceConfig) -> np.ndarray:
+    """Return the whole windows (W, window, F), `step` frames apart, of at least one window of frames."""
+    windows_XFT = np.lib.stride_tricks.sliding_window_view(feat_TF, inference.window, axis=0)
+    return windows_XFT[:: inference.step].transpose(0, 2, 1)
+
+
+def _padded(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows of like length as one array, padded with zeros, and their lengths unless all are equal."""
+    lengths = [len(row) for row in rows]
+    if len(set(lengths)) == 1:
+        return np.stack(rows), None
+    padded = np.zeros((len(rows), max(lengths), *rows[0].shape[1:]), np.float32)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
+    return padded, np.array(lengths)
+
+
+def _alike(lengths: list[int], room: int, pads: bool) -> list[list[int]]:
+    """Return groups of positions, longest first; a group padded to its longest fits in `room`, or is one.
+
+    Within a group the shortest is at least three quarters of the longest, so that little is padding; where
+    nothing may be padded, all are equal.
+    """
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        longest = lengths[groups[-1][0]] if groups else 0
+        near = lengths[row] * 4 >= longest * 3 if pads else lengths[row] == longest
+        if groups and near and (len(groups[-1]) + 1) * longest <= room:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups

@@ -1,0 +1,258 @@
+"""The onnxruntime engine: an exported folder's two graphs. Never imports torch.
+
+`front.onnx` turns waves into features, `encoder.onnx` features into an embedding; the encoder's weights are
+the bytes of model.safetensors beside it. Rows of a batch have one length: a graph knows no padding, so a
+batch gives exactly what its rows give alone.
+
+Shapes: B batch, S samples, T frames, F features per frame, M mel bands, U numbers in an utterance's summary,
+D embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+
+from voxid.embed.decode import LONG_S
+from voxid.embed.embedder import MOST_WORKERS, BatchRuntime
+from voxid.errors import BadModel, DeviceUnavailable, UnknownModel
+from voxid.framing import Framing, Summary
+from voxid.model.card import (
+    CONFIG_FILE,
+    ENCODER_FILE,
+    FRONT_FILE,
+    WEIGHTS_FILE,
+    Graphs,
+    InferenceConfig,
+    ModelFile,
+    fingerprint,
+    read_bytes,
+    read_config,
+    weights_in,
+)
+from voxid.parallel import Workers, usable_cores
+from voxid.scoring.calibration import Calibration
+from voxid.scoring.cohort import Cohort
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """What an exported folder says of its model."""
+
+    tables: dict[str, dict[str, Any]]  # the options of features and encoder
+    inference: InferenceConfig
+    calibration: Calibration | None
+    cohort: Cohort | None
+    metadata: dict[str, Any]
+    graphs: Graphs
+    fingerprint: str
+
+    @property
+    def dim(self) -> int:
+        """The length D of an embedding."""
+        return self.graphs.dim
+
+
+class OnnxRuntime(BatchRuntime):
+    """An exported model on one device. Safe to share between threads.
+
+    On a CPU `workers` threads compute, each on one core (None: the cores there are, 8 at most); no setting of
+    the process is touched. Recordings longer than `long_s` seconds are read in blocks, in constant memory
+    (see `BatchRuntime`).
+
+    Example: `OnnxRuntime.load("src/voxid/pretrained/voxid-base").embed("me.wav")`
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        network: OnnxNetwork,
+        device: str = "cpu",
+        *,
+        long_s: float = LONG_S,
+        workers: int | None = None,
+    ) -> None:
+        self._model = model
+        self._device = device
+        count = min(MOST_WORKERS, usable_cores()) if workers is None else workers
+        super().__init__(
+            network,
+            model.inference,
+            workers=Workers(count, "voxid-embed") if device == "cpu" else None,
+            long_s=long_s,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        mode: str | None = None,
+        long_s: float = LONG_S,
+        workers: int | None = None,
+    ) -> Self:
+        """Return the runtime of an exported folder; see `voxid.embed.load`.
+
+        Raise UnknownModel, BadModel (a file is missing or damaged, or there are no graphs) and
+        DeviceUnavailable.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UnknownModel(f"no model folder {folder}. `voxid export` writes one for onnxruntime.")
+        device = pick_device(device)
+        content = read_config(folder)
+        if content.graphs is None:
+            raise BadModel(
+                f"{folder} has no graphs for onnxruntime, only weights for torch. "
+                f"Run: voxid export {folder} -o EXPORTED, or: pip install 'voxid[train]'."
+            )
+        weights = _checked(folder, content, content.graphs)
+        model = _model(folder, content, content.graphs, weights, mode)
+        return cls(model, OnnxNetwork(folder, content.graphs, device), device, long_s=long_s, workers=workers)
+
+    @property
+    def model(self) -> OnnxModel:
+        """What the folder says of the model: inference, calibration, cohort, metadata."""
+        return self._model
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the torch model that was exported; an int8 model has its own."""
+        return self._model.fingerprint
+
+    @property
+    def engine(self) -> str:
+        """What computes: an embedding kept for one engine is not taken for another's."""
+        return f"onnxruntime {self._device}"
+
+
+class OnnxNetwork:
+    """The two graphs as a `Network`."""
+
+    pads = False
+
+    def __init__(self, folder: Path, graphs: Graphs, device: str) -> None:
+        self.dim = graphs.dim
+        self.framing = Framing(graphs.hop, graphs.lead, graphs.window)
+        self.summary_kind: Summary = graphs.summary
+        self._front = _session(folder / FRONT_FILE, device)
+        self._encoder = _session(folder / ENCODER_FILE, device)
+        self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
+
+    def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
+        """Return feat_TF of each row, all of which have one length."""
+        assert samples_B is None
+        return list(self._run_front("features", wave_BS, self._no_summary_1U, given=False))
+
+    def log_mel(self, wave_S: np.ndarray) -> np.ndarray:
+        """Return logmel_TM, what a frame is before the utterance's summary is known."""
+        return self._run_front("log_mel", wave_S[None], self._no_summary_1U, given=False)[0]
+
+    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
+        """Return feat_TF of a part of an utterance, whose summary is given."""
+        return self._run_front("features", wave_S[None], summary_1U, given=True)[0]
+
+    def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
+        """Return emb_BD; all rows have one length."""
+        assert frames_B is None
+        return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
+
+    def _run_front(self, output: str, wave_BS: np.ndarray, summary: np.ndarray, given: bool) -> np.ndarray:
+        inputs = {"wave": _plain(wave_BS), "summary": summary, "given": np.array(given)}
+        return self._front.run([output], inputs)[0]  # type: ignore[return-value]
+
+
+def pick_device(name: str) -> str:
+    """Return "cpu" or "cuda"; "auto" is the first there is of cuda, cpu. Raise DeviceUnavailable.
+
+    >>> pick_device("cpu")
+    'cpu'
+    """
+    there = [device for device in ("cuda", "cpu") if PROVIDERS[device] in _providers()]
+    if name == "auto":
+        return there[0]
+    if name not in there:
+        raise DeviceUnavailable(
+            f"onnxruntime has no device {name!r} on this machine. There is: auto, {', '.join(there)}. "
+            "For cuda: pip install onnxruntime-gpu."
+        )
+    return name
+
+
+def _providers() -> list[str]:
+    return onnxruntime.get_available_providers()
+
+
+def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
+    """Return a session that computes in the thread that calls it, and starts none of its own."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # it warns of what it cannot fold beforehand, on every load
+    providers = [PROVIDERS[device]] if device == "cpu" else [PROVIDERS[device], PROVIDERS["cpu"]]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # onnxruntime's own exceptions share no base
+        raise BadModel(
+            f"onnxruntime {onnxruntime.__version__} cannot load {path}: {error}. "
+            "Upgrade it (pip install -U onnxruntime), or export the model again."
+        ) from error
+
+
+def _checked(folder: Path, content: ModelFile, graphs: Graphs) -> Callable[[], bytes]:
+    """Return how to read the weights, after every file was held against its sha256."""
+    read_bytes(folder / FRONT_FILE, graphs.front_sha256)
+    read_bytes(folder / ENCODER_FILE, graphs.encoder_sha256)
+    weights = read_bytes(folder / WEIGHTS_FILE, content.weights_sha256) if graphs.precision == "fp32" else b""
+    return lambda: weights
+
+
+def _model(
+    folder: Path, content: ModelFile, graphs: Graphs, weights: Callable[[], bytes], mode: str | None
+) -> OnnxModel:
+    tables = {"features": content.features, "encoder": content.encoder}
+    inference, mark = content.inference, graphs.fingerprint
+    if mode is not None and mode != inference.mode:
+        inference = InferenceConfig.parse({**inference.model_dump(), "mode": mode}, "inference")
+        mark = _fingerprint(tables, inference, graphs, weights(), folder / WEIGHTS_FILE)
+    cohort = None
+    if content.calibration is not None and content.calibration.cohort is not None:
+        cohort = Cohort.load(folder, content.calibration.cohort)
+    return OnnxModel(tables, inference, content.calibration, cohort, content.metadata, graphs, mark)
+
+
+def _fingerprint(
+    tables: dict[str, dict[str, Any]], inference: InferenceConfig, graphs: Graphs, weights: bytes, path: Path
+) -> str:
+    """Return the fingerprint of the model in another inference mode than the folder's."""
+    if graphs.precision != "fp32":
+        return fingerprint(tables, inference, [quantized_weight(graphs.encoder_sha256)])
+    view = memoryview(weights)
+    return fingerprint(
+        tables,
+        inference,
+        (
+            (w.name, w.dtype, w.shape, view[w.start : w.start + w.length])
+            for w in weights_in(view, os.fspath(path))
+        ),
+    )
+
+
+def quantized_weight(encoder_sha256: str) -> tuple[str, str, tuple[int, ...], bytes]:
+    """Return what stands for the weights in the fingerprint of a quantized model: the graph they are in."""
+    return "encoder", "int8", (), bytes.fromhex(encoder_sha256)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+__all__ = ["CONFIG_FILE", "OnnxModel", "OnnxNetwork", "OnnxRuntime", "pick_device", "quantized_weight"]

@@ -1,0 +1,157 @@
+"""What the report found, in sentences: who is best, whether that may be chance, what to be careful about."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from voxid.evaluation.report.formats import cost, facts, p_value, percent
+from voxid.evaluation.report.values import ModelReport, Report
+
+
+def in_short(report: Report) -> list[str]:
+    """Return the sentences a reader in a hurry needs: who is best, and whether that may be chance."""
+    ranked = sorted(report.models, key=lambda model: model.eer)
+    first = ranked[0]
+    bounds = first.intervals.get("eer")
+    between = f" ({level(report)} interval {percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
+    if len(ranked) == 1:
+        return [f"{first.model} has an equal error rate of {percent(first.eer)} %{between}."]
+    lines = [f"{first.model} has the lowest equal error rate, {percent(first.eer)} %{between}."]
+    pair = {first.model, ranked[1].model}
+    tests = [test for test in paired(report) if test["figure"] == "eer" and {test["a"], test["b"]} == pair]
+    return [*lines, *(test["sentence"] for test in tests)]
+
+
+def level(report: Report) -> str:
+    """Return the level of the intervals, "95 %" unless the report says otherwise."""
+    return f"{100 * float(report.intervals.get('level') or 0.95):g} %"
+
+
+def paired(report: Report) -> list[dict[str, Any]]:
+    """Return each paired test with a sentence that says what it showed, and whether it showed anything."""
+    chance = 1 - float(report.intervals.get("level") or 0.95)
+    return [{**test, **_verdict(test, level(report), chance)} for test in report.paired]
+
+
+def _verdict(test: dict[str, Any], level: str, chance: float) -> dict[str, Any]:
+    is_rate = test["figure"] == "eer"
+    name = "equal error rate" if is_rate else "minDCF (0.01)"
+    unit = " percentage points" if is_rate else ""
+    show = percent if is_rate else cost
+    p = p_value(test["p_value"])
+    shown = test["p_value"] <= chance
+    better, worse = (test["a"], test["b"]) if test["difference"] <= 0 else (test["b"], test["a"])
+    if shown:
+        sentence = (
+            f"{better} is better than {worse}: its {name} is {show(abs(test['difference']))}{unit} lower "
+            f"({level} interval of the difference {_size_between(test, show)}; p {p})."
+        )
+    else:
+        sentence = (
+            f"No difference between {test['a']} and {test['b']} is shown: their {name}s are "
+            f"{show(abs(test['difference']))}{unit} apart, which may be chance (p {p})."
+        )
+    return {
+        "name": "EER" if is_rate else "minDCF 0.01",
+        "sentence": sentence,
+        "shown": shown,
+        "text": _signed(test["difference"], is_rate),
+        "interval_text": f"{_signed(test['low'], is_rate)} to {_signed(test['high'], is_rate)}",
+        "p": p,
+    }
+
+
+def _size_between(test: dict[str, Any], show: Callable[[float | None], str]) -> str:
+    low, high = test["low"], test["high"]
+    if test["difference"] <= 0:
+        low, high = -high, -low
+    return f"{show(low)} to {show(high)}".replace("-", "−")
+
+
+def _signed(value: float, is_rate: bool) -> str:
+    return (f"{100 * value:+.2f}" if is_rate else f"{value:+.3f}").replace("-", "−")
+
+
+def headline_notes(report: Report) -> list[str]:
+    """Return what a reader must know before comparing the rows of the headline table."""
+    notes = []
+    if len({model.trials for model in report.models}) > 1:
+        notes.append(
+            "The systems were not measured on the same trials, because they left different utterances out: "
+            "see “Left out”."
+        )
+    if raw := [model.model for model in report.models if model.act_dcf is None]:
+        notes.append(f"Not calibrated, so without actDCF and Cllr: {', '.join(raw)}.")
+    return notes
+
+
+def calibration_verdict(model: ModelReport) -> str:
+    """Return what the calibration costs at the named operating points, and where it comes from."""
+    if model.act_dcf is None or model.act_dcf_05 is None:
+        return "Its calibration was not measured."
+    lost = ", ".join(
+        f"{cost(actual)} instead of {cost(least)} at a prior of {prior}"
+        for actual, least, prior in (
+            (model.act_dcf, model.min_dcf, "1 %"),
+            (model.act_dcf_05, model.min_dcf_05, "5 %"),
+        )
+    )
+    fitted = (model.calibration or {}).get("fitted_on") or {}
+    known = f" It was fitted on {fitted['name']}" if fitted.get("name") else ""
+    if known and fitted.get("speakers"):
+        known += f", {fitted['speakers']:,} speakers"
+    if known and (model.calibration or {}).get("prior"):
+        known += f", for a prior of {100 * (model.calibration or {})['prior']:g} %"
+    return (
+        f"Deciding by its LLRs costs (DCF) {lost}; Cllr is {cost(model.cllr)}, "
+        f"at best {cost(model.min_cllr)}."
+        f"{known + '.' if known else ''}"
+    )
+
+
+def any_left_out(report: Report) -> bool:
+    """Return whether any system, the trials or the preparation of the data left anything out."""
+    lost = any(model.left_out or model.trials_lost for model in report.models)
+    before = report.left_out.get("when_prepared") or report.trials.get("left_out")
+    return bool(lost or before or report.left_out.get("trials"))
+
+
+def warnings(report: Report) -> list[str]:
+    """Return everything the data and the trial list were warned about, as sentences."""
+    listed = report.trials.get("warnings") or {}
+    if isinstance(listed, dict):
+        lines = [
+            f"{number:,} trials: {kind.replace('_', ' ')}; they count as given."
+            for kind, number in listed.items()
+        ]
+    else:
+        lines = [str(line) for line in listed]
+    return [*lines, *(str(line) for line in report.data.get("warnings") or [])]
+
+
+def command(report: Report) -> str:
+    """Return a command that makes this report again, from what the report knows of itself."""
+    words = ["voxid", "evaluate", *(model.folder or model.model for model in report.models)]
+    for path in report.data.get("paths") or [report.data.get("name", "DATA")]:
+        words += ["--data", str(path)]
+    words += ["--trials", str(report.trials.get("spec", "all"))]
+    if report.trials.get("seed") is not None:
+        words += ["--seed", str(report.trials["seed"])]
+    return shlex.join([*words, "-o", report.out or "report"])
+
+
+def origin(model: ModelReport) -> list[tuple[str, str]]:
+    """Return where a system comes from and how it was used, as (name, text)."""
+    known = {
+        "folder": model.folder,
+        "fingerprint": model.fingerprint,
+        "inference": model.inference,
+        "scoring": model.scoring,
+        "EER threshold": model.eer_threshold,
+        "EER on the original's grid": model.eer_grid,
+        "calibration": model.calibration,
+        "embedding took": f"{model.embed_s:.1f} s, {model.from_cache:,} utterances from the cache",
+    }
+    return facts(known)

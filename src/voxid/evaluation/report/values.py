@@ -1,0 +1,114 @@
+"""What an evaluation found, as values and as report.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from voxid.files import atomic_write
+from voxid.trials.data import EvaluationData
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """The figures of one system: a model and a way of scoring. Rates are fractions, times are seconds.
+
+    `eer_grid` is the original's threshold grid on these scores (None when not asked for, or when the grid
+    cannot tell the scores apart). `cllr_of` says what the Cllr was computed on. `left_out` counts utterances
+    by reason, `trials_lost` the trials that fell with them, `full_sequence` the utterances embedded by their
+    full sequence (shorter than a window, or inference by full sequence).
+    """
+
+    model: str
+    folder: str
+    fingerprint: str
+    inference: str
+    scoring: str  # "cosine", "as-norm", ...
+    eer: float
+    eer_threshold: float
+    eer_error_bound: float  # the exact EER is within this; 0 but where trials were too many to hold
+    eer_grid: float | None
+    eer_grid_threshold: float | None
+    min_dcf: float  # p_target = 0.01
+    min_dcf_05: float  # p_target = 0.05
+    act_dcf: float | None  # p_target = 0.01; None without a calibration
+    act_dcf_05: float | None
+    cllr: float | None
+    cllr_of: str
+    min_cllr: float | None
+    frr_at_far: dict[str, float | None]  # keys "0.01", "0.001", "0.0001"; None: too few non-target trials
+    intervals: dict[str, list[float]]  # figure -> [low, high], 95 % unless report.intervals says otherwise
+    calibration: dict[str, Any] | None  # as stored with the model, with the set it was fitted on
+    trials: int
+    targets: int
+    nontargets: int
+    trials_lost: int
+    utterances: int
+    left_out: dict[str, int]
+    full_sequence: int
+    identification: dict[str, Any] | None  # enrolled, probes, top_1, top_5, fnir, fpir; for enrollment trials
+    groups: dict[str, dict[str, Any]]  # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
+    hardest: list[dict[str, Any]]  # speakers with the most errors, and whom they are taken for
+    worst: dict[str, list[dict[str, Any]]]  # "false_accepts", "false_rejects": the worst trials of each
+    embed_s: float
+    score_s: float
+    from_cache: int  # utterances whose embedding was known from an earlier evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All systems on the same trials; `out` is the folder that holds report.json, scores and figures."""
+
+    voxid: str
+    made: str  # ISO 8601, UTC
+    data: dict[str, Any]
+    trials: dict[str, Any]
+    left_out: dict[str, Any]
+    intervals: dict[str, Any]  # level, resamples, seed, speakers; "why_not" where there are none
+    models: list[ModelReport]
+    paired: list[dict[str, Any]]  # a, b, figure, difference (a - b), low, high, p_value, trials
+    out: str
+    files: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, all finite: what report.json holds."""
+        return asdict(self)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON, whole or not at all; raise DiskFull, NotWritable or OutputError."""
+        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        with atomic_write(path, "w") as file:
+            file.write(text + "\n")
+
+
+def now() -> str:
+    """Return the time, to the second, as a report has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_data(
+    data: EvaluationData, used: int, warnings: Iterable[str] = (), cohort: EvaluationData | None = None
+) -> dict[str, Any]:
+    """Return what report.json says of the data."""
+    described = {
+        "name": data.name,
+        "paths": data.paths,
+        "fingerprint": data.fingerprint,
+        "utterances": len(data.utterances),
+        "speakers": len(data.speaker_names()),
+        "used_in_trials": int(used),
+        "warnings": [*data.warnings, *dict.fromkeys(warnings)],
+    }
+    if cohort is not None:
+        described["cohort"] = {
+            "name": cohort.name,
+            "paths": cohort.paths,
+            "fingerprint": cohort.fingerprint,
+            "utterances": len(cohort.utterances),
+            "speakers": len(cohort.speaker_names()),
+        }
+    return described

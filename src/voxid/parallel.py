@@ -1,0 +1,149 @@
+"""Worker threads for whole batches of work, side by side.
+
+The operations of a small network are too short to be shared out among cores one by one, and on a busy machine
+an engine's own threads wait for each other in every one of them: `OneThreadWorkers` keeps each to one core.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Barrier, Lock
+from typing import Protocol, Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_starting = Lock()  # whoever starts threads changes the process' number of threads for a moment
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """A pool of threads that start with the first work, and end when it is closed, collected or all ends.
+
+    Safe to share between threads; work must not wait for other work of the same pool.
+
+    >>> with Workers(2) as workers:
+    ...     list(workers.map(lambda number: number * number, range(4)))
+    [0, 1, 4, 9]
+    """
+
+    def __init__(self, workers: int, name: str = "voxid-worker") -> None:
+        if workers < 1:
+            raise ValueError(f"got {workers} workers; 1 or more are needed.")
+        self.workers = workers
+        self._name = name
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def submit(self, work: Callable[..., R], *arguments: object) -> Future[R]:
+        """Begin `work(*arguments)` in a worker and return its future."""
+        try:
+            return self._started().submit(work, *arguments)
+        except RuntimeError:  # no thread can be begun: the interpreter is ending, or there are too many
+            future: Future[R] = Future()
+            try:
+                future.set_result(work(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+        """Yield `work(item)` for each item, in order; raise what `work` raises.
+
+        `items` is read here, no further ahead than keeps every worker busy. Closing the iterator drops what
+        has not begun.
+        """
+        begun: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                begun.append(self.submit(work, item))
+                if len(begun) > self.workers:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the threads; later work starts others."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _started(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
+                self._pool, self._process = self._start(), os.getpid()
+            return self._pool
+
+    def _start(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.workers, self._name)
+
+
+class Threaded(Protocol):
+    """An engine with threads of its own: `torch`."""
+
+    def get_num_threads(self) -> int: ...  # noqa: D102
+    def set_num_threads(self, number: int, /) -> None: ...  # noqa: D102
+
+
+class OneThreadWorkers(Workers):
+    """A pool of threads in each of which an operation of `engine` (the module torch) stays on its own core.
+
+    Everyone else's number of threads stays as it was. What torch keeps per thread (gradients on or off,
+    autocast) does not reach the workers: the work sets it.
+
+    >>> import torch
+    >>> with OneThreadWorkers(2, engine=torch) as workers:
+    ...     list(workers.map(lambda number: (number, torch.get_num_threads()), range(3)))
+    [(0, 1), (1, 1), (2, 1)]
+    """
+
+    def __init__(self, workers: int, name: str = "voxid-worker", *, engine: Threaded) -> None:
+        super().__init__(workers, name)
+        self._engine = engine
+
+    def _start(self) -> ThreadPoolExecutor:
+        """Return a pool whose threads are all there, with one thread of the engine each.
+
+        A thread begun later takes over the number that any thread has set last. So the process' number is
+        read, and put back, in a thread of its own: the caller may have set another one for itself.
+        """
+        pool = ThreadPoolExecutor(self.workers, self._name)
+        together = Barrier(self.workers)
+
+        def start(_: int) -> None:
+            self._engine.get_num_threads()  # takes over the process' number, which would undo the next line
+            self._engine.set_num_threads(1)
+            together.wait()  # or the first thread would take all of these
+
+        def start_all() -> None:
+            of_process = self._engine.get_num_threads()
+            try:
+                list(pool.map(start, range(self.workers)))
+            except BaseException:
+                together.abort()
+                pool.shutdown(wait=False)
+                raise
+            finally:
+                self._engine.set_num_threads(of_process)
+
+        with _starting, ThreadPoolExecutor(1) as aside:
+            aside.submit(start_all).result()
+        return pool

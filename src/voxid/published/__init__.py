@@ -1,0 +1,1 @@
+"""Other people's published checkpoints, made into our model folders."""

@@ -1,0 +1,125 @@
+"""From the name of an utterance in a list to its number in the data.
+
+# N utterances
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from voxid.audio import AUDIO_SUFFIXES
+from voxid.errors import did_you_mean
+from voxid.trials.data import EvaluationData
+
+SHOWN = 5  # missing names in a message
+NEIGHBOURS = 5_000  # names compared with a misspelt one
+
+
+class Finder(Protocol):
+    """Numbers for the names of a list."""
+
+    def find(self, name: str) -> int:
+        """Return the number of a name that is known, else -1."""
+        ...
+
+    def __call__(self, name: str) -> int:
+        """Return the number to put into the trials."""
+        ...
+
+
+class Numbers:
+    """Numbers of utterances by name, name with a file suffix, path, or path inside the corpus.
+
+    Names that are not found are counted in `missing`, and have number -1. A path that several utterances
+    share (segments of one recording) names none of them.
+    """
+
+    def __init__(self, data: EvaluationData) -> None:
+        self._data = data
+        self._by_name = {u.utterance: number for number, u in enumerate(data.utterances)}
+        self.missing: Counter[str] = Counter()
+
+    def find(self, name: str) -> int:
+        """Return the number of `name`, -1 when there is none."""
+        number = self._by_name.get(name, -1)
+        if number >= 0:
+            return number
+        bare = bare_name(name)
+        for known, wanted in (
+            (self._by_name, bare),
+            (self._by_path, name),
+            (self._by_place, name),
+            (self._by_place, bare),
+        ):
+            if (number := known.get(wanted, -1)) >= 0:
+                return number
+        return -1
+
+    def __call__(self, name: str) -> int:
+        """Return the number of `name`; -1, and count it as missing, when there is none."""
+        if (number := self.find(name)) < 0:
+            self.missing[name] += 1
+        return number
+
+    def about_missing(self, known: Iterable[str] = ()) -> str:
+        """Return how many names are missing, the first of them, and what they may have meant."""
+        missing = list(self.missing)
+        guesses = [did_you_mean(name, list(self._alike(name, known))) for name in missing[:SHOWN]]
+        shown = ", ".join(
+            name + guess.replace(" Did you mean ", " (did you mean ").replace("?", "?)")
+            for name, guess in zip(missing, guesses, strict=False)
+        )
+        return (
+            f"names {len(missing)} utterances that {self._data.name} does not have: {shown}"
+            f"{', ...' * (len(missing) > SHOWN)}. Its utterances are named like "
+            f"{self._data.utterances[0].utterance!r}."
+        )
+
+    def _alike(self, name: str, known: Iterable[str]) -> Iterator[str]:
+        """Yield names to compare a misspelt one with; in a large corpus those that begin or end alike."""
+        every = len(self._by_name) <= NEIGHBOURS
+        begin, end = name[:3], name[-3:]
+        alike = (o for o in chain(known, self._by_name) if every or o.startswith(begin) or o.endswith(end))
+        yield from islice(alike, NEIGHBOURS)
+
+    @cached_property
+    def _by_path(self) -> dict[str, int]:
+        return _unique((u.path, number) for number, u in enumerate(self._data.utterances))
+
+    @cached_property
+    def _by_place(self) -> dict[str, int]:
+        """Paths inside the folders of the data, with and without the suffix."""
+        roots = {
+            root.rstrip(os.sep) + os.sep
+            for path in self._data.paths
+            for root in (str(Path(path).absolute()), os.path.realpath(path))
+        }
+        places = (
+            (u.path.removeprefix(root), number)
+            for number, u in enumerate(self._data.utterances)
+            for root in roots
+            if u.path.startswith(root)
+        )
+        found = _unique(places)
+        return found | _unique((bare_name(place), number) for place, number in found.items())
+
+
+def bare_name(name: str) -> str:
+    """Return the name without the suffix of an audio file."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in AUDIO_SUFFIXES and path.stem else name
+
+
+def _unique(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the keys that stand for one number only."""
+    found: dict[str, int] = {}
+    for key, number in pairs:
+        if found.setdefault(key, number) != number:
+            found[key] = -1
+    return {key: number for key, number in found.items() if number >= 0}
