@@ -1,14 +1,21 @@
 """voxid tells who is speaking: train a speaker encoder from scratch, measure it honestly, put it to work.
 
-Importing voxid is cheap: no torch, no numpy, nothing read from disk. Names load on first use.
+Importing voxid is cheap: no torch, no numpy, nothing read from disk. Names load on first use. It does one
+thing: it switches the telemetry of onnxruntime off.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# onnxruntime reads this when it is imported: without it, its Linux wheel writes a device id under the user's
+# cache folder and looks up its maker's host. Every module of voxid imports this file first, and processes
+# that voxid starts inherit the variable, so no path to onnxruntime can forget it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from voxid import metrics as metrics
