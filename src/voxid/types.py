@@ -27,8 +27,9 @@ class Utterance:
     sample_rate: int | None = None  # of the source file, Hz; None until it was opened
     sex: str = ""  # "m", "f" or ""
     age: float | None = None  # years
-    language: str = ""  # BCP 47, "" when unknown
-    session: str = ""
+    language: str = ""  # as the corpus writes it, BCP 47 where we choose; "" when unknown
+    session: str = ""  # which call, day or chapter, told apart within one speaker; "" when unknown
+    channel: int | None = None  # of the source file, counted from 0; None: whatever it holds, as one
 
 
 class Trial(NamedTuple):

@@ -25,6 +25,7 @@ HEADER = {
     "age": ("age",),
     "language": ("language", "lang", "locale"),
     "session": ("session",),
+    "channel": ("channel",),
 }
 _FIELD = {spelling: field for field, spellings in HEADER.items() for spelling in spellings}
 _NUMBERS = ("start_s", "duration_s", "age")
@@ -64,6 +65,11 @@ def _utterance(listing: Path, number: int, row: dict[str | None, str]) -> Uttera
     for name in _NUMBERS:
         if name in fields:
             fields[name] = seconds(listing, number, fields[name])
+    if "channel" in fields:
+        if not fields["channel"].isdecimal():
+            what = f"the channel {fields['channel']!r} is not a whole number"
+            raise bad_line(listing, number, what, "Channels are counted from 0: a stereo file has 0 and 1.")
+        fields["channel"] = int(fields["channel"])
     fields["sex"] = sex_of(fields.get("sex", ""))
     path = listing.parent / fields["path"]
     named = path.relative_to(listing.parent) if path.is_relative_to(listing.parent) else path

@@ -26,6 +26,10 @@ LAYOUTS = Registry(
 # What is most particular is asked first: nearly everything is a folder of folders.
 DETECTION_ORDER = ("kaldi", "voxceleb", "librispeech", "csv", "speech-commands", "folders")
 
+ONE_NUMBERING = ("librispeech", "voxceleb")  # a speaker's number is the same in every copy and subset
+# Folders of these names are parts of the corpus above them, which has the better name.
+SPLITS = {"train", "training", "dev", "devel", "valid", "validation", "val", "test", "testing", "eval"}
+
 StrPath = str | os.PathLike[str]
 
 
@@ -63,7 +67,10 @@ class Scan(Iterator[Utterance]):
 
     def _warn_shared(self, shared: dict[str, int], number: int) -> None:
         """Say which speakers two corpora name alike: nobody else can know whether they are one person."""
+        layouts = [layout for _, layout in self._corpora]
         for other in sorted(set(shared.values())):
+            if layouts[other] == layouts[number] and layouts[number] in ONE_NUMBERING:
+                continue
             names = sorted(speaker for speaker, first in shared.items() if first == other)
             self.warnings.append(
                 f"speakers named alike in {self.sources[other]} and {self.sources[number]}: {len(names)} "
@@ -78,16 +85,32 @@ def _prefixes(corpora: list[tuple[Path, str]]) -> list[str]:
     Folders side by side are subsets of one corpus and share their speakers' names, as in LibriSpeech. Corpora
     that live in different places each get the name of their place.
     """
-    homes = [path if layout == "csv" and path.is_dir() else path.parent for path, layout in corpora]
+    homes: list[Path] = []
+    known: dict[str, Path] = {}  # corpora whose speakers have one number wherever a copy lies
+    for path, layout in corpora:
+        inside = layout == "csv" and path.is_dir() and path.name.lower() not in SPLITS
+        home = path if inside else path.parent
+        homes.append(known.setdefault(layout, home) if layout in ONE_NUMBERING else home)
     places = list(dict.fromkeys(homes))
     if len(places) == 1:
         return [""] * len(corpora)
-    names = [place.name for place in places]
-    unique = {
-        place: place.name if names.count(place.name) == 1 else f"{place.name}-{number}"
-        for number, place in enumerate(places, 1)
-    }
-    return [f"{unique[home]}/" for home in homes]
+    names = dict(zip(places, told_apart(places), strict=True))
+    return [f"{names[home]}/" for home in homes]
+
+
+def told_apart(paths: list[Path]) -> list[str]:
+    """Return a name for each of several different paths: as few of its last folders as tell it apart.
+
+    >>> told_apart([Path("/data/a/train"), Path("/data/b/train"), Path("/data/c")])
+    ['a/train', 'b/train', 'c']
+    """
+    names = [path.name for path in paths]
+    for depth in range(2, max(len(path.parts) for path in paths) + 1):
+        names = [
+            name if names.count(name) == 1 else "/".join(path.parts[-depth:]).replace("//", "/")
+            for name, path in zip(names, paths, strict=True)
+        ]
+    return names
 
 
 def _renamed(utterance: Utterance, prefix: str) -> Utterance:

@@ -18,7 +18,18 @@ from voxid.errors import BadConfig, NotEnoughSpeakers
 from voxid.files import atomic_write
 from voxid.types import ADULT_AGE, Utterance
 
-COLUMNS = ("speaker", "utterance", "path", "start_s", "duration_s", "sex", "age", "language", "session")
+COLUMNS = (
+    "speaker",
+    "utterance",
+    "path",
+    "start_s",
+    "duration_s",
+    "channel",
+    "sex",
+    "age",
+    "language",
+    "session",
+)
 
 StrPath = str | os.PathLike[str]
 

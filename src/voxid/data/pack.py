@@ -51,6 +51,7 @@ MANIFEST_COLUMNS = {
     "age": "float64",
     "language": "string",
     "session": "string",
+    "channel": "int32",
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from voxid import corpora
+from voxid.corpora.scanning import told_apart
 from voxid.data.pack import Packed, is_prepared
 from voxid.errors import BadTrials, EmptyCorpus
 from voxid.types import ADULT_AGE, SAMPLE_RATE, Utterance
@@ -55,7 +56,7 @@ class EvaluationData:
         if len(self.paths) < 2:
             return [""] * len(self.utterances)
         folders = sorted((str(Path(path).resolve()) for path in self.paths), key=len, reverse=True)
-        names = dict(zip(folders, _told_apart(folders), strict=True))
+        names = dict(zip(folders, told_apart([Path(folder) for folder in folders]), strict=True))
         return [
             next((names[folder] for folder in folders if _inside(u.path, folder)), u.utterance.split("/")[0])
             for u in self.utterances
@@ -74,15 +75,6 @@ class EvaluationData:
 
 def _inside(path: str, folder: str) -> bool:
     return path.startswith(folder + os.sep) or path == folder
-
-
-def _told_apart(folders: list[str]) -> list[str]:
-    """Return the last part of each path, or the last two where that is not enough."""
-    names = [Path(folder).name for folder in folders]
-    return [
-        name if names.count(name) == 1 else f"{Path(folder).parent.name}/{name}"
-        for name, folder in zip(names, folders, strict=True)
-    ]
 
 
 def read_data(
