@@ -86,6 +86,7 @@ def test_everything_usable_is_packed_in_order(corpus: Path, tmp_path: Path) -> N
         "age": None,
         "language": "",
         "session": "x",
+        "channel": None,
     }
     assert packed.info["sources"] == [str(corpus)]
 
