@@ -615,6 +615,18 @@ def test_evaluate_command(corpus: Path, model: Path, tmp_path: Path, monkeypatch
     assert first == json.loads((tmp_path / "r" / "report.json").read_text())
 
 
+def test_evaluate_by_the_originals_protocol_says_what_it_left_out(model: Path, tmp_path: Path) -> None:
+    folder = make_corpus(tmp_path / "people", speakers=3, utterances=4, seconds=(2.9, 3.9))
+    words = ["--data", str(folder), "--trials", "20-triplets:original", "--resamples", "0"]
+    text = run_command("evaluate", str(model), *words, "-o", str(tmp_path / "report"))
+    left_out = json.loads((tmp_path / "report" / "report.json").read_text())["trials"]["left_out"]
+    short = left_out["triplets_with_a_short_utterance"]
+    assert short > 0
+    assert f"left out when the trials were made: {short} triplets with a short utterance" in text
+    listed = run_command("trials", "20-triplets:original", *words[:2], "-o", str(tmp_path / "list.txt"))
+    assert f"left out: {short} triplets with a short utterance" in listed
+
+
 def test_a_shipped_model_is_measured_by_its_name_but_not_calibrated_in_place(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,105 @@ def test_speakers_must_suffice(spec: str, counts: dict[str, int]) -> None:
         make_trials(spec, data_of(**counts))
 
 
+# -- triplets as the original drew them ----------------------------------------------------------------
+
+WINDOW_S = 3.168  # 99 hops of 512 samples at 16 kHz: 100 frames, the first at sample 0
+
+
+def lasting(**seconds: list[float]) -> EvaluationData:
+    """As `data_of`, with the duration of each utterance."""
+    plain = data_of(**{speaker: len(lengths) for speaker, lengths in seconds.items()})
+    of_all = [length for lengths in seconds.values() for length in lengths]
+    utterances = [
+        dataclasses.replace(u, duration_s=length) for u, length in zip(plain.utterances, of_all, strict=True)
+    ]
+    return dataclasses.replace(plain, utterances=utterances)
+
+
+def test_the_original_protocol_worked_out_by_hand() -> None:
+    """Every triplet that even draws of two speakers, then of utterances, can give, with its chance."""
+    long, short = WINDOW_S, WINDOW_S - 1 / 16_000  # one sample less than a window
+    data = lasting(ann=[long, 9, short], bob=[long, short], cy=[4, 5])
+    length = {u.utterance: u.duration_s for u in data.utterances}
+    by_speaker = {name: [u for u in length if u.startswith(name)] for name in ("ann", "bob", "cy")}
+    chance: dict[tuple[str, str, str], float] = {}
+    for speaker, other in permutations(by_speaker, 2):
+        mine, theirs = by_speaker[speaker], by_speaker[other]
+        for (anchor, positive), negative in product(permutations(mine, 2), theirs):
+            even = 1 / (6 * len(mine) * (len(mine) - 1) * len(theirs))
+            chance[anchor, positive, negative] = even
+    assert sum(chance.values()) == pytest.approx(1)
+    kept = {triplet: p for triplet, p in chance.items() if all(length[u] >= WINDOW_S for u in triplet)}
+    share = sum(kept.values())
+    # ann first: 2/6 of her pairs are long, and of the others' utterances (1/2 + 1) / 2;
+    # bob first: none; cy first: all pairs, and (2/3 + 1/2) / 2
+    assert share == pytest.approx((1 / 3 * 3 / 4 + 0 + 7 / 12) / 3)
+
+    count = 40_000
+    trials = make_trials(f"{count}-triplets:original", data, seed=3)
+    pairs = named(trials, data)
+    drawn = Counter((pairs[i][0], pairs[i][1], pairs[i + 1][1]) for i in range(0, len(pairs), 2))
+    assert trials.same_K.tolist() == [True, False] * count
+    assert set(drawn) == set(kept)
+    for triplet, p in kept.items():
+        np.testing.assert_allclose(drawn[triplet] / count, p / share, atol=0.01)
+    left_out = trials.left_out.pop("triplets_with_a_short_utterance")
+    np.testing.assert_allclose(count / (count + left_out), share, atol=0.005)
+    assert trials.left_out == {}
+
+
+def test_the_original_protocol_is_ours_less_the_short_ones() -> None:
+    data = lasting(ann=[2, 5, 7, 3], bob=[1, 8, 6], cy=[9, 9, 2])
+    ours = make_trials("500-triplets", data, seed=4)
+    rows = np.stack((ours.left_K[0::2], ours.right_K[0::2], ours.right_K[1::2]), axis=1)
+    is_long_N = np.array([u.duration_s >= WINDOW_S for u in data.utterances])
+    last = np.flatnonzero(is_long_N[rows].all(axis=1))[:40]
+    trials = make_trials("40-triplets:original", data, seed=4)
+    np.testing.assert_array_equal(trials.left_K[0::2], rows[last, 0])
+    np.testing.assert_array_equal(trials.right_K[0::2], rows[last, 1])
+    np.testing.assert_array_equal(trials.right_K[1::2], rows[last, 2])
+    assert trials.left_out == {"triplets_with_a_short_utterance": int(last[-1]) + 1 - 40}
+    everything = lasting(ann=[4, 5], bob=[6, 4])
+    whole = make_trials("9-triplets:original", everything)
+    assert whole.left_out == {}
+    np.testing.assert_array_equal(whole.right_K, make_trials("9-triplets", everything).right_K)
+
+
+def test_the_original_protocol_with_other_options() -> None:
+    data = lasting(ann=[9, 9, 1], bob=[9, 9], cy=[9, 9])
+    same_sex = [dataclasses.replace(u, sex="f" if u.speaker != "cy" else "") for u in data.utterances]
+    data = dataclasses.replace(data, utterances=same_sex)
+    trials = make_trials("30-triplets:original+same-sex", data)
+    assert {name.split("/")[0] for pair in named(trials, data) for name in pair[:2]} == {"ann", "bob"}
+    assert trials.left_out["utterances_without_sex"] == 2
+    assert trials.left_out["triplets_with_a_short_utterance"] > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "few"),
+    [
+        ({"ann": [1, 2, 3], "bob": [1, 2]}, "Only 0 of 5"),
+        ({"ann": [4, 2, 3], "bob": [4, 2]}, "Only 2 of 5"),  # nobody has two
+        ({"ann": [4, 5, 3], "bob": [1, 2]}, "Only 2 of 5"),  # there is no other
+    ],
+)
+def test_too_few_long_utterances_are_an_error_and_no_endless_loop(seconds: dict, few: str) -> None:
+    with pytest.raises(NotEnoughSpeakers, match=rf"\(3\.168 s\).*{few} utterances.*Take '7-triplets'"):
+        make_trials("7-triplets:original", lasting(**seconds))
+
+
+def test_long_utterances_that_are_too_rare_are_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = lasting(ann=[4, 5] + 98 * [1], bob=[4] + 99 * [1])  # 1 of 495,000 triplets on average
+    assert len(make_trials("2-triplets:original", data)) == 4
+    monkeypatch.setattr(making, "MOST_TRIALS", 900_000)
+    with pytest.raises(NotEnoughSpeakers, match="1e-06 of all triplets"):
+        make_trials("2-triplets:original", data)
+
+
 # -- what is random is nested and seeded ---------------------------------------------------------------
 
-RANDOM = ["{}-triplets", "{}-triplets:same-sex", "{}-pairs", "{}-pairs:same-sex", "2-enrol:max={}"]
+RANDOM = ["{}-triplets", "{}-triplets:original", "{}-triplets:same-sex"]
+RANDOM += ["{}-pairs", "{}-pairs:same-sex", "2-enrol:max={}"]
 
 
 def labelled(**counts: int) -> EvaluationData:
@@ -151,11 +247,11 @@ def test_a_smaller_list_is_the_beginning_of_a_larger_one(spec: str) -> None:
         assert named(part, part.extended(data)) == named(full, full.extended(data))[: len(part)]
 
 
-@pytest.mark.parametrize("spec", ["{}-triplets", "{}-pairs"])
+@pytest.mark.parametrize("spec", ["{}-triplets", "{}-triplets:original", "{}-pairs"])
 def test_long_lists_are_nested_beyond_one_block_of_random_numbers(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = data_of(**CROWD)
+    data = labelled(**CROWD)
     whole = make_trials(spec.format(400), data, seed=1)
     monkeypatch.setattr(making, "ROUND_VALUES", 16)
     monkeypatch.setattr(shuffling, "CHUNK", 7)
@@ -351,6 +447,8 @@ def test_a_filter_that_leaves_one_kind_says_what_it_left(spec: str, message: str
             "all:max=5",
             "'max=5' is no option of these trials. Allowed: same-sex, same-age-group, same-corpus, dura",
         ),
+        ("5-pairs:original", "'original' is no option of these trials"),
+        ("5-triplets:originals", "Did you mean 'original'"),
         ("5-pairs:duration=4-2", "no duration is 4 s or more and less than 2 s"),
         ("5-pairs:duration=x", "'duration=x' is no option"),
         ("1-pairs", "two pairs or more"),

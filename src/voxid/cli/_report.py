@@ -119,6 +119,9 @@ def _notes(report: Report) -> list[str]:
         notes.append(
             "dropped when prepared: " + ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
         )
+    if unused := report.trials["left_out"]:
+        reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in unused.items())
+        notes.append(f"left out when the trials were made: {reasons}")
     for kind, count in report.trials["warnings"].items():
         if kind == "constant_scores":
             notes.append(f"warning: all {count:,} scores of a system are the same: it tells nobody apart")

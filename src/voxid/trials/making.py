@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxid.errors import BadTrials
-from voxid.trials.pool import Pool, need_room
+from voxid.errors import BadTrials, NotEnoughSpeakers
+from voxid.trials.data import EvaluationData
+from voxid.trials.pool import Pool, duration_s, need_room
 from voxid.trials.shuffling import keys, shuffled
-from voxid.trials.values import Trials
+from voxid.trials.values import MOST_TRIALS, Trials
+from voxid.types import SAMPLE_RATE
 
 ROUND_VALUES = 1 << 22  # random numbers drawn at a time: 32 MiB
+ORIGINAL_WINDOW = 99 * 512  # samples: 100 frames, 512 samples apart, the first at sample 0
 
 
 def all_pairs(pool: Pool) -> Trials:
@@ -49,39 +52,93 @@ def triplets(count: int, pool: Pool, seed: int) -> Trials:
     Speaker, anchor, positive, other speaker and negative are each drawn evenly.
     """
     need_room(2 * count, f"{count:,} triplets")
-    can = np.flatnonzero((pool.size_G >= 2) & (pool.class_sizes() >= 2))
-    pool.need_both_kinds(can, can)
-    draws = _Draws(seed, count)
-    group_K = can[draws(can.size)]
-    anchor_K = draws(pool.size_G[group_K])
-    positive_K = (anchor_K + 1 + draws(pool.size_G[group_K] - 1)) % pool.size_G[group_K]
-    first_G, size_G = _segments(pool.class_G)
-    rivals_K, place_K = size_G[group_K], group_K - first_G[group_K]
-    other_K = first_G[group_K] + (place_K + 1 + draws(rivals_K - 1)) % rivals_K
-    negative_K = draws(pool.size_G[other_K])
-    anchor_K = pool.utterance_P[pool.begin_G[group_K] + anchor_K]
-    positive_K = pool.utterance_P[pool.begin_G[group_K] + positive_K]
-    negative_K = pool.utterance_P[pool.begin_G[other_K] + negative_K]
+    return _as_trials(_Triplets(pool, seed).draw(count), pool, seed, {})
+
+
+def original_triplets(count: int, pool: Pool, data: EvaluationData, seed: int) -> Trials:
+    """Return `count` triplets as the original course system drew them for its test.
+
+    They are the triplets of `triplets`, less those in which an utterance is shorter than the original's
+    window: it had no embedding for these, and drew another triplet in the place of such a one.
+    `left_out["triplets_with_a_short_utterance"]` says how many. Raise NotEnoughSpeakers where the data has
+    too few utterances of a window's length.
+    """
+    need_room(2 * count, f"{count:,} triplets")
+    source = _Triplets(pool, seed)
+    long_N = np.zeros(len(data.utterances), dtype=bool)
+    seconds_P = np.array([duration_s(data.utterances[number]) for number in pool.utterance_P])
+    long_N[pool.utterance_P] = np.round(seconds_P * SAMPLE_RATE) >= ORIGINAL_WINDOW  # NaN: unknown, no
+    share = source.share_of(long_N)
+    if share * MOST_TRIALS < count:
+        raise NotEnoughSpeakers(
+            f"{pool.spec!r} draws triplets of utterances that fill a window of the original system "
+            f"({ORIGINAL_WINDOW / SAMPLE_RATE:g} s): two of one speaker and one of another. Only "
+            f"{int(long_N.sum()):,} of {pool.utterance_P.size:,} utterances last that long, and {share:.3g} "
+            f"of all triplets have no shorter one. Take '{count}-triplets', which leaves none out, or give "
+            "longer recordings."
+        )
+    kept, found, short = [], 0, 0
+    while found < count:
+        triplet_K3 = source.draw(int(min(1.1 * (count - found) / share + 100, ROUND_VALUES // 4)))
+        place = np.flatnonzero(long_N[triplet_K3].all(axis=1))[: count - found]
+        found += place.size
+        # after the last that was wanted nothing more was drawn
+        short += (place[-1] + 1 if found == count else len(triplet_K3)) - place.size
+        kept.append(triplet_K3[place])
+    left_out = {
+        "triplets_with_a_short_utterance": int(short),
+        "utterances_of_unknown_duration": int(np.isnan(seconds_P).sum()),
+    }
+    return _as_trials(np.concatenate(kept), pool, seed, {k: n for k, n in left_out.items() if n})
+
+
+def _as_trials(triplet_K3: np.ndarray, pool: Pool, seed: int, left_out: dict[str, int]) -> Trials:
     return Trials(
         pool.spec,
-        np.repeat(anchor_K, 2),
-        np.stack((positive_K, negative_K), axis=1).reshape(-1),
-        np.tile([True, False], count),
-        left_out=pool.left_out,
+        np.repeat(triplet_K3[:, 0], 2),
+        triplet_K3[:, 1:].reshape(-1),
+        np.tile([True, False], len(triplet_K3)),
+        left_out=pool.left_out | left_out,
         seed=seed,
     )
 
 
-class _Draws:
-    """Even draws below a bound; each call has its own generator, so that each is nested by itself."""
+class _Triplets:
+    """An endless row of random triplets; each of the five draws has its own generator, read in order."""
 
-    def __init__(self, seed: int, count: int) -> None:
-        self._seed, self._count, self._calls = seed, count, 0
+    def __init__(self, pool: Pool, seed: int) -> None:
+        self._pool = pool
+        self._can = np.flatnonzero((pool.size_G >= 2) & (pool.class_sizes() >= 2))
+        pool.need_both_kinds(self._can, self._can)
+        self._first_G, self._size_G = _segments(pool.class_G)
+        self._generators = [np.random.default_rng([seed, draw]) for draw in range(1, 6)]
 
-    def __call__(self, bound: np.ndarray | int) -> np.ndarray:
-        self._calls += 1
-        uniform_K = np.random.default_rng([self._seed, self._calls]).random(self._count)
-        return np.minimum((uniform_K * bound).astype(np.int64), np.asarray(bound) - 1)
+    def draw(self, count: int) -> np.ndarray:
+        """Return the next `count` triplets: anchor, positive and negative, int32 (K, 3)."""
+        pool, generators = self._pool, iter(self._generators)
+
+        def below(bound: np.ndarray | int) -> np.ndarray:
+            drawn_K = (next(generators).random(count) * bound).astype(np.int64)
+            return np.minimum(drawn_K, np.asarray(bound) - 1)
+
+        group_K = self._can[below(self._can.size)]
+        size_K = pool.size_G[group_K]
+        anchor_K = below(size_K)
+        positive_K = (anchor_K + 1 + below(size_K - 1)) % size_K
+        first_K, rivals_K = self._first_G[group_K], self._size_G[group_K]
+        other_K = first_K + (group_K - first_K + 1 + below(rivals_K - 1)) % rivals_K
+        negative_K = below(pool.size_G[other_K])
+        sides = ((group_K, anchor_K), (group_K, positive_K), (other_K, negative_K))
+        return np.stack([pool.utterance_P[pool.begin_G[group] + place] for group, place in sides], axis=1)
+
+    def share_of(self, wanted_N: np.ndarray) -> float:
+        """Return the share of triplets whose three utterances are all in `wanted_N`."""
+        pool, can = self._pool, self._can
+        wanted_G = np.add.reduceat(wanted_N[pool.utterance_P].astype(np.int64), pool.begin_G)
+        ratio_G = wanted_G / pool.size_G
+        others_G = (np.bincount(pool.class_G, ratio_G)[pool.class_G] - ratio_G)[can]
+        both = (wanted_G * (wanted_G - 1))[can] / (pool.size_G * (pool.size_G - 1))[can]
+        return float(np.mean(both * others_G / (self._size_G[can] - 1)))
 
 
 def pairs(count: int, pool: Pool, seed: int) -> Trials:

@@ -132,7 +132,7 @@ def _lasting(
     utterances: Iterable[Utterance], low: float, high: float, left_out: dict[str, int]
 ) -> np.ndarray:
     """Return which utterances last `low` seconds or more, and less than `high`; count the others."""
-    seconds_N = np.array([_duration(utterance) for utterance in utterances])
+    seconds_N = np.array([duration_s(utterance) for utterance in utterances])
     unknown_N = np.isnan(seconds_N)
     inside_N = (seconds_N >= low) & (seconds_N < high)
     _count(left_out, "utterances_outside_duration", np.count_nonzero(~inside_N & ~unknown_N))
@@ -140,7 +140,7 @@ def _lasting(
     return inside_N
 
 
-def _duration(utterance: Utterance) -> float:
+def duration_s(utterance: Utterance) -> float:
     """Return seconds; from the header of the file where the corpus does not say, NaN where that fails."""
     if utterance.duration_s is not None:
         return utterance.duration_s

@@ -3,7 +3,7 @@
 SPEC   = BASE [":" OPTION ("+" OPTION)*]
 BASE   = "all" | N"-triplets" | N"-pairs" | N"-enrol"
 OPTION = "same-sex" | "same-age-group" | "same-corpus" | "duration="A"-"B | "duration="A"-"
-         | "max="N  (for -enrol)
+         | "max="N  (for -enrol) | "original"  (for -triplets)
 LIST   = PATH [":enrol="PATH]
 """
 
@@ -18,12 +18,13 @@ from voxid.errors import BadTrials, did_you_mean
 from voxid.trials.data import EvaluationData
 from voxid.trials.enrollment import enrollment
 from voxid.trials.lists import read_trials
-from voxid.trials.making import all_pairs, pairs, triplets
+from voxid.trials.making import all_pairs, original_triplets, pairs, triplets
 from voxid.trials.pool import Filter, make_pool
 from voxid.trials.values import Trials
 
 BASES = ("all", "N-triplets", "N-pairs", "N-enrol")
-OPTIONS = ("same-sex", "same-age-group", "same-corpus", "duration=A-B", "max=N")
+OPTIONS = ("same-sex", "same-age-group", "same-corpus", "duration=A-B")
+OWN_OPTIONS = {"enrol": ("max=N",), "triplets": ("original",)}  # beyond those that all have
 ENROL = ":enrol="
 HELP = (
     "'all', 'N-triplets' (for example 10000-triplets), 'N-pairs' or 'N-enrol', with options after a colon "
@@ -33,13 +34,14 @@ HELP = (
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec, taken apart: which maker, its number, its filter, and at most how many trials."""
+    """A spec, taken apart: which maker, its number, its filter, at most how many trials, whose triplets."""
 
     text: str
     base: str
     number: int
     wanted: Filter = field(default_factory=Filter)
     most: int | None = None
+    original: bool = False
 
 
 def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 0) -> Trials:
@@ -56,9 +58,11 @@ def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 
     Options follow a colon, joined by `+`: `same-sex` and `same-age-group` (adults or children) keep
     trials of people who are alike, `same-corpus` those inside one of several corpora (across them room and
     microphone give strangers away), `duration=2-4` keeps utterances of 2 s or more and less than 4 s
-    (`duration=4-`: 4 s or more), `max=N` cuts an enrollment list short. What a filter cannot use is counted
-    in `left_out`. Random trials depend on `seed` alone, and are nested: a smaller list is the beginning of a
-    larger one with the same seed and options.
+    (`duration=4-`: 4 s or more), `max=N` cuts an enrollment list short. `10000-triplets:original` is the test
+    of the original course system: a triplet with an utterance shorter than its window (3.2 s) is left out,
+    and another is drawn in its place. What is left out is counted in `left_out`. Random trials depend on
+    `seed` alone, and are nested: a smaller list is the beginning of a larger one with the same seed and
+    options.
 
     Raise BadTrials when the spec is none of these, a list is malformed or names utterances that the data
     does not have; NotEnoughSpeakers when the data cannot give both kinds of trial.
@@ -111,7 +115,9 @@ def _with_option(spec: Spec, option: str) -> Spec:
         return replace(spec, wanted=replace(spec.wanted, duration=(low, high)))
     if spec.base == "enrol" and (match := re.fullmatch(r"max=(\d+)", option)):
         return replace(spec, most=int(match[1]))
-    known = [known for known in OPTIONS if spec.base == "enrol" or known != "max=N"]
+    if spec.base == "triplets" and option == "original":
+        return replace(spec, original=True)
+    known = [*OPTIONS, *OWN_OPTIONS.get(spec.base, ())]
     raise BadTrials(
         f"{spec.text!r}: {option!r} is no option of these trials. Allowed: {', '.join(known)} (A and B in "
         f"seconds), joined by '+'.{did_you_mean(option, known)}"
@@ -124,6 +130,8 @@ def _make(spec: Spec, data: EvaluationData, seed: int) -> Trials:
     pool = make_pool(spec.text, data, spec.wanted)
     if spec.base == "all":
         return all_pairs(pool)
+    if spec.original:
+        return original_triplets(spec.number, pool, data, seed)
     if spec.base == "triplets":
         return triplets(spec.number, pool, seed)
     if spec.base == "pairs":
