@@ -35,9 +35,9 @@ from voxid.data.pack import Packed, PackWriter
 from voxid.encoders.catalog import VARIANTS
 from voxid.losses import LOSSES
 from voxid.training import initial_model, load_recipe, train
-from voxid.training.log import Row
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe
+from voxid.training.run_folder import Row
 from voxid.training.step import Stepper, row_workers
 from voxid.types import SAMPLE_RATE, Utterance
 

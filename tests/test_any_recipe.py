@@ -15,10 +15,9 @@ from voxid.encoders import ENCODERS
 from voxid.features import FEATURES
 from voxid.losses import LOSSES
 from voxid.model.network import Model
-from voxid.training import load_recipe, train
-from voxid.training.log import read_log
-from voxid.training.loop import initial_model
+from voxid.training import initial_model, load_recipe, train
 from voxid.training.optimizers import OPTIMIZERS
+from voxid.training.run_folder import read_log
 from voxid.training.step import Stepper
 
 PARTS = """

@@ -576,6 +576,8 @@ def test_a_store_that_was_given_stays_open(line: Calibration) -> None:
         assert store.count() == 1
 
 
-def test_voxid_exports_it() -> None:
+def test_voxid_shows_what_a_user_may_call_and_no_more() -> None:
     assert voxid.Recognizer is Recognizer
-    assert "Recognizer" in dir(voxid)
+    shown = {"load", "compare", "Recognizer", "train", "evaluate", "calibrate", "metrics", "__version__"}
+    assert set(dir(voxid)) == shown
+    assert all(hasattr(voxid, name) for name in shown)

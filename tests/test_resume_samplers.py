@@ -12,7 +12,7 @@ from packing import make_pack
 from voxid.data.pack import Packed
 from voxid.errors import CorpusNotFound, EmptyCorpus
 from voxid.training import Recipe, load_recipe, train
-from voxid.training.log import Row
+from voxid.training.run_folder import Row
 
 RECIPE = """
 name = "sampled"

@@ -205,7 +205,7 @@ def test_an_average_goes_on_from_a_checkpoint(kind: str) -> None:
         whole.update(step)
         if step == 7:
             stopped = Average(config, encoder, 12, 1)
-            stopped.load(whole.count, whole.state())
+            stopped.load(whole.count, whole.mean)
         elif stopped:
             stopped.update(step)
     assert stopped is not None

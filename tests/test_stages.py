@@ -21,11 +21,9 @@ from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss
 from voxid.losses.aam import AamLoss
 from voxid.model.network import Model
 from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
-from voxid.training.checkpoint import load_checkpoint
-from voxid.training.guard import check_precision, memory_advice
-from voxid.training.log import Row, read_log
-from voxid.training.run import Run
-from voxid.training.step import Stepper
+from voxid.training.run_folder import Row, load_checkpoint, read_log
+from voxid.training.step import Stepper, check_precision, memory_advice
+from voxid.training.train import Training
 
 FULL = """
 name = "everything"
@@ -205,19 +203,19 @@ def test_the_next_stage_starts_from_the_average_with_a_fresh_optimizer(
     recipe: Recipe, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[tuple] = []
-    original = Run._enter
+    original = Training.enter
 
-    def look(self: Run, stage) -> None:
+    def look(self: Training, stage) -> None:
         assert self.average is not None
         mean = {name: value.clone() for name, value in self.average.weights.items()}
         trained = {name: value.clone() for name, value in self.learned.state_dict().items()}
         original(self, stage)
         states.append((mean, trained, self.learned.state_dict(), dict(self.optimizer.state)))
         states.append((self.average.count,))
-        monkeypatch.setattr(Run, "_enter", original)
+        monkeypatch.setattr(Training, "enter", original)
         raise InterruptedError
 
-    monkeypatch.setattr(Run, "_enter", look)
+    monkeypatch.setattr(Training, "enter", look)
     with pytest.raises(InterruptedError):
         train(recipe, packed, tmp_path / "run")
     (mean, trained, now, state), (count,) = states
@@ -417,7 +415,7 @@ def test_validation_goes_into_the_log_and_changes_nothing(
 ) -> None:
     held_out = make_pack(tmp_path / "held", [3, 3, 3], seconds=1.2, seed=5)
     recipe = load_recipe(path, ["training.valid_every=10"])
-    result = train(recipe, packed, tmp_path / "run", valid_data=held_out.folder)
+    result = train(recipe, packed, tmp_path / "run", valid=held_out.folder)
     rows = read_log(tmp_path / "run" / "log.jsonl")
     measured = {row.step: row.valid_eer for row in rows if row.valid_eer is not None}
     assert list(measured) == [10, 20, 27]
@@ -520,7 +518,7 @@ def test_16_bits_that_the_processor_does_not_have_are_refused_before_the_first_s
 def test_a_processor_without_16_bit_instructions_is_found_out() -> None:
     """With AVX2 alone, oneDNN has no LSTM in 16 bits; elsewhere it may have one, and then training works."""
     code = (
-        "import torch; from voxid.encoders.lstm import *; from voxid.training.guard import check_precision\n"
+        "import torch; from voxid.encoders.lstm import *; from voxid.training.step import check_precision\n"
         "check_precision(LstmEncoder(LstmConfig(), 40), 40, 'bf16', torch.device('cpu'))"
     )
     less = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

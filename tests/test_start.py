@@ -17,9 +17,8 @@ from voxid.cli.train import train as train_command
 from voxid.data.pack import Packed
 from voxid.errors import BadModel, CheckpointMismatch, UnknownModel
 from voxid.model.network import Model
-from voxid.training import Recipe, TrainResult, check_init, initial_model, load_recipe, train
-from voxid.training.checkpoint import load_checkpoint
-from voxid.training.log import Row
+from voxid.training import Recipe, TrainResult, initial_model, load_recipe, train
+from voxid.training.run_folder import Row, load_checkpoint
 
 SMALL = [
     "encoder.channels=8", "encoder.scale=2", "encoder.squeeze=4", "encoder.aggregate=12",
@@ -164,11 +163,13 @@ def test_no_model_there(source: Path, other: Packed, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_shipped_model_has_a_name(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_model_has_a_name(
+    source: Path, other: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("voxid.pretrained.shipped", lambda: {"voxid-tiny": source})
-    check_init(small(), "voxid-tiny")
+    assert train(small("training.steps=1"), other, tmp_path / "run", init="voxid-tiny").steps == 1
     with pytest.raises(UnknownModel, match="voxid-tiny"):
-        check_init(small(), "voxid-tini")
+        train(small(), other, tmp_path / "new", init="voxid-tini")
 
 
 def test_a_checkpoint_from_before_there_was_a_start_goes_on(packed: Packed, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from voxid.parallel import OneThreadWorkers
+from voxid.parallel import OneThreadWorkers, ordered
 
 
 @pytest.fixture
@@ -63,6 +63,53 @@ def test_map_keeps_order_and_reads_no_further_than_it_must() -> None:
         assert [next(results) for _ in range(10)] == list(range(10))
         assert len(read) <= 10 + 2
         results.close()
+
+
+def test_results_that_wait_weigh_no_more_than_was_allowed() -> None:
+    """Four results of weight 3 reach 10; the work that is going on then may end, and no other begins."""
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    results = ordered(work, iter(range(100)), workers=2, ahead=10.0, weight=lambda _: 3.0)
+    assert next(results) == 0
+    time.sleep(0.3)
+    assert 4 <= len(begun) <= 1 + 4 + 1
+    assert list(results) == list(range(1, 100))
+
+
+def test_a_slow_item_does_not_hold_up_the_ones_after_it() -> None:
+    last_began = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert last_began.wait(10)
+        elif number == 9:
+            last_began.set()
+        return number
+
+    assert list(ordered(work, range(10), workers=2, ahead=20)) == list(range(10))
+
+
+def test_what_the_items_raise_comes_after_the_results_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise KeyError("the third")
+
+    results = ordered(lambda number: number, items(), workers=2, ahead=5)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(KeyError, match="the third"):
+        next(results)
+
+
+def test_closing_ends_the_threads() -> None:
+    results = ordered(lambda number: number, range(10**9), workers=2, ahead=3, name="voxid-closed")
+    assert next(results) == 0
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("voxid-closed")]
 
 
 def test_both_workers_work_at_the_same_time() -> None:

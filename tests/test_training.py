@@ -20,8 +20,10 @@ from packing import make_pack
 from torch import nn
 from typer.testing import CliRunner
 
+import voxid
 from voxid.cli import build_app
 from voxid.cli.train import train as train_command
+from voxid.corpora.synthetic import make_corpus
 from voxid.data.batches import Batches
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
@@ -38,17 +40,8 @@ from voxid.errors import (
     RunExists,
 )
 from voxid.model.network import Model
-from voxid.training import (
-    Recipe,
-    TrainResult,
-    initial_model,
-    load_recipe,
-    make_plan,
-    refuse_to_spoil,
-    train,
-)
-from voxid.training.checkpoint import load_checkpoint, newest_checkpoint
-from voxid.training.log import Row, read_log
+from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
+from voxid.training.run_folder import Row, load_checkpoint, newest_checkpoint, read_log, refuse_to_spoil
 
 SMALL = [
     "encoder.layers=1", "encoder.hidden=16", "data.window=20", "data.triplets=4", "optimizer.lr=1e-2",
@@ -158,12 +151,12 @@ def test_clipping_bounds_the_gradient(packed: Packed, tmp_path: Path) -> None:
 
 
 def test_time_limit(packed: Packed, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     recipe = small("training.steps=1_000_000", "training.max_seconds=0.5")
-    result = train(recipe, packed, tmp_path / "run", progress=lambda *p: seen.append(p))
+    result = train(recipe, packed, tmp_path / "run", progress=lambda *told: seen.append(told))
     assert 1 <= result.steps < 100_000
     assert result.seconds < 5
-    assert seen[-1] == (result.steps, result.steps)
+    assert seen[-1] == ("training", result.steps, result.steps)
     assert read_log(tmp_path / "run" / "log.jsonl")[-1].step == result.steps
 
 
@@ -211,6 +204,34 @@ def test_plan_counts(packed: Packed) -> None:
     assert plan.rows == 12
     # One bidirectional layer: 2 x (4 gates x 16 units x (40 inputs + 16 recurrent + 2 biases)).
     assert plan.parameters == 2 * 4 * 16 * (40 + 16 + 2)
+
+
+def test_one_call_prepares_trains_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`voxid.train` is what the command is: corpora on disk in, model, held-out error rate and report out."""
+    monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
+    parts = ("train", 0, 4), ("valid", 4, 2), ("test", 6, 3)
+    speech = {
+        name: make_corpus(tmp_path / name, speakers=speakers, utterances=3, seconds=(1.0, 1.2), start=start)
+        for name, start, speakers in parts
+    }
+    told: list[str] = []
+    result = voxid.train(
+        "bilstm-clean100-specaug",
+        **speech,
+        trials="all",
+        out=tmp_path / "run",
+        overrides=[*SMALL, "training.steps=20"],
+        progress=lambda what, done, total: told.append(what),
+        on_plan=lambda plan, warnings: told.append(f"{plan.speakers} speakers"),
+    )
+    assert result.steps == 20
+    assert result.report is not None
+    assert result.report.models[0].trials == 9 * 8 // 2
+    assert result.valid_eer is not None
+    assert list(dict.fromkeys(told)) == [
+        "decoding the training speech", "decoding the test speech", "decoding the held-out speech",
+        "4 speakers", "features", "training", "measuring",
+    ]  # fmt: skip
 
 
 # ---- stopping and going on -------------------------------------------------------------------------------
@@ -408,6 +429,15 @@ def test_too_few_speakers_leave_no_folder(tmp_path: Path, counts: list[int]) -> 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("speeds", ["[]", "[0.9, 1.1]"])
+def test_one_speaker_is_not_enough_for_a_loss_over_classes(tmp_path: Path, speeds: str) -> None:
+    """A corpus named one folder too high is one "speaker": nothing can be learned from it."""
+    recipe = load_recipe("tiny", [f"data.speeds={speeds}"])
+    with pytest.raises(NotEnoughSpeakers, match=r"6 utterances of 1 speaker from /corpus \(spk00\)"):
+        train(recipe, make_pack(tmp_path / "pack", [6], seconds=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_permission_to_write(packed: Packed, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -492,7 +522,7 @@ def test_command_logs_the_error_rate_of_held_out_speakers(
     often = ["--set", "training.valid_every=30", "--valid", str(held_out.folder)]
     result = invoke([*arguments, *often, "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert "warning: 3 speakers of --valid have the names of training speakers (spk00, spk01, spk02" in (
+    assert "warning: 3 of the held-out speakers have the names of training speakers (spk00, spk01, spk02" in (
         result.output
     )
     rows = [row for row in read_log(tmp_path / "run" / "log.jsonl") if row.valid_eer is not None]

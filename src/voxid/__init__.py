@@ -20,15 +20,21 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 if TYPE_CHECKING:
     from voxid import metrics as metrics
     from voxid.embed import load as load
+    from voxid.evaluation import calibrate as calibrate
+    from voxid.evaluation import evaluate as evaluate
     from voxid.recognizer import Recognizer as Recognizer
     from voxid.recognizer import compare as compare
+    from voxid.training import train as train
 
-__all__ = ["Recognizer", "__version__", "compare", "load", "metrics"]
+__all__ = ["Recognizer", "__version__", "calibrate", "compare", "evaluate", "load", "metrics", "train"]
 
 _LAZY = {
     "load": "voxid.embed",
-    "Recognizer": "voxid.recognizer",
     "compare": "voxid.recognizer",
+    "Recognizer": "voxid.recognizer",
+    "train": "voxid.training",
+    "evaluate": "voxid.evaluation",
+    "calibrate": "voxid.evaluation",
     "metrics": "voxid.metrics",
 }
 
@@ -42,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted(__all__)

@@ -148,7 +148,7 @@ def run_demo(
 
     Raises the errors of `find_data`, and of the steps it takes: prepare, train, calibrate, evaluate.
     """
-    recipe = load_recipe("demo", overrides or [])
+    recipe = load_recipe("demo", overrides or ())
     found = find_data(out, data, offline=offline, say=say, progress=progress)
     say("## 1 Data")
     say(f"{found.what}. Every file is decoded once, checked, and packed for fast random access.")
@@ -170,7 +170,8 @@ def run_demo(
     say("Triplets: pull an anchor towards another utterance of its speaker, push it away from a stranger's.")
     model = out / "model"
     with progress("train") as update:
-        result = train(recipe, prepared["train"], model, overwrite=True, progress=update)
+        told = (lambda _, done, total: update(done, total)) if update else None
+        result = train(recipe, prepared["train"], model, overwrite=True, progress=told)
     say(
         f"{result.steps:,} steps in {result.seconds:.0f} s; "
         f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}."

@@ -1,4 +1,4 @@
-"""Worker threads for whole batches of work, side by side.
+"""Worker threads for whole batches of work, side by side, with the results in order.
 
 The operations of a small network are too short to be shared out among cores one by one, and on a busy machine
 an engine's own threads wait for each other in every one of them: `OneThreadWorkers` keeps each to one core.
@@ -10,8 +10,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier, Lock
-from typing import Protocol, Self, TypeVar
+from contextlib import closing
+from threading import Barrier, Lock, RLock
+from typing import Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,23 +56,31 @@ class Workers:
                 future.set_exception(error)
             return future
 
-    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-        """Yield `work(item)` for each item, in order; raise what `work` raises.
+    def map(
+        self,
+        work: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        ahead: float = 1,
+        weight: Callable[[R], float] | None = None,
+    ) -> Generator[R]:
+        """Yield `work(item)` for each item, in order; raise what `work` or reading `items` raises.
 
-        `items` is read here, no further ahead than keeps every worker busy. Closing the iterator drops what
-        has not begun.
+        Nothing more is begun while the results that wait weigh `ahead` or more together; `weight` is that of
+        a result, 1 if it is not given. `items` is read by one thread at a time. Closing the iterator drops
+        what has not begun.
         """
-        begun: deque[Future[R]] = deque()
+        line = _Line(self, work, items, ahead, weight or (lambda _: 1))
         try:
-            for item in items:
-                begun.append(self.submit(work, item))
-                if len(begun) > self.workers:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+            line.begin()
+            while line.begun:
+                result = line.begun.popleft().result()
+                line.take(result)
+                yield result
+            if line.failure is not None:
+                raise line.failure
         finally:
-            for future in begun:
-                future.cancel()
+            line.end()
 
     def close(self) -> None:
         """End the threads; later work starts others."""
@@ -94,6 +103,93 @@ class Workers:
 
     def _start(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.workers, self._name)
+
+
+class _Line(Generic[T, R]):
+    """Items on their way through workers, in order: each thread that has finished one begins the next."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        work: Callable[[T], R],
+        items: Iterable[T],
+        ahead: float,
+        weight: Callable[[R], float],
+    ) -> None:
+        self.begun: deque[Future[R]] = deque()
+        self.failure: BaseException | None = None
+        self._workers, self._work, self._items = workers, work, iter(items)
+        self._ahead, self._weight = ahead, weight
+        self._lock = RLock()
+        self._running, self._waiting, self._ended, self._beginning = 0, 0.0, False, False
+
+    def begin(self) -> None:
+        """Begin the work on as many items as there are free workers and room for results."""
+        with self._lock:
+            if self._beginning:  # a worker that could not be started: its work was done in this thread
+                return
+            self._beginning = True
+            while not self._ended and self._running < self._workers.workers and self._waiting < self._ahead:
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    self._ended = True
+                except BaseException as error:  # raised after the results of the items before
+                    self._ended, self.failure = True, error
+                else:
+                    self._running += 1
+                    self.begun.append(self._workers.submit(self._do, item))
+            self._beginning = False
+
+    def _do(self, item: T) -> R:
+        weight = 0.0
+        try:
+            result = self._work(item)
+            weight = self._weight(result)
+            return result
+        finally:
+            with self._lock:
+                self._running -= 1
+                self._waiting += weight
+            self.begin()
+
+    def take(self, result: R) -> None:
+        """Count a result as taken, and begin what there is room for now."""
+        with self._lock:
+            self._waiting -= self._weight(result)
+        self.begin()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        with self._lock:
+            self._ended = True
+            for future in self.begun:
+                future.cancel()
+
+
+def ordered(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    ahead: float,
+    weight: Callable[[R], float] | None = None,
+    name: str = "voxid-ordered",
+) -> Generator[R]:
+    """Yield `work(item)` for each item, in order, while `workers` threads work on the next ones.
+
+    Nothing more is begun while the results that wait weigh `ahead` or more together; `weight` is that of a
+    result, 1 if it is not given. Raise what `work` or reading `items` raises. Closing the iterator waits for
+    what is being worked on, and ends the threads.
+
+    >>> list(ordered(str.upper, ["a", "b", "c"], workers=2, ahead=4))
+    ['A', 'B', 'C']
+    """
+    with (
+        Workers(workers, name) as pool,
+        closing(pool.map(work, items, ahead=ahead, weight=weight)) as results,
+    ):
+        yield from results
 
 
 class Threaded(Protocol):

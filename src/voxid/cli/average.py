@@ -22,7 +22,7 @@ def average(
 
     Example: `voxid average runs/seed-0 runs/seed-1 -o runs/mean`
     """
-    from voxid.training.soup import average_models
+    from voxid.training import average_models
 
     made = average_models(models, out, name=name)
     parts = made.metadata["average"]

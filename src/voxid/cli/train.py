@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, emit
 
 if TYPE_CHECKING:
-    from voxid.data.pack import Packed
     from voxid.training import Plan, TrainResult
-    from voxid.training.log import Row
+    from voxid.training.run_folder import Row
+
+LINE_EVERY_S = 10.0  # seconds of training between two lines, for output that goes to a file
 
 
 def train(
@@ -63,132 +64,91 @@ def train(
     -o runs/bilstm` · go on after a stop: the same command with `--resume` · shorter:
     `--set training.steps=2000` · fine-tune: `--init runs/bilstm`, with a small `--set optimizer.lr=1e-5`
     """
-    from voxid.data.pack import Packed
-    from voxid.data.prepare import ensure_prepared
-    from voxid.training import check_init, check_recipe, load_recipe, make_plan, refuse_to_spoil
-    from voxid.training import train as run_training
+    from voxid.training import train as run
 
-    loaded = load_recipe(recipe, overrides)
-    check_recipe(loaded, device)  # this and what follows: before minutes of decoding
-    refuse_to_spoil(out, resume)
-    if init is not None:
-        check_init(loaded, init)
-    with progress_bar("decoding the training speech", quiet=as_json) as progress:
-        packed = Packed.open(ensure_prepared(train_data, layout=layout, progress=progress))
-    prepared_test = None
-    if test_data is not None:
-        with progress_bar("decoding the test speech", quiet=as_json) as progress:
-            prepared_test = ensure_prepared(test_data, layout=layout, progress=progress)
-        _check_trials(prepared_test, trials)
-    prepared_valid = None
-    if valid_data is not None:
-        with progress_bar("decoding the held-out speech", quiet=as_json) as progress:
-            prepared_valid = ensure_prepared(valid_data, layout=layout, progress=progress)
-        _check_trials(prepared_valid, "all")
-        _warn_of_speakers_met(packed, Packed.open(prepared_valid))
-    plan = make_plan(loaded, packed)
-    if not as_json:
-        _print_plan(plan, packed.info)
-        if init is not None:
-            typer.echo(f"  starting from the weights of {init}")
-    with _live(plan, quiet=as_json) as callbacks:
-        result = run_training(
-            loaded,
-            packed,
+    def on_plan(plan: Plan, warnings: list[str]) -> None:
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        if not as_json:
+            typer.echo("\n  ".join(_plan_lines(plan, init)))
+
+    with _live(quiet=as_json) as callbacks:
+        result = run(
+            recipe,
+            train_data,
             out,
+            valid=valid_data,
+            test=test_data,
+            trials=trials,
+            init=init,
+            overrides=overrides or (),
+            layout=layout,
             device=device,
             resume=resume,
             tensorboard=tensorboard,
-            valid_data=prepared_valid,
-            init=init,
+            on_plan=on_plan,
             **callbacks,
         )
-    report = None
-    if prepared_test is not None:
-        from voxid.evaluation import evaluate
-
-        with progress_bar("measuring", quiet=as_json) as progress:
-            report = evaluate(
-                [out], prepared_test, trials, out / "evaluation", device=device, progress=progress
-            )
-    emit(_summary(plan, result, report), as_json, lambda: _print_result(result, report))
+    emit(_summary(result), as_json, lambda: typer.echo("\n".join(_result_lines(result))))
 
 
-def _check_trials(prepared: Path, trials: str) -> None:
-    """Raise now what measuring would raise after hours of training."""
-    from voxid.evaluation import make_trials, read_data
-
-    make_trials(trials, read_data(prepared))
-
-
-def _warn_of_speakers_met(packed: Packed, valid: Packed) -> None:
-    """Say so where speakers that should be held out are trained on."""
-    met = set(packed.speaker_names) & set(valid.speaker_names)
-    if met:
-        typer.echo(
-            f"warning: {len(met)} speakers of --valid have the names of training speakers "
-            f"({', '.join(sorted(met)[:3])}, ...): if they are the same people, their error rate says little",
-            err=True,
-        )
-
-
-def _print_plan(plan: Plan, info: dict[str, Any]) -> None:
-    typer.echo(f"{plan.recipe}: {plan.speakers} speakers, {plan.utterances:,} utterances, {plan.hours:.2f} h")
-    if info["dropped"]:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in info["dropped"].items())
-        typer.echo(f"  left out when the speech was prepared: {reasons}")
+def _plan_lines(plan: Plan, init: str | None) -> Iterator[str]:
+    yield f"{plan.recipe}: {plan.speakers} speakers, {plan.utterances:,} utterances, {plan.hours:.2f} h"
+    if plan.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in plan.dropped.items())
+        yield f"left out when the speech was prepared: {reasons}"
     if len(plan.corpora) > 1:
-        typer.echo("  " + ", ".join(f"{name}: {count:,}" for name, count in plan.corpora.items()))
+        yield ", ".join(f"{name}: {count:,}" for name, count in plan.corpora.items())
     if plan.classes > plan.speakers:
-        typer.echo(f"  {plan.classes:,} classes: everyone at {plan.classes // plan.speakers} speeds")
+        yield f"{plan.classes:,} classes: everyone at {plan.classes // plan.speakers} speeds"
     if plan.single_speakers and plan.needs_pairs:
         pairs = "two windows of it are their pairs" if plan.self_pairs else "never a pair, but negatives"
-        typer.echo(f"  {plan.single_speakers} speakers have one utterance: {pairs}")
+        yield f"{plan.single_speakers} speakers have one utterance: {pairs}"
     if plan.short:
         done = "repeated to fill it" if plan.short_policy == "repeat" else "left out"
-        typer.echo(f"  {plan.short:,} utterances are shorter than the window of {plan.window} frames: {done}")
+        yield f"{plan.short:,} utterances are shorter than the window of {plan.window} frames: {done}"
     learned = f" and {plan.loss_parameters:,} of the loss" if plan.loss_parameters else ""
     limit = f", at most {plan.max_seconds:g} s" if plan.max_seconds else ""
-    typer.echo(
-        f"  {plan.parameters:,} parameters{learned}; {plan.steps:,} steps of {plan.rows} windows{limit}"
-    )
+    yield f"{plan.parameters:,} parameters{learned}; {plan.steps:,} steps of {plan.rows} windows{limit}"
     for stage in plan.stages if len(plan.stages) > 1 else ():
-        typer.echo(
-            f"  {stage.name}: {stage.steps:,} steps ({stage.epochs:g} epochs) of {stage.rows} x "
+        yield (
+            f"{stage.name}: {stage.steps:,} steps ({stage.epochs:g} epochs) of {stage.rows} x "
             f"{stage.window} frames, learning rate {stage.first_lr:.2g} to {stage.last_lr:.2g}"
         )
+    if init is not None:
+        yield f"starting from the weights of {init}"
 
 
-def _print_result(result: TrainResult, report: Any) -> None:
-    for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(
+def _result_lines(result: TrainResult) -> Iterator[str]:
+    yield (
         f"{result.steps:,} steps in {result.seconds:.0f} s ({result.steps_per_s:.1f} steps/s); "
         f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}; model in {result.folder}"
     )
     if result.valid_eer is not None:
-        typer.echo(f"EER {100 * result.valid_eer:.2f} % on the held-out speakers")
-    if report is not None:
-        for model in report.models:
-            typer.echo(f"EER {100 * model.eer:.2f} % over {model.trials:,} trials")
-        typer.echo(f"report, scores and figures are in {result.folder / 'evaluation'}")
+        yield f"EER {100 * result.valid_eer:.2f} % on the held-out speakers"
+    if result.report is not None:
+        for model in result.report.models:
+            yield f"EER {100 * model.eer:.2f} % over {model.trials:,} trials"
+        yield f"report, scores and figures are in {result.folder / 'evaluation'}"
 
 
-def _summary(plan: Plan, result: TrainResult, report: Any) -> dict[str, Any]:
-    summary = {"plan": asdict(plan), "result": {**asdict(result), "folder": str(result.folder)}}
-    if report is not None:
-        summary["evaluation"] = [{"eer": model.eer, "trials": model.trials} for model in report.models]
+def _summary(result: TrainResult) -> dict[str, Any]:
+    values = {name: value for name, value in vars(result).items() if name not in ("plan", "report")}
+    summary = {"plan": asdict(result.plan), "result": {**values, "folder": str(result.folder)}}
+    if result.report is not None:
+        measured = [{"eer": model.eer, "trials": model.trials} for model in result.report.models]
+        summary["evaluation"] = measured
     return summary
 
 
 @contextmanager
-def _live(plan: Plan, quiet: bool) -> Iterator[dict[str, Any]]:
-    """Yield `train`'s callbacks: features, then steps with speed, loss and time left.
+def _live(quiet: bool) -> Iterator[dict[str, Any]]:
+    """Yield `train`'s callbacks: a bar with what is going on, the time left, speed and loss.
 
     Without a terminal, a line every ten seconds of training.
     """
     if quiet or not sys.stderr.isatty():
-        yield {} if quiet else {"on_row": _PlainLines(plan.steps)}
+        yield {} if quiet else _plain_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -202,39 +162,39 @@ def _live(plan: Plan, quiet: bool) -> Iterator[dict[str, Any]]:
         TextColumn("{task.fields[numbers]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        features = bar.add_task("features", total=plan.utterances, numbers="", visible=False)
-        steps = bar.add_task("training", total=plan.steps, numbers="", visible=False)
+        task = bar.add_task("", total=None, numbers="")
 
-        def on_step(done: int, total: int) -> None:
-            bar.update(features, visible=False)
-            bar.update(steps, completed=done, total=total, visible=True)
+        def progress(what: str, done: int, total: int) -> None:
+            if what != bar.tasks[0].description:
+                bar.reset(task, description=what, numbers="")
+            bar.update(task, completed=done, total=total or None)
 
         def on_row(row: Row) -> None:
-            bar.update(steps, numbers=f"{row.steps_per_s:.1f} steps/s, {_numbers(row)}")
+            bar.update(task, numbers=f"{row.steps_per_s:.1f} steps/s, {_numbers(row)}")
 
-        yield {
-            "features_progress": lambda done, total: bar.update(features, completed=done, visible=True),
-            "progress": on_step,
-            "on_row": on_row,
-        }
+        yield {"progress": progress, "on_row": on_row}
+
+
+def _plain_lines() -> dict[str, Any]:
+    """Return callbacks that print a log row every ten seconds of training."""
+    printed_s, steps = 0.0, 0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal steps
+        steps = total if what == "training" else 0
+
+    def on_row(row: Row) -> None:
+        nonlocal printed_s
+        if row.seconds - printed_s >= LINE_EVERY_S or row.valid_eer is not None:
+            printed_s = row.seconds
+            of = f"/{steps:,}" if steps else ""
+            line = f"step {row.step:,}{of}  {row.steps_per_s:.1f} steps/s  {_numbers(row)}"
+            typer.echo(line, err=True)
+
+    return {"progress": progress, "on_row": on_row}
 
 
 def _numbers(row: Row) -> str:
     """Return what a line of the log says about learning."""
     valid = "" if row.valid_eer is None else f"  held-out EER {100 * row.valid_eer:.2f} %"
     return f"loss {row.loss:.4f}  wrong {100 * row.active:.1f} %{valid}"
-
-
-class _PlainLines:
-    """Prints a log row every ten seconds of training, for output that goes to a file."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.printed = 0.0
-
-    def __call__(self, row: Row) -> None:
-        if row.seconds - self.printed >= 10 or row.valid_eer is not None:
-            self.printed = row.seconds
-            typer.echo(
-                f"step {row.step:,}/{self.steps:,}  {row.steps_per_s:.1f} steps/s  {_numbers(row)}", err=True
-            )

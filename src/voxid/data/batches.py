@@ -19,6 +19,7 @@ from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
 from voxid.data.samplers import CorpusSampler, SpeakerSampler, UniformSampler, corpora_of
 from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
+from voxid.errors import NotEnoughSpeakers
 from voxid.types import SAMPLE_RATE
 
 Augment = Callable[[Tensor, Tensor, np.random.Generator], Tensor]  # (wave_BS, labels_B, random numbers)
@@ -139,9 +140,10 @@ class Batches:
         self.speakers = len(packed.speaker_names)
         self.classes = self.speakers * (1 + len(config.speeds))
         allowed_N = ~short_N if config.short_utterances == "drop" else None
-        used = packed.n if allowed_N is None else int(allowed_N.sum())
+        used_N = packed.speakers_N if allowed_N is None else packed.speakers_N[allowed_N]
+        _need_speakers(packed, used_N)
         drawn = config.batch_rows // config.crops * world
-        self.steps_per_epoch = max(1, used // drawn)
+        self.steps_per_epoch = max(1, len(used_N) // drawn)
         self.sampler = _sampler(packed, config, seed, allowed_N, rank, world)
 
     def batch(self, step: int) -> Batch:
@@ -201,6 +203,18 @@ class Batches:
             source_BS = self._waves(rows_B[mine], (place_B[mine] * room).astype(np.int64), taken)
             wave_BS[torch.from_numpy(mine)] = speed(source_BS, factor, samples)
         return wave_BS
+
+
+def _need_speakers(packed: Packed, used_N: np.ndarray) -> None:
+    """Raise NotEnoughSpeakers where a batch cannot hold two voices to be told apart."""
+    speakers = len(np.unique(used_N))
+    if speakers < 2:
+        where = ", ".join(packed.info["sources"])
+        raise NotEnoughSpeakers(
+            f"got {len(used_N)} utterances of {speakers} {'speaker' if speakers == 1 else 'speakers'} from "
+            f"{where} ({', '.join(packed.speaker_names[:3])}). A model learns to tell speakers apart, so two "
+            "or more are needed: name a folder in which each speaker has a folder, or a list of them."
+        )
 
 
 def _sampler(

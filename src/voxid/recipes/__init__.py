@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def shipped_recipes() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
-def recipe_text(name_or_path: str | Path) -> str:
+def recipe_text(name_or_path: str | os.PathLike[str]) -> str:
     """Return the TOML text of a shipped recipe or of a file; raise UnknownRecipe or BadRecipe."""
     shipped = shipped_recipes()
     if str(name_or_path) in shipped:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from voxid.augment import AugmentConfig, SpecAugmentConfig
 from voxid.config import Config
@@ -21,7 +22,6 @@ from voxid.recipes import recipe_text
 from voxid.training.averaging import AverageConfig
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.schedule import ScheduleConfig
-from voxid.training.stages import StageConfig, stage_data
 from voxid.training.whitening import WhiteningConfig
 
 COMPONENTS = {"features": FEATURES, "encoder": ENCODERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
@@ -43,6 +43,30 @@ class TrainingConfig(Config):
     loaders: int | None = Field(default=None, ge=0)  # threads that make batches ahead; None: as it is best
     valid_every: int | None = Field(default=None, ge=1)  # steps between validations; None: save_every
     seed: int = Field(default=0, ge=0)
+
+
+class StageConfig(Config):
+    """A stage after the recipe's own, with what differs in it; it starts from the averaged weights.
+
+    The optimizer starts afresh; times of the schedule count from the start of the stage.
+    """
+
+    name: str = "fine-tuning"
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)  # in place of steps: passes over the data
+    lr: float | None = Field(default=None, gt=0)  # None: the optimizer's
+    margin: float | None = Field(default=None, ge=0)  # of the loss; None: the loss' own
+    augment: bool = True  # as far as the recipe has it
+    specaugment: bool = True  # as far as the recipe has it
+    data: dict[str, Any] = Field(default_factory=dict)  # options of [data] that differ
+    schedule: ScheduleConfig = ScheduleConfig()
+    average: AverageConfig | None = None  # None: the recipe's
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> StageConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("a stage has either steps or epochs")
+        return self
 
 
 class Recipe(Config):
@@ -72,6 +96,16 @@ class Recipe(Config):
         to_the_end = self.schedule.kind != "constant" or (self.average and self.average.kind == "last")
         return not (to_the_end or self.stage or self.training.epochs)
 
+    def stages(self) -> tuple[StageConfig, ...]:
+        """Return the stages of the training: the recipe's own, then one for each [[stage]] table."""
+        steps = None if self.training.epochs else self.training.steps
+        main = StageConfig(name="training", steps=steps, epochs=self.training.epochs, schedule=self.schedule)
+        return (main, *self.stage)
+
+    def data_of(self, stage: StageConfig) -> DataConfig:
+        """Return the [data] table as `stage` has it; raise BadConfig that names the key."""
+        return DataConfig.parse({**self.data.model_dump(), **stage.data}, "stage.data")
+
     def to_toml(self) -> str:
         """Return the recipe as TOML that `load_recipe` reads back to an equal recipe."""
         values = self.model_dump(mode="json")
@@ -94,8 +128,8 @@ TABLES: dict[str, type[Config]] = {
 }
 
 
-def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Return the recipe by name or path, with overrides such as "optimizer.lr=1e-3" put in.
+def load_recipe(source: str | os.PathLike[str] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of that name or path, or the recipe itself, with "optimizer.lr=1e-3" and such put in.
 
     A value is TOML; what is not TOML is taken as a string, and "none" means None. Every table is checked by
     its component. Raise UnknownRecipe, BadRecipe, BadConfig or UnknownComponent that names the key.
@@ -103,11 +137,14 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     >>> load_recipe("bilstm-clean100", ["training.steps=5"]).training.steps
     5
     """
-    try:
-        values = tomllib.loads(recipe_text(name_or_path))
-    except tomllib.TOMLDecodeError as error:
-        raise BadRecipe(f"recipe {name_or_path} is not TOML: {error}.") from None
-    for override in overrides or []:
+    if isinstance(source, Recipe):
+        values = source.model_dump(mode="json")
+    else:
+        try:
+            values = tomllib.loads(recipe_text(source))
+        except tomllib.TOMLDecodeError as error:
+            raise BadRecipe(f"recipe {source} is not TOML: {error}.") from None
+    for override in overrides:
         _override(values, override)
     values = _nones(values)
     for table, config in TABLES.items():  # each by its own class, so that an error names its own keys
@@ -121,7 +158,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     try:
         recipe = complete(Recipe.parse(values, "recipe"))
     except BadConfig as error:
-        raise type(error)(f"{error}{_left_over(str(error), overrides or [])}") from None
+        raise type(error)(f"{error}{_left_over(str(error), overrides)}") from None
     _check_parts(recipe)
     return recipe
 
@@ -146,11 +183,10 @@ def _check_parts(recipe: Recipe) -> None:
             f"schedule.margin_start: the loss {name!r} has no margin. Take margin_start and margin_end "
             'out, or set both to "none".'
         )
-    own = StageConfig(steps=1)
-    speeds = max((stage_data(recipe, stage).speeds for stage in (own, *recipe.stage)), key=len)
-    for number, stage in enumerate((own, *recipe.stage)):
-        where = "" if stage is own else f"stage.{number - 1}."
-        data = stage_data(recipe, stage)
+    speeds = max((recipe.data_of(stage).speeds for stage in recipe.stages()), key=len)
+    for number, stage in enumerate(recipe.stages()):
+        where = f"stage.{number - 1}." if number else ""
+        data = recipe.data_of(stage)
         if loss.needs == "triplets" and data.sampler != "triplets":
             raise BadRecipe(
                 f"{where}data.sampler is {data.sampler!r}: the loss {name!r} takes triplets only. Set it to "
@@ -175,7 +211,7 @@ def _check_parts(recipe: Recipe) -> None:
             raise BadRecipe(f"{where}margin: the loss {name!r} has no margin. Take the line out.")
 
 
-def _left_over(problem: str, overrides: list[str]) -> str:
+def _left_over(problem: str, overrides: Sequence[str]) -> str:
     """Return what to do where an override names another component, and the options of the first are left."""
     for override in overrides:
         path, _, name = override.partition("=")

@@ -1,46 +1,25 @@
-"""A training as a row of stages: the recipe's own, then one for each `[[stage]]` table.
+"""A training as a row of stages, and the plan of it that a person reads before it starts.
 
 What a stage is depends on the recipe and the size of the data alone, so that resuming finds the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field, model_validator
+import numpy as np
+from torch import nn
 
-from voxid.config import Config
-from voxid.data.batches import Batches, DataConfig
+from voxid.data.batches import Augment, Batches, DataConfig
+from voxid.data.pack import Packed
+from voxid.data.samplers import corpora_of
+from voxid.errors import BadRecipe
+from voxid.losses import LOSSES
+from voxid.model.network import Model
 from voxid.training.averaging import AverageConfig
-from voxid.training.schedule import Schedule, ScheduleConfig
-
-MakeBatches = Callable[[DataConfig, bool], Batches]  # (data, whether waveforms are augmented)
-
-
-class StageConfig(Config):
-    """A stage after the recipe's own, with what differs in it; it starts from the averaged weights.
-
-    The optimizer starts afresh; times of the schedule count from the start of the stage.
-    """
-
-    name: str = "fine-tuning"
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)  # in place of steps: passes over the data
-    lr: float | None = Field(default=None, gt=0)  # None: the optimizer's
-    margin: float | None = Field(default=None, ge=0)  # of the loss; None: the loss' own
-    augment: bool = True  # as far as the recipe has it
-    specaugment: bool = True  # as far as the recipe has it
-    data: dict[str, Any] = Field(default_factory=dict)  # options of [data] that differ
-    schedule: ScheduleConfig = ScheduleConfig()
-    average: AverageConfig | None = None  # None: the recipe's
-
-    @model_validator(mode="after")
-    def _has_a_length(self) -> StageConfig:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("a stage has either steps or epochs")
-        return self
+from voxid.training.recipe import Recipe
+from voxid.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -48,9 +27,11 @@ class Stage:
     """Steps `first` to `end` - 1 of a training, with where their batches, rate and margin come from."""
 
     name: str
+    where: str  # its tables in the recipe: "" or "stage.0."
     first: int
     steps: int
     batches: Batches
+    stores_features: bool  # whether nothing changes the waveform, so that features can be computed once
     schedule: Schedule
     specaugment: bool
     average: AverageConfig | None
@@ -61,33 +42,43 @@ class Stage:
         return self.first + self.steps
 
 
-def make_stages(recipe: Any, make_batches: MakeBatches, margin: float | None, world: int = 1) -> list[Stage]:
-    """Return the stages of `recipe`; `margin` is the loss' own, None for a loss that has none.
+def make_stages(
+    recipe: Recipe, packed: Packed, model: Model, augment: Augment | None = None, world: int = 1
+) -> list[Stage]:
+    """Return the stages of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
 
-    `make_batches` is called for each stage with its [data] and whether to augment.
+    Batches are of waveforms until their `store` is set.
     """
-    main = StageConfig(
-        name="training",
-        steps=None if recipe.training.epochs else recipe.training.steps,
-        epochs=recipe.training.epochs,
-        schedule=recipe.schedule,
-    )
+    loss, config = LOSSES.parse(recipe.loss, "loss")
+    margin = config.margin if hasattr(loss, "set_margin") else None
     stages: list[Stage] = []
-    for config in (main, *recipe.stage):
-        data = stage_data(recipe, config)
-        batches = make_batches(data, config.augment)
-        steps = config.steps or max(1, round((config.epochs or 0) * batches.steps_per_epoch))
+    for number, stage in enumerate(recipe.stages()):
+        data, where = recipe.data_of(stage), f"stage.{number - 1}." if number else ""
+        _check_rows(recipe, model, data, where)
+        used = augment if stage.augment else None
+        batches = Batches(packed, model.features, data, recipe.training.seed, None, augment=used)
+        steps = stage.steps or max(1, round((stage.epochs or 0) * batches.steps_per_epoch))
         schedule = Schedule(
-            config.schedule,
-            lr=config.lr or recipe.optimizer["lr"],
-            margin=config.margin if config.margin is not None else margin,
+            stage.schedule,
+            lr=stage.lr or recipe.optimizer["lr"],
+            margin=stage.margin if stage.margin is not None else margin,
             steps=steps,
             steps_per_epoch=batches.steps_per_epoch,
             rows=data.batch_rows * world,
         )
-        first = stages[-1].end if stages else 0
-        average = config.average or recipe.average
-        stages.append(Stage(config.name, first, steps, batches, schedule, config.specaugment, average))
+        stages.append(
+            Stage(
+                stage.name,
+                where,
+                first=stages[-1].end if stages else 0,
+                steps=steps,
+                batches=batches,
+                stores_features=data.cache_features and not data.speeds and used is None,
+                schedule=schedule,
+                specaugment=stage.specaugment,
+                average=stage.average or recipe.average,
+            )
+        )
     return stages
 
 
@@ -99,11 +90,95 @@ def most_classes(stages: list[Stage]) -> int:
     return max(stage.batches.classes for stage in stages)
 
 
-def stage_data(recipe: Any, config: StageConfig) -> DataConfig:
-    """Return the [data] table as the stage has it; raise BadConfig that names the key."""
-    return DataConfig.parse({**recipe.data.model_dump(), **config.data}, "stage.data")
+def _check_rows(recipe: Recipe, model: Model, data: DataConfig, where: str) -> None:
+    """Raise BadRecipe for a part of a batch that is one row: it has no statistics to be normalised by."""
+    parts = recipe.training.parts
+    if data.batch_rows >= 2 * parts or not any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
+        return
+    few = f"{where}data.{data.rows_option} makes batches of {data.batch_rows} windows"
+    many = f", and training.parts shares them out among {parts}" if parts > 1 else ""
+    raise BadRecipe(
+        f"{few}{many}: the encoder {recipe.encoder['name']!r} normalises by statistics of a batch, for which "
+        f"one window is too few. Raise {where}data.{data.rows_option} to {2 * parts} windows or more"
+        f"{', or lower training.parts' if parts > 1 else ''}."
+    )
 
 
-def stores_features(recipe: Any, data: DataConfig, augment: bool) -> bool:
-    """Return whether the features of such a stage can be computed once for all its steps."""
-    return data.cache_features and not data.speeds and not (augment and recipe.augment is not None)
+# ---- what is going to happen -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanStage:
+    """One stage: so many steps of so many windows of so many frames, from which to which learning rate."""
+
+    name: str
+    steps: int
+    epochs: float
+    rows: int
+    window: int  # frames
+    first_lr: float  # after the warm-up
+    last_lr: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of the data and the model; `short` utterances are shorter than a window of the first stage."""
+
+    recipe: str
+    speakers: int
+    classes: int  # of the loss: speakers, at every speed
+    single_speakers: int  # with one utterance: negatives only, where the loss needs pairs of utterances
+    needs_pairs: bool
+    self_pairs: bool  # two windows of one utterance make a pair, too
+    corpora: dict[str, int]  # utterances of each
+    utterances: int
+    hours: float
+    dropped: dict[str, int]  # recordings left out when the speech was prepared, by reason
+    short: int
+    short_policy: str  # "repeat" or "drop"
+    steps: int
+    max_seconds: float | None
+    rows: int  # windows in a batch
+    window: int  # frames
+    parameters: int
+    loss_parameters: int
+    stages: tuple[PlanStage, ...]
+
+    @classmethod
+    def of(cls, recipe: Recipe, packed: Packed, model: Model, loss: Any, stages: list[Stage]) -> Plan:
+        """Return the plan of training `model` with `loss` through `stages`."""
+        first = stages[0].batches
+        counts = np.bincount(packed.speakers_N, minlength=len(packed.speaker_names))
+        names, corpus_N = corpora_of(packed.speaker_names, packed.speakers_N)
+        return cls(
+            recipe=recipe.name,
+            speakers=len(packed.speaker_names),
+            classes=most_classes(stages),
+            single_speakers=int((counts == 1).sum()),
+            needs_pairs=loss.needs != "rows",
+            self_pairs=first.config.sampler != "triplets",
+            corpora=dict(zip(names, np.bincount(corpus_N, minlength=len(names)).tolist(), strict=True)),
+            utterances=packed.n,
+            hours=float(packed.lengths_N.sum()) / packed.info["sample_rate"] / 3600,
+            dropped=packed.info["dropped"],
+            short=first.short,
+            short_policy=recipe.data.short_utterances,
+            steps=stages[-1].end,
+            max_seconds=recipe.training.max_seconds,
+            rows=first.config.batch_rows,
+            window=first.window,
+            parameters=sum(p.numel() for p in model.encoder.parameters()),
+            loss_parameters=sum(p.numel() for p in loss.parameters()),
+            stages=tuple(
+                PlanStage(
+                    stage.name,
+                    stage.steps,
+                    round(stage.steps / stage.batches.steps_per_epoch, 3),
+                    stage.batches.config.batch_rows,
+                    stage.batches.window,
+                    stage.schedule.lr_at(round(stage.schedule.in_steps(stage.schedule.config.warmup))),
+                    stage.schedule.lr_at(stage.steps),
+                )
+                for stage in stages
+            ),
+        )

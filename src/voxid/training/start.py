@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from voxid.embed import find_model
 from voxid.errors import CheckpointMismatch
-from voxid.files import atomic_write
 from voxid.model.network import Model, misfits
 
-INIT = "init.json"  # in the run folder, from before the first checkpoint on: what the run started from
 CHANGES_NO_WEIGHT = {"dropout"}  # options of an encoder that may differ: they are for training only
 
 
-def start_from(model: Model, source: str | Path) -> dict[str, Any]:
+def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
     """Give `model` the encoder's weights of `source`, a folder or a shipped name; return what to remember.
 
     That is its name, its fingerprint, and what it was trained on itself. Features and encoder have to be the
@@ -24,11 +22,7 @@ def start_from(model: Model, source: str | Path) -> dict[str, Any]:
     """
     folder = find_model(source)
     found = Model.load(folder)
-    different = [
-        f"{table}.{key} is {theirs!r} there and {ours!r} here"
-        for table in ("features", "encoder")
-        for key, theirs, ours in differences(found.tables[table], model.tables[table])
-    ]
+    different = differences(found, "there", model, "here")
     if not different and (problem := misfits(model.encoder.state_dict(), found.encoder.state_dict())):
         different = [problem]
     if different:
@@ -48,52 +42,15 @@ def lessons_of(model: Model, folder: Path) -> dict[str, Any]:
     return {"name": model.metadata.get("name", folder.name), "fingerprint": model.fingerprint, **kept}
 
 
-def check_start(folder: Path, given: dict[str, Any] | None, then: dict[str, Any] | None) -> None:
-    """Raise CheckpointMismatch when a run that is resumed started from another model than the `given` one.
-
-    `then` is what its checkpoint says ({}: from random weights), None without a checkpoint; to resume with
-    one, no model has to be given.
-    """
-    if then is None:
-        then = _read(folder)
-        if given is None and then:
-            raise CheckpointMismatch(
-                f"{folder} has no checkpoint yet, and started from the model {_named(then)}. Give that model "
-                "again with --init, or start in another folder."
-            )
-    if given is not None and given["fingerprint"] != then.get("fingerprint"):
-        start = f"from the model {_named(then)}" if then else "from random weights"
-        raise CheckpointMismatch(
-            f"the run in {folder} started {start}, not from {_named(given)}. Leave --init out to go on with "
-            "it, or start in another folder."
-        )
-
-
-def remember(folder: Path, given: dict[str, Any] | None) -> None:
-    """Write what the run in `folder` starts from."""
-    if given is not None:
-        with atomic_write(folder / INIT, "w") as file:
-            json.dump({key: given[key] for key in ("name", "fingerprint")}, file, indent=2)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        values = json.loads((folder / INIT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _named(start: dict[str, Any]) -> str:
-    return f"{start.get('name')!r} (fingerprint {str(start.get('fingerprint'))[:12]})"
-
-
-def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (option, theirs, ours) where two tables of features or encoder would have other weights."""
-    if theirs["name"] != ours["name"]:
-        return [("name", theirs["name"], ours["name"])]
-    return [
-        (key, theirs.get(key), ours.get(key))
-        for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key) and key not in CHANGES_NO_WEIGHT
-    ]
+def differences(one: Model, there: object, other: Model, here: object) -> list[str]:
+    """Return in words where the weights of two models cannot be the same: their features and encoders."""
+    found = []
+    for table in ("features", "encoder"):
+        theirs, ours = one.tables[table], other.tables[table]
+        keys = ["name"] if theirs["name"] != ours["name"] else sorted(theirs.keys() | ours.keys())
+        found += [
+            f"{table}.{key} is {theirs.get(key)!r} {there} and {ours.get(key)!r} {here}"
+            for key in keys
+            if theirs.get(key) != ours.get(key) and key not in CHANGES_NO_WEIGHT
+        ]
+    return found

@@ -1,0 +1,591 @@
+"""The training: a recipe and speech in, a model folder out. `train` checks once; `Training.go` is the loop.
+
+Every step is a pure function of the weights, the data, the seed and the step's number: batches, crops,
+augmentation and dropout all draw from generators seeded by (seed, step), rate and margin follow from the
+step. So a checkpoint needs no random state, and a training that was killed and resumed ends with the same
+bits as one that was not.
+"""
+
+# B rows of a batch, T frames, F features per frame
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from voxid.augment import SpecAugment, WaveAugment
+from voxid.augment.clips import find
+from voxid.data.batches import Batch
+from voxid.data.features_cache import cached_features
+from voxid.data.pack import Packed
+from voxid.data.prepare import ensure_prepared
+from voxid.data.triplets import AUGMENT, TORCH, generator
+from voxid.embed.device import pick_device
+from voxid.embed.torch import TorchRuntime
+from voxid.errors import BadRecipe, NonFiniteLoss
+from voxid.evaluation import Report, evaluate, make_trials, read_data
+from voxid.files import place_id
+from voxid.losses import LOSSES
+from voxid.model.network import Model
+from voxid.parallel import OneThreadWorkers, usable_cores
+from voxid.training.averaging import Average
+from voxid.training.optimizers import OPTIMIZERS
+from voxid.training.recipe import Recipe, load_recipe
+from voxid.training.run_folder import (
+    CHECKPOINTS,
+    CURVE,
+    Checkpoint,
+    Row,
+    TrainingLog,
+    describe_batch,
+    open_run,
+    refuse_to_spoil,
+)
+from voxid.training.stages import Plan, Stage, make_stages, most_classes
+from voxid.training.start import start_from
+from voxid.training.step import (
+    Stepper,
+    StepResult,
+    check_precision,
+    memory_advice,
+    row_workers,
+    threads_of_torch,
+)
+from voxid.training.whitening import check_whitening, whiten
+
+DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
+MOST_LOADERS = 8
+EVALUATION = "evaluation"  # of the run folder: where the report on the test lies
+
+StrPath = str | os.PathLike[str]
+Speech = StrPath | Sequence[StrPath] | Packed  # a corpus, several, a prepared folder, or that folder opened
+Progress = Callable[[str, int, int], None]  # (what is going on, how much is done, of how much)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to. `steps` counts all steps of the run folder, `steps_per_s` this call's only."""
+
+    folder: Path
+    steps: int
+    seconds: float
+    steps_per_s: float
+    first_loss: float  # means over the first and the last line of the log
+    last_loss: float
+    resumed_from: int | None
+    plan: Plan
+    warnings: list[str] = field(default_factory=list)
+    valid_eer: float | None = None  # of the last validation
+    report: Report | None = None  # of the evaluation on `test`
+
+
+def train(
+    recipe: Recipe | StrPath,
+    train: Speech,
+    out: StrPath,
+    *,
+    valid: Speech | None = None,
+    test: Speech | None = None,
+    trials: str = "10000-triplets",
+    init: StrPath | None = None,
+    overrides: Sequence[str] = (),
+    layout: str = "auto",
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+    on_plan: Callable[[Plan, list[str]], None] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> TrainResult:
+    """Train `recipe` on the speakers of `train`, and return what came of it; `out` becomes a model folder.
+
+    `recipe` is a shipped name, a TOML file or a `Recipe`, changed by `overrides` such as "optimizer.lr=1e-3".
+    `valid` are held-out speakers whose error rate is logged every `training.valid_every` steps, `test` those
+    that the trained model is measured on in the end, with `trials`: its report lies in `out`/evaluation.
+    `init` is a model to start from, of the same features and encoder; without it the first weights are
+    random. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and raises KeyboardInterrupt; `resume`
+    goes on from there. `overwrite` deletes a run that is in `out`.
+
+    `progress` gets (what is going on, done, of how many), `on_plan` the plan and what there is to be warned
+    of before the first step, `on_row` each line of the log.
+
+    Raise BadConfig kinds about the recipe, a CorpusError about speech or the folders of [augment] (such as
+    NotEnoughSpeakers), UnknownModel or BadModel about `init`, DeviceUnavailable, BadTrials, RunExists,
+    CheckpointMismatch, BadCheckpoint, NonFiniteLoss, OutOfMemory, MissingExtra, DiskFull or NotWritable.
+
+    >>> import voxid
+    >>> voxid.train("tiny", train="LibriSpeech/train-clean-100", test="LibriSpeech/test-clean",
+    ...     out="runs/tiny").report.models[0].eer  # doctest: +SKIP
+    0.0612
+    """
+    # What can be wrong is found now: before minutes of decoding, and hours of steps.
+    recipe, out, on = load_recipe(recipe, overrides), Path(out), pick_device(device)
+    refuse_to_spoil(out, resume or overwrite)
+    model = initial_model(recipe)
+    _check_parts(recipe, model, on)
+    start = start_from(model, init) if init is not None else None
+
+    packed = _speech(train, "training", layout, progress)
+    tested = None if test is None else _speech(test, "test", layout, progress)
+    if tested is not None:
+        make_trials(trials, read_data(tested.folder))
+    held_out = None if valid is None else _speech(valid, "held-out", layout, progress)
+    if held_out is not None:
+        make_trials("all", read_data(held_out.folder))
+    augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
+    stages = make_stages(recipe, packed, model, augment)
+    loss = _first_loss(recipe, stages, model.dim)
+    if recipe.whitening is not None:
+        check_whitening(model, packed, recipe.whitening)
+    checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, start)
+    warnings += [*_speakers_met(packed, held_out), *(augment.sources.warnings if augment else [])]
+    if start := checkpoint.init if checkpoint else start:
+        model.metadata["init"] = start
+    plan = Plan.of(recipe, packed, model, loss, stages)
+    if on_plan:
+        on_plan(plan, warnings)
+
+    with threads_of_torch(recipe.training.threads):
+        model.to(on)
+        for stage in stages:
+            if stage.stores_features:
+                told = partial(progress, "features") if progress else None
+                stage.batches.store = cached_features(packed, model.features, told)
+        with TrainingLog(out, checkpoint.step if checkpoint else 0, tensorboard) as log:
+            run = Training(recipe, stages, model, loss.to(on), log, out, checkpoint)
+            run.go(held_out, progress, on_row)
+            if recipe.whitening is not None:
+                run.whiten()
+    report = None
+    if tested is not None:
+        told = partial(progress, "measuring") if progress else None
+        report = evaluate([out], tested.folder, trials, out / EVALUATION, device=device, progress=told)
+    return TrainResult(
+        folder=out,
+        steps=run.step,
+        seconds=run.seconds,
+        steps_per_s=(run.step - run.first_step) / max(run.seconds - run.first_seconds, 1e-9),
+        first_loss=log.rows[0].loss,
+        last_loss=log.rows[-1].loss,
+        resumed_from=checkpoint.step if checkpoint else None,
+        plan=plan,
+        warnings=warnings,
+        valid_eer=next((row.valid_eer for row in reversed(log.rows) if row.valid_eer is not None), None),
+        report=report,
+    )
+
+
+def initial_model(recipe: Recipe) -> Model:
+    """Return the model a training of `recipe` starts from; the same seed gives the same weights."""
+    advice = "Make it smaller: lower the sizes in [encoder]."
+    need = f"the encoder {recipe.encoder['name']!r} itself"
+    with torch.random.fork_rng(devices=[]), memory_advice("this machine", need, advice):
+        torch.manual_seed(recipe.training.seed)
+        model = Model(recipe.features, recipe.encoder, recipe.inference)
+    model.metadata = {"name": recipe.name, "recipe": recipe.model_dump(mode="json"), "steps": 0}
+    return model
+
+
+def make_plan(recipe: Recipe, packed: Packed) -> Plan:
+    """Return the plan of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe."""
+    model = initial_model(recipe)
+    stages = make_stages(recipe, packed, model)
+    return Plan.of(recipe, packed, model, _first_loss(recipe, stages, model.dim), stages)
+
+
+def _first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
+    """Return the loss with its first weights; the caller's random state neither matters nor moves."""
+    loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return loss_class(loss_config, dim, most_classes(stages))
+
+
+def _check_parts(recipe: Recipe, model: Model, device: torch.device) -> None:
+    """Raise what is wrong with `recipe` on this machine, whatever the speech."""
+    check_precision(model.encoder, model.features.dim, recipe.training.precision, device)
+    if recipe.training.parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
+        raise BadRecipe(
+            f"training.parts is {recipe.training.parts}, and the encoder {recipe.encoder['name']!r} has "
+            "dropout: its threads would draw from one source in turn. Set encoder.dropout to 0, or "
+            "training.parts to 1."
+        )
+    for kind in ("noise", "music", "babble", "rir"):  # looked for now, read after the speech
+        if recipe.augment is not None and getattr(recipe.augment, f"{kind}_prob") > 0:
+            find(getattr(recipe.augment, kind), kind)
+
+
+def _speech(speech: Speech, what: str, layout: str, progress: Progress | None) -> Packed:
+    if isinstance(speech, Packed):
+        return speech
+    told = partial(progress, f"decoding the {what} speech") if progress else None
+    return Packed.open(ensure_prepared(speech, layout=layout, progress=told))
+
+
+def _speakers_met(packed: Packed, held_out: Packed | None) -> list[str]:
+    """Return a warning where speakers that should be held out are trained on."""
+    met = set(packed.speaker_names) & set(held_out.speaker_names if held_out else ())
+    if not met:
+        return []
+    return [
+        f"{len(met)} of the held-out speakers have the names of training speakers "
+        f"({', '.join(sorted(met)[:3])}, ...): if they are the same people, their error rate says little"
+    ]
+
+
+class Training:
+    """One training as it goes: its weights, where it stands, and what happens before, in and after a step."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stages: list[Stage],
+        model: Model,
+        loss: nn.Module,
+        log: TrainingLog,
+        out: Path,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.recipe, self.options, self.stages, self.out, self.log = recipe, recipe.training, stages, out, log
+        self.model, self.loss = model, loss
+        self.device = next(model.encoder.parameters()).device
+        optimizer_class, optimizer_config = OPTIMIZERS.parse(recipe.optimizer, "optimizer")
+        self.optimizer = optimizer_class(optimizer_config, [*model.encoder.parameters(), *loss.parameters()])
+        self.learned = nn.ModuleDict({"encoder": model.encoder, "loss": loss})  # what is averaged
+        averages = any(stage.average for stage in stages)
+        self.shown = copy.deepcopy(model) if averages else model  # with averaged weights
+        self.specaugment = SpecAugment(recipe.specaugment) if recipe.specaugment else None
+        self.packed = stages[0].batches.packed
+        self.step, self.seconds = 0, 0.0
+        self.loss_sum, self.active_sum, self.pending = 0.0, 0.0, 0  # of the log line that is being filled
+        self.unread: list[tuple[int, StepResult]] = []  # results still on the device
+        self.stage, self.average = stages[0], self.new_average(stages[0])
+        if checkpoint:
+            self.restore(checkpoint)
+        self.saved = checkpoint.step if checkpoint else None  # step of the last checkpoint
+        self.first_step, self.first_seconds = self.step, self.seconds
+        self.row_step = self.step  # where the log line began, or this run, if later
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be where the checkpoint was."""
+        self.model.encoder.load_state_dict(checkpoint.encoder)
+        self.loss.load_state_dict(checkpoint.loss)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.step, self.seconds = checkpoint.step, checkpoint.seconds
+        self.loss_sum, self.active_sum = checkpoint.loss_sum, checkpoint.active_sum
+        self.pending = checkpoint.pending
+        # The stage of the last step taken: at a boundary, the next one has not been entered yet.
+        self.stage = next(stage for stage in self.stages if self.step <= stage.end)
+        self.average = self.new_average(self.stage)
+        if self.average:
+            self.average.load(checkpoint.averaged, checkpoint.average)
+
+    # ---- the loop ------------------------------------------------------------------------------------------
+
+    def go(
+        self,
+        held_out: Packed | None = None,
+        progress: Progress | None = None,
+        on_row: Callable[[Row], None] | None = None,
+    ) -> None:
+        """Take all steps that are left; log, validate and save on the way."""
+        options, end = self.options, self.stages[-1].end
+        valid_every = options.valid_every or options.save_every
+        self.model.train()
+        self.start = self.row_time = self.drawn = time.perf_counter()
+        with stop_signals() as stop:
+            for stage in (stage for stage in self.stages if self.step < stage.end):
+                if stage is not self.stage:
+                    self.enter(stage)
+                with self.stepper(stage) as stepper, closing(self.batches(stage)) as batches:
+                    for batch, feat_BTF in batches:
+                        self.steer(stage, batch.step)
+                        feat_BTF = self.features(stage, batch, feat_BTF)
+                        result = stepper(feat_BTF, batch.labels_B.to(self.device, non_blocking=True))
+                        self.unread.append((batch.step, result))
+                        self.step = batch.step + 1
+                        if self.average:
+                            self.average.update(self.step - stage.first)
+
+                        now = time.perf_counter()
+                        self.seconds = self.first_seconds + now - self.start
+                        last = self.step == end or self.seconds >= (options.max_seconds or math.inf)
+                        valid = held_out is not None and (last or self.step % valid_every == 0)
+                        if last or valid or self.step % options.log_every == 0:
+                            self.write_row(now, self.eer(held_out) if held_out and valid else None, on_row)
+                        stopped = stop.is_set()
+                        if last or stopped or self.step % options.save_every == 0:
+                            self.save(draw=last or stopped or now - self.drawn > DRAW_EVERY_S)
+                        if progress:
+                            progress("training", self.step, self.step if last else self.expected_steps())
+                        if stopped and not last:
+                            raise KeyboardInterrupt
+                        if last:
+                            return
+        self.save(draw=True)  # all steps were done before: the folder is made whole again
+
+    # ---- before a step -------------------------------------------------------------------------------------
+
+    def enter(self, stage: Stage) -> None:
+        """Begin a stage: from the averaged weights, with an optimizer that knows nothing yet."""
+        if self.average:
+            self.learned.load_state_dict(self.average.weights)
+        self.optimizer.state.clear()
+        self.stage, self.average = stage, self.new_average(stage)
+
+    @contextmanager
+    def stepper(self, stage: Stage) -> Iterator[Stepper]:
+        """Yield what takes the steps of `stage`; inside, running out of memory says what to change."""
+        options, data = self.options, stage.batches.config
+        rows = data.batch_rows
+        workers = row_workers(self.model.encoder, self.device, rows, options.threads, options.parts)
+        if hasattr(self.loss, "classes"):
+            self.loss.classes = stage.batches.classes  # pyright: ignore[reportArgumentType]
+        bf16 = options.precision == "bf16"
+        length = "seconds" if data.seconds else "window_max" if data.window_max else "window"
+        halve = "" if bf16 else ', or set training.precision = "bf16"'
+        need = f"a batch of {rows} windows of {data.window_max or stage.batches.window} frames"
+        advice = (
+            f"Lower {stage.where}data.{data.rows_option} (memory goes in proportion) or "
+            f"{stage.where}data.{length}{halve}; and start again, in another folder."
+        )
+        stepper = Stepper(
+            self.model.encoder,
+            self.loss,
+            self.optimizer,
+            options.clip_norm,
+            workers,
+            parts=options.parts,
+            bf16=bf16,
+        )
+        with ExitStack() as stack:
+            alone = workers > 1 or options.parts > 1
+            stack.enter_context(threads_of_torch(1 if alone else options.threads))
+            stack.enter_context(memory_advice(str(self.device), need, advice))
+            yield stack.enter_context(stepper)
+
+    def batches(self, stage: Stage) -> Generator[tuple[Batch, Tensor | None]]:
+        """Yield the batches of the steps that are left; on a CPU with their features, where made ahead."""
+
+        def make(step: int) -> tuple[Batch, Tensor | None]:
+            batch = stage.batches.batch(step)
+            if batch.wave_BS is not None and self.device.type == "cuda":  # pinned, it is copied alongside
+                batch = replace(batch, wave_BS=batch.wave_BS.pin_memory())
+            if batch.wave_BS is None or self.device.type != "cpu":
+                return batch, batch.feat_BTF
+            with torch.no_grad():
+                return batch, self.model.features(batch.wave_BS)
+
+        steps = range(self.step, stage.end)
+        loaders = self.options.loaders
+        if loaders is None and stage.batches.store is not None:
+            # A batch of stored features takes less than a hundredth of a step, and another thread costs the
+            # encoder's threads more.
+            loaders = 0
+        elif loaders is None:
+            loaders = 1 if self.device.type == "cpu" else max(1, min(MOST_LOADERS, usable_cores() - 1))
+        if not loaders:
+            yield from map(make, steps)
+            return
+        with (
+            OneThreadWorkers(loaders, "voxid-batches", engine=torch) as threads,
+            closing(threads.map(make, steps, ahead=loaders)) as made,
+        ):
+            yield from made
+
+    def steer(self, stage: Stage, step: int) -> None:
+        """Set learning rate, margin and the random numbers of dropout for `step`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = stage.schedule.lr_at(step - stage.first)
+        margin = stage.schedule.margin_at(step - stage.first)
+        if margin is not None:
+            self.loss.set_margin(margin)  # pyright: ignore[reportCallIssue]
+        torch.manual_seed(self.seed_of(step, TORCH))
+
+    def features(self, stage: Stage, batch: Batch, feat_BTF: Tensor | None) -> Tensor:
+        """Return feat_BTF of `batch` on the device, with SpecAugment if the recipe has it."""
+        if feat_BTF is not None:
+            feat_BTF = feat_BTF.to(self.device, non_blocking=True)
+        else:
+            assert batch.wave_BS is not None
+            with torch.no_grad():
+                feat_BTF = self.model.features(batch.wave_BS.to(self.device, non_blocking=True))
+        assert feat_BTF is not None
+        if self.specaugment is None or not stage.specaugment:
+            return feat_BTF
+        return self.specaugment(feat_BTF, torch.Generator().manual_seed(self.seed_of(batch.step, AUGMENT)))
+
+    def seed_of(self, step: int, purpose: int) -> int:
+        """Return the seed of one step and one purpose."""
+        return int(generator(self.options.seed, step, purpose).integers(2**63))
+
+    # ---- after a step --------------------------------------------------------------------------------------
+
+    def expected_steps(self) -> int:
+        """Return how many steps the training will have, as far as its speed so far tells."""
+        steps = self.stages[-1].end
+        if self.options.max_seconds is None:
+            return steps
+        return min(steps, math.ceil(self.step * self.options.max_seconds / self.seconds))
+
+    def eer(self, held_out: Packed) -> float:
+        """Return the error rate on held-out speakers, a fraction; the time it takes is no time of steps."""
+        self.read_results()  # not with weights after a loss nobody looked at
+        before = time.perf_counter()
+        runtime = TorchRuntime(self.model_now(), str(self.device))
+        report = evaluate(
+            [runtime], held_out.folder, "all", resamples=0, device=str(self.device), cache=False
+        )
+        self.start += time.perf_counter() - before
+        return report.models[0].eer
+
+    def read_results(self) -> None:
+        """Fetch the losses of the steps since the last call; raise NonFiniteLoss."""
+        for step, result in self.unread:
+            loss = float(result.loss)
+            if not math.isfinite(loss):
+                raise self.non_finite(step, loss)
+            self.loss_sum += loss
+            self.active_sum += float(result.active)
+            self.pending += 1
+        self.unread.clear()
+
+    def write_row(self, now: float, valid_eer: float | None, on_row: Callable[[Row], None] | None) -> None:
+        """Close the log's current line."""
+        self.read_results()
+        if not self.pending:
+            return
+        row = Row(
+            step=self.step,
+            loss=self.loss_sum / self.pending,
+            lr=self.optimizer.param_groups[0]["lr"],
+            steps_per_s=round((self.step - self.row_step) / max(now - self.row_time, 1e-9), 3),
+            seconds=round(self.seconds, 3),
+            active=self.active_sum / self.pending,
+            margin=getattr(self.loss, "margin", None),
+            valid_eer=valid_eer,
+        )
+        self.loss_sum, self.active_sum, self.pending = 0.0, 0.0, 0
+        self.row_step, self.row_time = self.step, time.perf_counter()  # a validation is no part of the next
+        self.log.add(row)
+        if on_row:
+            on_row(row)
+
+    def non_finite(self, step: int, loss: float) -> NonFiniteLoss:
+        """Return the error for a loss that is no number, its batch written to files for inspection."""
+        batches = next(stage for stage in self.stages if step < stage.end).batches
+        names = self.packed.utterances()
+        path = describe_batch(
+            self.out, batches.batch(step), names, loss=str(loss), sampler=batches.config.sampler
+        )
+        saved = (
+            "" if self.saved is None else f", or from the model of step {self.saved}, with --init {self.out}"
+        )
+        return NonFiniteLoss(
+            f"the loss of step {step} is {loss}; it has to be a finite number. Its batch is described in "
+            f"{path}, and lies beside it as {path.stem}.npz. Lower optimizer.lr or training.clip_norm, and "
+            f"start again in another folder{saved}."
+        )
+
+    # ---- the model -----------------------------------------------------------------------------------------
+
+    def new_average(self, stage: Stage) -> Average | None:
+        """Return a mean of the weights of `stage` that has seen none, if the recipe wants one."""
+        if stage.average is None:
+            return None
+        return Average(stage.average, self.learned, stage.steps, stage.batches.steps_per_epoch)
+
+    def model_now(self) -> Model:
+        """Return the model to save or to validate: with the averaged weights where there are some."""
+        if not self.average:
+            return self.model
+        weights = {
+            name.removeprefix("encoder."): value
+            for name, value in self.average.weights.items()
+            if name.startswith("encoder.")
+        }
+        self.shown.encoder.load_state_dict(weights)
+        self.shown.metadata = self.model.metadata
+        return self.shown
+
+    def save(self, draw: bool) -> None:
+        """Write a checkpoint, and the model as it is now."""
+        self.read_results()  # no checkpoint holds weights after a loss nobody looked at
+        Checkpoint(
+            step=self.step,
+            seconds=self.seconds,
+            encoder=self.model.encoder.state_dict(),
+            loss=self.loss.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            recipe=self.recipe.model_dump(mode="json"),
+            data=self.packed.fingerprint,
+            loss_sum=self.loss_sum,
+            active_sum=self.active_sum,
+            pending=self.pending,
+            average=self.average.mean if self.average else {},
+            averaged=self.average.count if self.average else 0,
+            init=self.model.metadata.get("init", {}),
+        ).save(self.out / CHECKPOINTS, self.options.keep)
+        info = self.packed.info
+        self.model.metadata |= {
+            "steps": self.step,
+            "training_data": {
+                "sources": [Path(source).name for source in info["sources"]],
+                "places": [place_id(source) for source in info["sources"]],
+                "fingerprint": info["fingerprint"],
+                "speakers": info["n_speakers"],
+                "utterances": info["n_utterances"],
+                "seconds": info["seconds"],
+            },
+        }
+        self.model_now().save(self.out)
+        self.saved = self.step
+        if draw and self.log.rows:
+            from voxid.plots import training_curve
+
+            training_curve(self.log.rows, self.out / CURVE, self.recipe.name)
+            self.drawn = time.perf_counter()
+
+    def whiten(self) -> None:
+        """Write the model once more, with its embeddings whitened; checkpoints stay as training left them."""
+        assert self.recipe.whitening is not None
+        model = copy.deepcopy(self.model_now())
+        whiten(model, self.packed, self.recipe.whitening, str(self.device))
+        model.save(self.out)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C or SIGTERM sets, so that a step is never torn; a second one interrupts.
+
+    Only the main thread can do so; elsewhere signals keep their meaning.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
