@@ -10,16 +10,14 @@ clips of one speaker are enrolled, all their own or the last one another's.
 from __future__ import annotations
 
 import argparse
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from benchmarks.openset import DATA, Corpus, calibrated, one_clip_llrs, read
+from benchmarks.openset import DATA, Corpus, calibrated, read
 from voxid import metrics
 from voxid.recognizer.enrolling import clip_llrs
-from voxid.recognizer.references import references
-from voxid.scoring import Calibration
+from voxid.scoring import Calibration, reference
+from voxid.scoring.evidence import llr_table
 
 CLIPS = (1, 2, 3, 5, 8)
 OUTLIERS = (2, 3, 5)
@@ -35,10 +33,11 @@ def clips_row(
     enrolled = np.concatenate([rng.permutation(corpus.rows(np.array([who])))[:clips] for who in others])
     tests = np.setdiff1d(corpus.rows(others), enrolled)
     net = corpus.voices.net_speech_s_U[enrolled]
-    made = references(corpus.voices.emb_UD[enrolled], net, np.arange(others.size) * clips)
+    made = reference(corpus.voices.emb_UD[enrolled], net, np.arange(others.size) * clips)
     same = (corpus.speaker_U[tests][:, None] == others).ravel()
-    one_line = one_clip_llrs(corpus, line, tests, made)
-    one, own = one_line.ravel(), line.enrolled_llr(one_line, made.clips_P).ravel()
+    one_line = line.model_copy(update={"enrollments": ()})
+    heard = corpus.voices.sides.take(tests)
+    one, own = (llr_table(each, heard, made, corpus.cohort).ravel() for each in (one_line, line))
     bar = line.threshold
     return (
         metrics.eer(own, same).rate,
@@ -54,15 +53,14 @@ def outlier_row(
     corpus: Corpus, line: Calibration, others: np.ndarray, clips: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Return shares: clean enrollments with a flag, strange clips found, clips beside them flagged."""
-    model: Any = SimpleNamespace(model=SimpleNamespace(cohort=corpus.cohort))
-    emb, net = corpus.voices.emb_UD, corpus.voices.net_speech_s_U
+    sides = corpus.voices.sides
     clean, found, beside = [], [], []
     for _ in range(DRAWS):
         who, other = rng.permutation(others)[:2]
         rows = rng.permutation(corpus.rows(np.array([who])))[:clips]
-        clean.append(clip_llrs(line, model, emb[rows], net[rows])[1].any())
+        clean.append(clip_llrs(line, sides.take(rows), corpus.cohort)[1].any())
         rows[-1] = rng.permutation(corpus.rows(np.array([other])))[0]
-        odd = clip_llrs(line, model, emb[rows], net[rows])[1]
+        odd = clip_llrs(line, sides.take(rows), corpus.cohort)[1]
         found.append(odd[-1])
         beside.append(odd[:-1].mean())
     return float(np.mean(clean)), float(np.mean(found)), float(np.mean(beside))

@@ -25,9 +25,9 @@ from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Voices, embed_used
 from voxid.evaluation.enrolling import enrollment_terms
-from voxid.recognizer.references import References, references
-from voxid.scoring import Calibration, Cohort, Qualities, fit, trial_qualities, unit_rows
+from voxid.scoring import Calibration, Cohort, fit, qualities, reference, unit_rows
 from voxid.scoring.decision import Rule, rule
+from voxid.scoring.evidence import llr_table
 from voxid.trials.data import read_data
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "speechocean762" / "train"
@@ -45,10 +45,6 @@ class Corpus:
     speaker_U: np.ndarray
     measures: tuple[str, ...] = ()
     cohort: Cohort | None = None
-
-    def qualities(self, left: Qualities, right: Qualities) -> dict[str, np.ndarray]:
-        """Return what trials of these sides weigh beside the score, by name."""
-        return trial_qualities(self.measures, left, right) if self.measures else {}
 
     def rows(self, speakers: np.ndarray) -> np.ndarray:
         return np.flatnonzero(np.isin(self.speaker_U, speakers))
@@ -83,24 +79,12 @@ def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
     left, right = np.triu_indices(rows.size, 1)
     pair = np.minimum(who_U[left], who_U[right]) * 100_000 + np.maximum(who_U[left], who_U[right])
     score = (unit_UD @ unit_UD.T)[left, right]
-    each = Qualities.of(voices.emb_UD, voices.net_speech_s_U, corpus.cohort)
-    qualities = corpus.qualities(each.take(left), each.take(right))
+    sides = voices.sides
+    weighed = qualities(corpus.measures, sides, sides, corpus.cohort, left_K=left, right_K=right)
     crowd = corpus.cohort.info if corpus.cohort else None
     same = who_U[left] == who_U[right]
-    line = fit(score, same, prior=0.05, pairs=pair, qualities=qualities, cohort=crowd)
+    line = fit(score, same, prior=0.05, pairs=pair, qualities=weighed, cohort=crowd)
     return line.model_copy(update={"enrollments": enrollment_terms(line, voices, who_U, corpus.cohort)})
-
-
-def one_clip_llrs(corpus: Corpus, line: Calibration, rows: np.ndarray, made: References) -> np.ndarray:
-    """Return the LLR (recordings, people) of some recordings with references, by the line of one clip."""
-    voices = corpus.voices
-    cosine = unit_rows(voices.emb_UD[rows]) @ made.direction_PD.T
-    probe, person = (index.ravel() for index in np.indices(cosine.shape))
-    heard = Qualities.of(voices.emb_UD[rows], voices.net_speech_s_U[rows], corpus.cohort)
-    model = Qualities.of(made.embeddings(np.arange(len(made.clips_P))), made.speech_P, corpus.cohort)
-    found = corpus.qualities(model.take(person), heard.take(probe))
-    qualities = {name: value.reshape(cosine.shape) for name, value in found.items()}
-    return line.llr(cosine.astype(np.float64), qualities)
 
 
 def search(
@@ -109,9 +93,8 @@ def search(
     """Return LLRs (recordings, people), what each person's reference is worth, and the enrolled rows."""
     enrolled = np.concatenate([rng.permutation(corpus.rows(np.array([who])))[:clips] for who in gallery])
     net = corpus.voices.net_speech_s_U[enrolled]
-    made = references(corpus.voices.emb_UD[enrolled], net, np.arange(gallery.size) * clips)
-    llr = one_clip_llrs(corpus, line, np.arange(corpus.speaker_U.size), made)
-    return line.enrolled_llr(llr, made.clips_P), made.clips_P, enrolled
+    made = reference(corpus.voices.emb_UD[enrolled], net, np.arange(gallery.size) * clips)
+    return llr_table(line, corpus.voices.sides, made, corpus.cohort), made.clips_N, enrolled
 
 
 def matched(llr: np.ndarray, asked: Rule, worth: np.ndarray, among: int) -> np.ndarray:

@@ -13,10 +13,10 @@ from voxid.errors import BadConfig, BadScores, NotCalibrated
 from voxid.evaluation.embedding import Voices
 from voxid.evaluation.enrolling import enrollment_terms
 from voxid.metrics import cllr, min_cllr
-from voxid.recognizer.references import references
-from voxid.scoring import Calibration, EnrollmentTerm, Impostors, fit, unit_rows
+from voxid.scoring import Calibration, EnrollmentTerm, Impostors, fit, reference, unit_rows
+from voxid.scoring.calibration import line_for
 from voxid.scoring.decision import rule
-from voxid.scoring.enrollments import line_for
+from voxid.scoring.evidence import llr_table
 
 LINE = Calibration(scale=10.0, offset=-5.0, prior=0.05, threshold=math.log(19))
 
@@ -111,9 +111,14 @@ def test_lines_for_clips_in_between() -> None:
 
 def test_long_clips_count_for_more() -> None:
     seconds = np.array([3.0, 3.0, 3.0, 30.0, 3.0, 0.0, np.nan])
-    made = references(np.random.default_rng(6).normal(size=(7, 4)), seconds, np.array([0, 3, 5]))
-    assert made.clips_P.tolist() == pytest.approx([3, 33**2 / 909, 2])
-    assert made.speech_P.tolist() == pytest.approx([9, 33, 0])
+    emb_ND = np.random.default_rng(6).normal(size=(7, 4))
+    made = reference(emb_ND, seconds, [0, 3, 5])
+    assert made.clips_N.tolist() == pytest.approx([3, 33**2 / 909, 2])
+    assert made.speech_s_N.tolist() == pytest.approx([9, 33, 0])
+    length_N = np.linalg.norm(emb_ND, axis=1)
+    mean_D = (emb_ND[3] / length_N[3] * 30 + emb_ND[4] / length_N[4] * 3) / 33
+    want_D = mean_D / np.linalg.norm(mean_D) * length_N[3:5].mean()
+    assert made.emb_ND[1].tolist() == pytest.approx(want_D.tolist(), rel=1e-5)
 
 
 def test_strangers_of_the_nearest_number_of_clips(strangers: Impostors) -> None:
@@ -239,11 +244,10 @@ def test_llrs_of_several_clips_are_calibrated_by_their_own_line() -> None:
     line = line.model_copy(update={"enrollments": terms})
     fresh, who_U = made_up_voices(60, 12, rng)  # strangers to the calibration
     clip, test = np.arange(who_U.size) % 12 < 5, np.arange(who_U.size) % 12 >= 5
-    made = references(fresh.emb_UD[clip], fresh.net_speech_s_U[clip], np.arange(60) * 5)
-    cosine = (unit_rows(fresh.emb_UD[test]) @ made.direction_PD.T).astype(np.float64)
+    made = reference(fresh.emb_UD[clip], fresh.net_speech_s_U[clip], np.arange(60) * 5)
     same = (who_U[test][:, None] == np.arange(60)).ravel()
-    one = line.llr(cosine)
-    own = line.enrolled_llr(one, made.clips_P)
+    own = llr_table(line, fresh.sides.take(np.flatnonzero(test)), made)
+    one = llr_table(line.model_copy(update={"enrollments": ()}), fresh.sides.take(np.flatnonzero(test)), made)
     best = min_cllr(own.ravel(), same)
     assert cllr(own.ravel(), same) < 1.1 * best < cllr(one.ravel(), same)
     strangers = line.impostors_of(5)

@@ -21,13 +21,13 @@ from voxid.model.network import Model
 from voxid.scoring import (
     Calibration,
     Cohort,
-    Qualities,
     QualityTerm,
+    Side,
     fit,
     logistic,
     normalization,
-    trial_qualities,
 )
+from voxid.scoring import qualities as qualities_of
 from voxid.scoring.calibration import QUALITY_RIDGE, RIDGE
 
 RATE = 16_000
@@ -190,39 +190,42 @@ def test_a_missing_or_bad_quality_is_an_error_not_a_score() -> None:
 def test_measures_of_trials_by_hand() -> None:
     emb = np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
     cohort = Cohort(np.array([[1, 0], [0, 1], [-1, 0]], np.float32), top_k=2)
-    each = Qualities.of(emb, [2.0, 100.0, 0.01], cohort)
+    each = Side.of(emb, [2.0, 100.0, 0.01])
     left, right = np.array([0, 1]), np.array([1, 2])
-    made = trial_qualities(["speech", "norm", "cohort_mean"], each.take(left), each.take(right))
+    every = ["speech", "norm", "cohort_mean"]
+    made = qualities_of(every, each, each, cohort, left_K=left, right_K=right)
     assert_allclose(made["speech_min"], np.log([2.0, 0.25]), rtol=1e-6)  # 100 s count as 30, 10 ms as 250
     assert_allclose(made["speech_max"], np.log([30.0, 30.0]), rtol=1e-6)
     assert_allclose(made["norm_min"], np.log([2.0, 1.0]), rtol=1e-6, atol=1e-9)
     assert_allclose(made["norm_max"], np.log([5.0, 2.0]), rtol=1e-6)
     assert_allclose(made["cohort_mean"], [(0.7 + 0.5) / 2, 0.5], rtol=1e-6)
-    swapped = trial_qualities(["speech", "norm", "cohort_mean"], each.take(right), each.take(left))
+    swapped = qualities_of(every, each.take(right), each.take(left), cohort)
     for name, values in made.items():
         assert values.dtype == np.float32
         assert_allclose(values, swapped[name])
 
 
 def test_a_calibration_names_what_it_wants_measured() -> None:
-    each = Qualities.of(np.random.default_rng(0).standard_normal((400, 3)), np.linspace(1, 9, 400))
+    each = Side.of(np.random.default_rng(0).standard_normal((400, 3)), np.linspace(1, 9, 400))
     pairs = np.random.default_rng(1).integers(0, 400, (2, 3000))
-    made = trial_qualities(["norm", "speech"], each.take(pairs[0]), each.take(pairs[1]))
+    made = qualities_of(["norm", "speech"], each, each, left_K=pairs[0], right_K=pairs[1])
     labels = np.arange(3000) % 5 == 0
     calibration = fit(labels + np.random.default_rng(2).standard_normal(3000), labels, qualities=made)
     assert calibration.measures == ("speech", "norm")
 
 
 def test_what_cannot_be_measured() -> None:
-    each = Qualities.of(np.ones((2, 3)), [1.0, math.nan])
-    with pytest.raises(BadScores, match=r"'speech' of 1 of 2 utterances \(the first is 1\) is not known"):
-        trial_qualities(["speech"], each, each)
-    with pytest.raises(BadScores, match="measured without one"):
-        trial_qualities(["cohort_mean"], each, each)
+    each = Side.of(np.ones((2, 3)), [1.0, math.nan])
+    with pytest.raises(BadScores, match=r"'speech' of 1 of 2 recordings \(the first is 1\) is not known"):
+        qualities_of(["speech"], each, each)
+    with pytest.raises(BadScores, match="the model has none"):
+        qualities_of(["cohort_mean"], each, each)
     with pytest.raises(BadConfig, match="Did you mean 'norm'"):
-        trial_qualities(["norms"], each, each)
+        qualities_of(["norms"], each, each)
     with pytest.raises(BadScores, match=r"got shapes \(2, 3\) and \(3,\)"):
-        Qualities.of(np.ones((2, 3)), [1.0, 1.0, 1.0])
+        Side.of(np.ones((2, 3)), [1.0, 1.0, 1.0])
+    with pytest.raises(BadScores, match="2 sides cannot be paired with 3"):
+        qualities_of(["norm"], each, Side.of(np.ones((3, 3)), [1.0] * 3))
 
 
 # -- the cohort ----------------------------------------------------------------------------------------
@@ -342,7 +345,7 @@ def test_compare_weighs_the_qualities(model: Model, tmp_path: Path) -> None:
         "scoring.cohort",
         "scoring.normalization",
         "scoring.plda",
-        "scoring.quality",
+        "scoring.evidence",
         "scoring.scorers",
         "scoring.similarity",
     ],

@@ -14,15 +14,16 @@ import numpy as np
 
 from voxid import metrics
 from voxid.embed import Runtime, load
-from voxid.errors import BadCohort, NotWritable, SpeakersMet
+from voxid.errors import BadCohort, BadTrials, NotWritable, SpeakersMet
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
+from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.enrolling import enrollment_terms
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scored, qualities_of, score_trials
+from voxid.evaluation.scores import Scored, score_trials
 from voxid.files import place_id
 from voxid.pretrained import shipped
-from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit
+from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit, qualities
+from voxid.scoring.calibration import COUNTS
 from voxid.scoring.normalization import TOP_K
 from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
@@ -106,6 +107,12 @@ def calibrate(
     corpus = read_data(data, layout)
     met = _trained_on(runtime, corpus)
     plan = make_trials(trials, corpus, seed)
+    if plan.models is not None:
+        raise BadTrials(
+            f"{plan.spec!r} enrolls speakers with several clips, and a calibration begins with one clip "
+            "against one. Give trials of single recordings ('all'): lines for "
+            f"{', '.join(map(str, COUNTS))} clips are fitted on the same speakers besides."
+        )
     voices = embed_used(runtime, corpus, plan.used(), cache=kept, progress=progress)
     speakers = SpeakerSet.of(corpus, voices)
     met += _tested_on(folder, speakers)
@@ -117,8 +124,11 @@ def calibrate(
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
     crowd = _crowd(runtime, cohort, layout, kept, top_k)
-    scored = score_trials(with_models(voices, plan), plan)
-    qualities = qualities_of(scored, quality, crowd)
+    scored = score_trials(voices, plan)
+    row_N, sides = voices.row_N, voices.sides
+    weighed = qualities(
+        quality, sides, sides, crowd, left_K=row_N[scored.left_K], right_K=row_N[scored.right_K]
+    )
     targets = int(np.count_nonzero(scored.same_K))
     calibration = fit(
         scored.score_K,
@@ -133,7 +143,7 @@ def calibrate(
             nontargets=scored.score_K.size - targets,
         ),
         model=runtime.fingerprint,
-        qualities=qualities,
+        qualities=weighed,
         cohort=None if crowd is None else crowd.info,
         pairs=_speaker_pairs(corpus, scored),
     )
@@ -148,12 +158,12 @@ def calibrate(
     model.calibration, model.cohort = calibration, crowd
     speakers.save(folder / CALIBRATION_SPEAKERS)
     model.save(folder)
-    llrs = calibration.llr(scored.score_K.astype(np.float64), qualities)
+    llr_K = calibration.llr(scored.score_K.astype(np.float64), weighed)
     return Calibrated(
         calibration=calibration,
         eer=metrics.eer(scored.score_K, scored.same_K).rate,
-        cllr=metrics.cllr(llrs, scored.same_K),
-        min_cllr=metrics.min_cllr(llrs, scored.same_K),
+        cllr=metrics.cllr(llr_K, scored.same_K),
+        min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
         warnings=[*met, *_warnings(targets, len(speakers.names)), *voices.warnings],
@@ -161,10 +171,8 @@ def calibrate(
 
 
 def _speaker_pairs(corpus: EvaluationData, scored: Scored) -> np.ndarray:
-    """Return a number (K,) for the pair of speakers of each trial; an enrollment model is a speaker here."""
+    """Return a number (K,) for the pair of speakers of each trial."""
     speaker_N = corpus.speakers().astype(np.int64)
-    models = max(0, int(scored.left_K.max()) + 1 - speaker_N.size)
-    speaker_N = np.concatenate((speaker_N, speaker_N.max() + 1 + np.arange(models)))
     left_K, right_K = speaker_N[scored.left_K], speaker_N[scored.right_K]
     return np.minimum(left_K, right_K) * speaker_N.size + np.maximum(left_K, right_K)
 

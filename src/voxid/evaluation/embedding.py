@@ -16,7 +16,7 @@ import numpy as np
 from voxid.embed import Embedded, Runtime
 from voxid.errors import AudioError
 from voxid.evaluation.cache import Contents, EmbeddingCache
-from voxid.scoring.similarity import unit_rows
+from voxid.scoring import Side, reference
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
@@ -43,6 +43,13 @@ class Voices:
     from_cache: int
     seconds: float
     warnings: list[str]
+    clips_U: np.ndarray | None = None  # None: each row is one recording
+
+    @property
+    def sides(self) -> Side:
+        """The rows as sides of trials."""
+        sides = Side.of(self.emb_UD, self.net_speech_s_U)
+        return sides if self.clips_U is None else dataclasses.replace(sides, clips_N=self.clips_U)
 
     @property
     def utterances(self) -> int:
@@ -94,43 +101,38 @@ def embed_used(
 
 
 def with_models(voices: Voices, trials: Trials) -> Voices:
-    """Return `voices` with an embedding for each enrollment model, at its number; unchanged without models.
+    """Return `voices` with a row for each enrollment model, at its number; unchanged without models.
 
-    A model's embedding is the mean of the unit-length embeddings of its utterances, at their mean length. Its
-    seconds of speech are theirs together. Utterances that could not be embedded are passed over (a warning
-    counts such models); a model of which none could be has no row, so its trials are lost, and counted.
+    A model is the `reference` of its utterances. Utterances that could not be embedded are passed over (a
+    warning counts such models); a model of which none could be has no row, so its trials are lost, and
+    counted.
     """
     models = trials.models
     if models is None:
         return voices
     row_E = voices.row_N[models.utterance_E]
     model_E = np.repeat(np.arange(len(models)), np.diff(models.begin))
-    row_E, model_E, asked_M = row_E[row_E >= 0], model_E[row_E >= 0], np.diff(models.begin)
+    row_E, model_E = row_E[row_E >= 0], model_E[row_E >= 0]
     heard_M = np.bincount(model_E, minlength=len(models))
-    made = np.flatnonzero(heard_M)
-    sum_MD = np.zeros((len(models), voices.emb_UD.shape[1]))
-    length_M = np.bincount(
-        model_E, weights=np.linalg.norm(voices.emb_UD, axis=1)[row_E], minlength=len(models)
-    )
-    if made.size:
-        np.add.at(sum_MD, model_E, unit_rows(voices.emb_UD)[row_E])
-    length_M = length_M[made] / heard_M[made]
-    mean_MD = unit_rows(sum_MD[made]) * length_M[:, None]
+    made, begin = np.unique(model_E, return_index=True)
     row_M = np.full(len(models), -1, dtype=np.int32)
     row_M[made] = voices.utterances + np.arange(made.size)
-    partial = int(np.count_nonzero((heard_M > 0) & (heard_M < asked_M)))
-
-    def together(seconds_U: np.ndarray) -> np.ndarray:
-        return np.bincount(model_E, weights=seconds_U[row_E], minlength=len(models))[made]
-
+    row_N = np.concatenate((voices.row_N, row_M))
+    partial = int(np.count_nonzero((heard_M > 0) & (heard_M < np.diff(models.begin))))
     note = [f"{partial} enrollment models are made of fewer utterances than the trials ask for"]
+    warnings = [*voices.warnings, *note * (partial > 0)]
+    if not made.size:
+        return dataclasses.replace(voices, row_N=row_N, warnings=warnings)
+    enrolled = reference(voices.emb_UD[row_E], voices.net_speech_s_U[row_E], begin)
+    speech_s_M = np.add.reduceat(voices.speech_s_U[row_E], begin)
     return dataclasses.replace(
         voices,
-        emb_UD=np.concatenate((voices.emb_UD, mean_MD.astype(voices.emb_UD.dtype))),
-        row_N=np.concatenate((voices.row_N, row_M)),
-        speech_s_U=np.concatenate((voices.speech_s_U, together(voices.speech_s_U))),
-        net_speech_s_U=np.concatenate((voices.net_speech_s_U, together(voices.net_speech_s_U))),
-        warnings=[*voices.warnings, *note * (partial > 0)],
+        emb_UD=np.concatenate((voices.emb_UD, enrolled.emb_ND)),
+        row_N=row_N,
+        speech_s_U=np.concatenate((voices.speech_s_U, speech_s_M)),
+        net_speech_s_U=np.concatenate((voices.net_speech_s_U, enrolled.speech_s_N)),
+        clips_U=np.concatenate((voices.sides.clips_N, enrolled.clips_N)),
+        warnings=warnings,
     )
 
 

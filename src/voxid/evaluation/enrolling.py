@@ -9,9 +9,9 @@ import numpy as np
 
 from voxid.errors import BadScores
 from voxid.evaluation.embedding import Voices
-from voxid.scoring import Calibration, Cohort, EnrollmentTerm, Impostors, Qualities, fit, trial_qualities
-from voxid.scoring.enrollments import COUNTS, mean_direction
-from voxid.scoring.similarity import unit_rows
+from voxid.scoring import Calibration, Cohort, EnrollmentTerm, Impostors, fit, reference
+from voxid.scoring.calibration import COUNTS
+from voxid.scoring.evidence import llr_table
 
 FEWEST_SPEAKERS = 10  # with `n` clips to enroll, and more to test
 MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
@@ -33,10 +33,11 @@ def enrollment_terms(
     `class_U` (U,) are not compared (None: all are).
     """
     class_U = np.zeros_like(speaker_U) if class_U is None else class_U
+    one_clip = calibration.model_copy(update={"enrollments": ()})
     terms = []
     for count in COUNTS:
         try:
-            term = _term(calibration, voices, speaker_U, class_U, cohort, count, seed)
+            term = _term(one_clip, voices, speaker_U, class_U, cohort, count, seed)
         except BadScores:  # so few, or so odd, that no line can be fitted: then none is kept
             term = None
         if term is not None:
@@ -81,41 +82,15 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the LLRs as of one clip, the truth and the pair of speakers of one random choice of clips."""
     clips = [rng.permutation(np.flatnonzero(speaker_U == name))[:count] for name in names]
-    others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), np.concatenate(clips))
+    enrolled = np.concatenate(clips)
+    others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), enrolled)
     tests = np.sort(rng.permutation(others)[:MOST_TESTS])
-    llr_K = _llrs(calibration, voices, clips, tests, cohort)
+    sides = voices.sides
+    models = reference(sides.emb_ND[enrolled], sides.speech_s_N[enrolled], np.arange(names.size) * count)
+    llr_K = llr_table(calibration, models, sides.take(tests), cohort).ravel()
     same_K = (names[:, None] == speaker_U[tests]).ravel()
     place_T = np.searchsorted(names, speaker_U[tests])
     pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
     class_M = np.array([class_U[rows[0]] for rows in clips])
     alike_K = (class_M[:, None] == class_U[tests]).ravel()
     return llr_K[alike_K], same_K[alike_K], pair_K[alike_K]
-
-
-def _llrs(
-    calibration: Calibration,
-    voices: Voices,
-    clips: list[np.ndarray],
-    tests: np.ndarray,
-    cohort: Cohort | None,
-) -> np.ndarray:
-    """Return the LLRs (M * T,) of every model with every test, as of one clip."""
-    weight_U = clip_weights(voices.net_speech_s_U)
-    direction_MD = np.stack([mean_direction(voices.emb_UD[rows], weight_U[rows]) for rows in clips])
-    cosine_MT = np.clip(direction_MD @ unit_rows(voices.emb_UD[tests]).T, -1, 1).astype(np.float64)
-    if not calibration.measures:
-        return calibration.llr(cosine_MT.ravel())
-    length_U = np.linalg.norm(voices.emb_UD, axis=1)
-    length_M = np.array([length_U[rows].mean() for rows in clips])
-    speech_M = np.array([voices.net_speech_s_U[rows].sum() for rows in clips])
-    crowd = cohort if "cohort_mean" in calibration.measures else None
-    model = Qualities.of(direction_MD * length_M[:, None], speech_M, crowd)
-    test = Qualities.of(voices.emb_UD[tests], voices.net_speech_s_U[tests], crowd)
-    m_K, t_K = (index.ravel() for index in np.indices(cosine_MT.shape))
-    qualities = trial_qualities(calibration.measures, model.take(m_K), test.take(t_K))
-    return calibration.llr(cosine_MT.ravel(), qualities)
-
-
-def clip_weights(net_speech_s_U: np.ndarray) -> np.ndarray:
-    """Return the weight of each clip in a mean: its seconds of net speech, 1 where they were not measured."""
-    return np.where(np.isfinite(net_speech_s_U), np.maximum(net_speech_s_U, 0.1), 1.0)

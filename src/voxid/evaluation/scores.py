@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -19,7 +18,7 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
 from voxid.evaluation.measure import System
 from voxid.files import atomic_write
-from voxid.scoring import Cohort, FittedScorer, Qualities, make_scorer, trial_qualities
+from voxid.scoring import Calibration, Cohort, FittedScorer, llr, make_scorer
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
 
@@ -85,21 +84,18 @@ def score_trials(voices: Voices, trials: Trials, scorer: FittedScorer | None = N
     )
 
 
-def qualities_of(
-    scored: Scored, measures: Iterable[str], cohort: Cohort | None
-) -> dict[str, np.ndarray] | None:
-    """Return the quality numbers (K,) of the trials that a calibration weighs; None where it weighs none.
-
-    `cohort` is what "cohort_mean" is measured with. Raise BadScores for a measure that is not known.
-    """
-    wanted = list(measures)
-    if not wanted:
-        return None
-    voices = scored.voices
-    crowd = cohort if "cohort_mean" in wanted else None
-    of_each = Qualities.of(voices.emb_UD, voices.net_speech_s_U, crowd)
-    left, right = (of_each.take(voices.row_N[side_K]) for side_K in (scored.left_K, scored.right_K))
-    return trial_qualities(wanted, left, right)
+def llrs(scored: Scored, calibration: Calibration, cohort: Cohort | None) -> np.ndarray:
+    """Return the LLR of every trial, (K,) float64; the scores have to be cosines."""
+    row_N, sides = scored.voices.row_N, scored.voices.sides
+    return llr(
+        calibration,
+        sides,
+        sides,
+        cohort,
+        cosine_K=scored.score_K,
+        left_K=row_N[scored.left_K],
+        right_K=row_N[scored.right_K],
+    )
 
 
 def write_scores(path: str | os.PathLike[str], scored: Scored | System, data: EvaluationData) -> None:

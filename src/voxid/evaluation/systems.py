@@ -19,7 +19,7 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
 from voxid.evaluation.measure import System
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scored, qualities_of, score_trials
+from voxid.evaluation.scores import Scored, llrs, score_trials
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
@@ -174,8 +174,7 @@ def _system(
     score_K, voices = scored.score_K, scored.voices
     llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
     if calibration is not None and spec == "cosine":
-        qualities = qualities_of(scored, calibration.measures, getattr(runtime.model, "cohort", None))
-        llr_K = calibration.llr(score_K.astype(np.float64), qualities)
+        llr_K = llrs(scored, calibration, getattr(runtime.model, "cohort", None))
     else:
         calibration = None  # it is for cosines
     return {

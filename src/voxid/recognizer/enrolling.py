@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voxid.embed import Runtime
-from voxid.recognizer.hearing import Heard, measured
-from voxid.recognizer.references import references
-from voxid.scoring import Calibration, trial_qualities, unit_rows
+from voxid.recognizer.hearing import Heard
+from voxid.scoring import Calibration, Cohort, Side, llr, reference, unit_rows
 from voxid.types import Clip, Enrollment
 
 if TYPE_CHECKING:
@@ -53,19 +51,24 @@ def _same(emb_D: np.ndarray, known: Sequence[tuple[str, np.ndarray]]) -> str:
     return known[best][0] if cosine_N[best] >= SAME_RECORDING else ""
 
 
-def clip_llrs(
-    calibration: Calibration, runtime: Runtime, emb_ND: np.ndarray, speech_N: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def clip_llrs(calibration: Calibration, clips: Side, cohort: Cohort | None) -> tuple[np.ndarray, np.ndarray]:
     """Return for each clip its LLR with the others (N,), and whether it is an outlier (N,) bool.
 
     The worst clip is set aside, and the others are looked at again without it, until all that are left sound
     like one person. Of two clips that do not sound alike, nobody can say which is wrong: both are outliers.
     """
-    llr_N = np.full(len(emb_ND), np.nan)
-    left = np.arange(len(emb_ND))
-    outlier_N = np.zeros(len(emb_ND), bool)
+    llr_N = np.full(len(clips), np.nan)
+    left = np.arange(len(clips))
+    outlier_N = np.zeros(len(clips), bool)
+
+    def with_others(some: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+        """Return the LLR of each of `some` clips with a voiceprint of its `others`."""
+        rows, sizes = np.concatenate(others), [len(rows) for rows in others]
+        enrolled = reference(clips.emb_ND[rows], clips.speech_s_N[rows], np.cumsum([0, *sizes[:-1]]))
+        return llr(calibration, enrolled, clips.take(some), cohort)
+
     while left.size > 1:
-        llr_N[left] = _each_with_others(calibration, runtime, emb_ND[left], speech_N[left])
+        llr_N[left] = with_others(left, [left[left != n] for n in left])
         worst = left[int(np.argmin(llr_N[left]))]
         if llr_N[worst] >= OUTLIER_LLR:
             break
@@ -74,39 +77,10 @@ def clip_llrs(
             break
         outlier_N[worst] = True
         left = left[left != worst]
-    for n in np.flatnonzero(outlier_N):  # what the good ones say of each that was set aside
-        if left.size > 1 and n not in left:
-            llr_N[n] = _one_with(calibration, runtime, emb_ND, speech_N, int(n), left)
+    aside = np.setdiff1d(np.flatnonzero(outlier_N), left)
+    if aside.size and left.size > 1:  # what the good ones say of each that was set aside
+        llr_N[aside] = with_others(aside, [left] * aside.size)
     return llr_N, outlier_N
-
-
-def _each_with_others(
-    calibration: Calibration, runtime: Runtime, emb_ND: np.ndarray, speech_N: np.ndarray
-) -> np.ndarray:
-    every = np.arange(len(emb_ND))
-    return np.array(
-        [_one_with(calibration, runtime, emb_ND, speech_N, n, every[every != n]) for n in every.tolist()]
-    )
-
-
-def _one_with(
-    calibration: Calibration,
-    runtime: Runtime,
-    emb_ND: np.ndarray,
-    speech_N: np.ndarray,
-    one: int,
-    others: np.ndarray,
-) -> float:
-    """Return the LLR of one clip with the voiceprint of others."""
-    made = references(emb_ND[others], speech_N[others], np.zeros(1, np.intp))
-    score = np.clip(made.direction_PD @ unit_rows(emb_ND[one][None])[0], -1, 1).astype(np.float64)
-    qualities = {}
-    if calibration.measures:
-        enrolled = measured(made.embeddings(np.array([0]))[0], float(made.speech_P[0]), calibration, runtime)
-        clip = measured(emb_ND[one], float(speech_N[one]), calibration, runtime)
-        qualities = trial_qualities(calibration.measures, enrolled, clip)
-    llr = float(calibration.llr(score, qualities)[0])
-    return float(calibration.enrolled_llr(llr, float(made.clips_P[0])))
 
 
 def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]]) -> tuple[Clip, ...]:

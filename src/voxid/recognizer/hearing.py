@@ -16,7 +16,7 @@ from voxid import audio
 from voxid.audio import LEAST_SPEECH_S, Inspected, Source, is_one
 from voxid.embed import Embedded, Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
-from voxid.scoring import Calibration, Qualities
+from voxid.scoring import Calibration, Side
 
 DEFAULT_MODEL = "voxid-base"
 TOGETHER = 16  # clips that are decoded and embedded together; bounds what is held in memory
@@ -32,15 +32,10 @@ class Heard:
     net_speech_s: float
     warnings: tuple[str, ...]
 
-    def qualities(self, calibration: Calibration, runtime: Runtime) -> Qualities:
-        """Return the measures of this recording that the calibration may weigh, one row."""
-        return measured(self.emb_D, self.net_speech_s, calibration, runtime)
-
-
-def measured(emb_D: np.ndarray, speech_s: float, calibration: Calibration, runtime: Runtime) -> Qualities:
-    """Return the measures of one side of a trial, one row."""
-    cohort = runtime.model.cohort if "cohort_mean" in calibration.measures else None
-    return Qualities.of(emb_D[None], [speech_s], cohort)
+    @property
+    def side(self) -> Side:
+        """The recording as one side of a trial."""
+        return Side.of(self.emb_D[None], [self.net_speech_s])
 
 
 def hear(

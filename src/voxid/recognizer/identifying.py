@@ -1,50 +1,19 @@
 """Who is it, among all who are enrolled, or nobody we know?
 
-# K candidates, D embedding
+# K candidates
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from voxid.embed import Runtime
 from voxid.recognizer.hearing import Heard
-from voxid.recognizer.references import References
 from voxid.recognizer.roster import Near
-from voxid.scoring import Qualities, trial_qualities
 from voxid.scoring.decision import Rule
 from voxid.types import Candidate, Identification
 
 AT_LEAST = 200  # nearest people that are weighed against each other; those further off weigh nothing
 CLOSE = 1.0  # LLR between two candidates who both pass: too near to each other to tell apart
-
-
-def enrolled_llrs(
-    asked: Rule,
-    runtime: Runtime,
-    heard: Heard,
-    cosine_K: np.ndarray,
-    clips_K: np.ndarray,
-    people: Callable[[], References],
-) -> np.ndarray:
-    """Return the calibrated LLR (K,) of the recording with references of these cosines, worth so many clips.
-
-    `people` gives the references themselves, and is asked only where the calibration weighs their quality.
-    """
-    calibration = asked.calibration
-    qualities = {}
-    if (measures := calibration.measures) and cosine_K.size:
-        every, enrolled = np.arange(cosine_K.size), people()
-        cohort = runtime.model.cohort if "cohort_mean" in measures else None
-        model = Qualities.of(enrolled.embeddings(every), enrolled.speech_P, cohort)
-        probe = heard.qualities(calibration, runtime).take(np.zeros(cosine_K.size, np.intp))
-        qualities = trial_qualities(measures, model, probe)
-    elif measures:
-        return np.zeros(0)
-    llr_K = calibration.llr(np.asarray(cosine_K, dtype=np.float64), qualities)
-    return calibration.enrolled_llr(llr_K, clips_K)
 
 
 def identification(

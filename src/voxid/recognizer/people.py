@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Self
 
+import numpy as np
+
 from voxid import stores
 from voxid.errors import PersonNotFound
-from voxid.stores import DEFAULT, AuditEntry, Erasure, Person, Store
+from voxid.scoring import Side, reference
+from voxid.stores import DEFAULT, AuditEntry, Erasure, Person, Store, Voiceprint
 
 DEFAULT_URL = "sqlite:///voxid.db"
 ALIKE = 10_000  # names that are looked through for "did you mean"
@@ -105,3 +108,13 @@ class People:
             f"nobody named {shown!r} in {where}, which holds {len(known):,} "
             f"{'person' if len(known) == 1 else 'people'}.{meant}"
         )
+
+
+def sides(people: Sequence[Sequence[Voiceprint]]) -> Side:
+    """Return what people are compared by, from the voiceprints of each (one at least)."""
+    every = [print_ for prints in people for print_ in prints]
+    return reference(
+        np.stack([print_.embedding for print_ in every]),
+        np.array([print_.speech_s for print_ in every]),
+        np.cumsum([0, *(len(prints) for prints in people[:-1])]),
+    )

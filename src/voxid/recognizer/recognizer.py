@@ -11,16 +11,15 @@ import numpy as np
 from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Runtime
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
-from voxid.recognizer.comparing import decide
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
 from voxid.recognizer.hearing import DEFAULT_MODEL, as_clips, calibration_of, hear, runtime_of
-from voxid.recognizer.identifying import AT_LEAST, enrolled_llrs, identification
-from voxid.recognizer.people import DEFAULT_URL, People
+from voxid.recognizer.identifying import AT_LEAST, identification
+from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
-from voxid.recognizer.references import reference, references_of
 from voxid.recognizer.roster import MOST, Roster
-from voxid.scoring import unit_rows
-from voxid.scoring.decision import Rule, is_number, rule
+from voxid.scoring import Side, llr
+from voxid.scoring.decision import Rule, decide, is_number, rule
+from voxid.scoring.evidence import cosines
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import Decision, Enrollment, Identification
 
@@ -135,17 +134,17 @@ class Recognizer(People):
         person = self.get(name)
         self._need_model(person)
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
-        enrolled = reference(person.voiceprints)
-        score_1 = np.clip(enrolled.direction_PD @ unit_rows(heard.emb_D[None])[0], -1, 1)
-        llr_1 = enrolled_llrs(asked, self.runtime, heard, score_1, enrolled.clips_P, lambda: enrolled)
-        speech_s = round(float(enrolled.speech_P[0]), 2)
+        enrolled = sides([person.voiceprints])
+        [score] = cosines(enrolled, heard.side)
+        [found] = llr(asked.calibration, enrolled, heard.side, self.runtime.model.cohort, cosine_K=[score])
+        speech_s = round(float(enrolled.speech_s_N[0]), 2)
         return decide(
             asked,
-            float(llr_1[0]),
-            float(score_1[0]),
+            float(found),
+            float(score),
             speech_s=(speech_s, heard.total_s),
             net_speech_s=(speech_s, heard.net_speech_s),
-            clips=float(enrolled.clips_P[0]),
+            clips=float(enrolled.clips_N[0]),
             speaker=person.name,
             warnings=heard.warnings,
         )
@@ -174,14 +173,11 @@ class Recognizer(People):
         held = bool(asked.calibration.measures)
         people = self.store.people_by_id(near.person_K.tolist(), voiceprints=held)
         near = near.only(people)  # without who was deleted in this moment
-        llr_K = enrolled_llrs(
-            asked,
-            self.runtime,
-            heard,
-            near.cosine_K,
-            near.clips_K,
-            lambda: references_of([people[person].voiceprints for person in near.person_K.tolist()]),
-        )
+        enrolled = Side(np.zeros((len(people), 0)), np.full(len(people), np.nan), near.clips_K)
+        if held and people:
+            enrolled = sides([people[person].voiceprints for person in near.person_K.tolist()])
+        cohort = self.runtime.model.cohort
+        llr_K = llr(asked.calibration, enrolled, heard.side, cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
         return identification(asked, llr_K, near, names, heard, top, self.where)
 
@@ -234,9 +230,8 @@ class Recognizer(People):
             calibration = calibration_of(self.runtime, self.model_name)
         except NotCalibrated:
             return {print_.id: (float("nan"), False) for print_ in prints}
-        emb_ND = np.stack([print_.embedding for print_ in prints])
-        speech_N = np.array([print_.speech_s for print_ in prints])
-        found = zip(*clip_llrs(calibration, self.runtime, emb_ND, speech_N), strict=True)
+        clips = Side.of([print_.embedding for print_ in prints], [print_.speech_s for print_ in prints])
+        found = zip(*clip_llrs(calibration, clips, self.runtime.model.cohort), strict=True)
         return {print_.id: (float(llr), bool(odd)) for print_, (llr, odd) in zip(prints, found, strict=True)}
 
     def _need_model(self, person: Person | None = None) -> None:

@@ -11,8 +11,9 @@ from threading import Lock
 
 import numpy as np
 
-from voxid.recognizer.references import references, references_of
-from voxid.scoring import unit_rows
+from voxid.recognizer.people import sides
+from voxid.scoring import Side, reference
+from voxid.scoring.evidence import cosines
 from voxid.search import Index
 from voxid.stores import Matrix, Store
 
@@ -109,12 +110,12 @@ class Roster:
             return
         order = np.argsort(matrix.people_N, kind="stable")
         people_P, first_P = np.unique(matrix.people_N[order], return_index=True)
-        made = references(matrix.emb_ND[order], matrix.speech_N[order], first_P)
+        made = reference(matrix.emb_ND[order], matrix.speech_N[order], first_P)
         if self._index is None:
-            self._index = Index(made.direction_PD.shape[1])
+            self._index = Index(made.emb_ND.shape[1])
         people = people_P.tolist()
-        self._index.add(people, made.direction_PD)
-        self._worth.update(zip(people, made.clips_P.tolist(), strict=True))
+        self._index.add(people, made.emb_ND)
+        self._worth.update(zip(people, made.clips_N.tolist(), strict=True))
 
 
 def _near_in_store(store: Store, collection: str, emb_D: np.ndarray, top: int) -> Near:
@@ -123,7 +124,7 @@ def _near_in_store(store: Store, collection: str, emb_D: np.ndarray, top: int) -
     found = store.people_by_id(dict.fromkeys(n.person for n in neighbours), voiceprints=True)
     if not found:
         return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), store.count(collection=collection))
-    made = references_of([person.voiceprints for person in found.values()])
-    cosine_K = (made.direction_PD @ unit_rows(emb_D[None])[0]).astype(np.float64)
+    made = sides([person.voiceprints for person in found.values()])
+    cosine_K = cosines(made, Side.of(emb_D[None], [np.nan]))
     people = store.count(collection=collection)
-    return Near(np.array(list(found), np.int64), np.clip(cosine_K, -1, 1), made.clips_P, people)
+    return Near(np.array(list(found), np.int64), cosine_K, made.clips_N, people)

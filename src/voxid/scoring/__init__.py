@@ -1,10 +1,16 @@
 """From embeddings to scores, and from scores to calibrated log-likelihood ratios. No torch."""
 
-from voxid.scoring.calibration import Calibration, CalibrationSet, QualityTerm, fit
+from voxid.scoring.calibration import (
+    MEASURES,
+    Calibration,
+    CalibrationSet,
+    EnrollmentTerm,
+    QualityTerm,
+    fit,
+)
 from voxid.scoring.cohort import Cohort, CohortInfo
-from voxid.scoring.enrollments import EnrollmentTerm, mean_direction
+from voxid.scoring.evidence import Side, check_measures, llr, qualities, reference
 from voxid.scoring.impostors import Impostors
-from voxid.scoring.quality import MEASURES, Qualities, check_measures, trial_qualities
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
 from voxid.scoring.similarity import cosine, cosine_of_pairs, unit_rows
 
@@ -18,15 +24,16 @@ __all__ = [
     "EnrollmentTerm",
     "FittedScorer",
     "Impostors",
-    "Qualities",
     "QualityTerm",
     "Scorer",
+    "Side",
     "check_measures",
     "cosine",
     "cosine_of_pairs",
     "fit",
+    "llr",
     "make_scorer",
-    "mean_direction",
-    "trial_qualities",
+    "qualities",
+    "reference",
     "unit_rows",
 ]

@@ -1,13 +1,17 @@
 """Cosine -> natural-log likelihood ratio, by logistic regression on trials whose truth is known.
 
-Beside the cosine, a calibration may weigh how good the two recordings are (`voxid.scoring.quality`).
+Beside the cosine, a calibration may weigh how good the two recordings are: the same cosine says more of two
+long, clear recordings than of two short ones. And a voiceprint of n clips scores higher and surer than one
+clip: the mean of n embeddings points more truly at its speaker, so its cosines with that speaker rise, and
+those with strangers gather. A calibration therefore keeps, for a few n, a second line, fitted on the same
+speakers: LLR of n clips = gain * (LLR of one) + shift. `voxid.scoring.evidence` puts all of it together.
 
 # K trials
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -17,10 +21,8 @@ from pydantic import AliasChoices, Field
 from voxid.config import Config
 from voxid.errors import BadScores
 from voxid.scoring.cohort import CohortInfo
-from voxid.scoring.enrollments import EnrollmentTerm, line_for, nearest_term
 from voxid.scoring.impostors import Impostors
 from voxid.scoring.logistic import Column, fit_logistic
-from voxid.scoring.quality import MEASURES
 
 # Weight of the squared slope (for scores of unit variance) beside the mean loss. Without it, trials that a
 # threshold separates perfectly would drive the slope to infinity; with it, other trials hardly notice.
@@ -28,6 +30,14 @@ RIDGE = 1e-6
 # The same for qualities. They help a little or not at all, and trials share speakers, so what few of them
 # seem to say is worth less than their number: a useless quality has to stay near a weight of 0.
 QUALITY_RIDGE = 1e-3
+
+# Each measure of a side of a trial, and the numbers of a trial that are made of both sides.
+MEASURES: dict[str, tuple[str, ...]] = {
+    "speech": ("speech_min", "speech_max"),  # log of the seconds of net speech
+    "norm": ("norm_min", "norm_max"),  # log of the length of the raw embedding
+    "cohort_mean": ("cohort_mean",),  # how near to a crowd of strangers; the mean of both sides
+}
+COUNTS = (2, 3, 5, 8)  # clips that lines are fitted for, where the speakers have them
 
 Value = TypeVar("Value", float, np.ndarray)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -69,6 +79,38 @@ class QualityTerm(Config):
         return (inside - self.mean) * (self.weight / self.spread)
 
 
+class EnrollmentTerm(Config):
+    """The line for voiceprints of `clips` clips, and how strangers score against them."""
+
+    clips: Annotated[float, Field(ge=1)]
+    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    shift: Finite
+    impostors: Impostors | None = None
+
+
+def line_for(terms: Sequence[EnrollmentTerm], clips: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return (gain, shift) for voiceprints of `clips` clips, in its shape; 1 and 0 for one clip.
+
+    Between two terms the line changes with 1/n, as the variance of a mean does; beyond the last it stays.
+
+    >>> gain, shift = line_for([EnrollmentTerm(clips=2, gain=2.0, shift=-1.0)], [1, 2, 9])
+    >>> gain.tolist(), shift.tolist()
+    ([1.0, 2.0, 2.0], [0.0, -1.0, -1.0])
+    """
+    known = [(1.0, 1.0, 0.0), *((term.clips, term.gain, term.shift) for term in terms)]
+    at, gains, shifts = (np.array(column) for column in zip(*sorted(known), strict=True))
+    place = -1.0 / np.maximum(np.asarray(clips, dtype=np.float64), 1.0)
+    return np.interp(place, -1.0 / at, gains), np.interp(place, -1.0 / at, shifts)
+
+
+def nearest_term(terms: Sequence[EnrollmentTerm], clips: float) -> EnrollmentTerm | None:
+    """Return the term whose 1/n is nearest to that of `clips`, None when that is one clip's."""
+    near = min((abs(1 / term.clips - 1 / clips), term.clips) for term in terms) if terms else None
+    if near is None or near[0] >= abs(1 - 1 / clips):
+        return None
+    return next(term for term in terms if term.clips == near[1])
+
+
 class Calibration(Config):
     """The straight line from a cosine to a log-likelihood ratio, and the LLR to accept from.
 
@@ -93,7 +135,7 @@ class Calibration(Config):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures of an utterance that `llr` needs: what to ask `trial_qualities` for."""
+        """The measures of an utterance that `llr` needs: what to ask `evidence.qualities` for."""
         names = {term.name for term in self.qualities}
         return tuple(measure for measure, made in MEASURES.items() if names.intersection(made))
 
@@ -104,8 +146,8 @@ class Calibration(Config):
     def llr(self, cosine: Value, qualities: Mapping[str, Any] | None = None) -> Value:
         """Return a natural-log likelihood ratio for each cosine: scale * cosine + offset + its qualities.
 
-        `qualities` holds, by name, a number for each cosine (`trial_qualities` makes them); those that this
-        calibration does not know are not looked at. Raise BadScores when one it needs is missing, not
+        `qualities` holds, by name, a number for each cosine (`evidence.qualities` makes them); those that
+        this calibration does not know are not looked at. Raise BadScores when one it needs is missing, not
         finite or of another length.
         """
         llr = self.scale * cosine + self.offset
@@ -153,8 +195,8 @@ def fit(
     a very small ridge on the slope, which also makes separable trials come out finite. The threshold is the
     LLR at which, under `prior`, both errors cost the same: log((1 - prior) / prior), 0 for a prior of 0.5.
 
-    `qualities` are further numbers for each trial by name, (K,) each, as `trial_qualities` returns them; one
-    that is the same in all trials gets the weight 0. `cohort` says what "cohort_mean" was measured with.
+    `qualities` are further numbers for each trial by name, (K,) each, as `evidence.qualities` returns them;
+    one that is the same in all trials gets the weight 0. `cohort` says what "cohort_mean" was measured with.
     `pairs` (K,) numbers the pair of speakers of each trial: the smallest false-alarm rate that the
     calibration can be asked for (`impostors.least`) rests on how many different ones there are.
 
@@ -217,7 +259,7 @@ def _quality(name: str, qualities: Mapping[str, Any] | None, shape: tuple[int, .
     if qualities is None or name not in qualities:
         raise BadScores(
             f"this calibration needs the quality {name!r} of each trial, got "
-            f"{', '.join(qualities) if qualities else 'none'}. Make them with voxid.scoring.trial_qualities, "
+            f"{', '.join(qualities) if qualities else 'none'}. Make them with voxid.scoring.qualities, "
             "from the measures that calibration.measures names."
         )
     values = np.asarray(qualities[name])

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from voxid.errors import BadConfig, NotCalibrated
-from voxid.scoring import Calibration
+from voxid.scoring.calibration import Calibration
+from voxid.types import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,36 @@ def rule(
     costs = np.log(1.0 if cost_false_alarm is None else cost_false_alarm)
     costs -= np.log(1.0 if cost_miss is None else cost_miss)
     return Rule(calibration, known, float(costs + np.log1p(-known) - np.log(known)) + 0.0)
+
+
+def decide(
+    asked: Rule,
+    llr: float,
+    cosine: float,
+    *,
+    speech_s: tuple[float, float],
+    net_speech_s: tuple[float, float],
+    clips: float = 1.0,
+    speaker: str | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Decision:
+    """Return the decision on one claimed identity, whose voiceprint is worth `clips` clips."""
+    threshold = asked.threshold(clips)
+    accepted = llr >= threshold
+    side = "at or above" if accepted else "below"
+    return Decision(
+        accepted=accepted,
+        llr=llr,
+        probability=asked.probability(llr),
+        cosine=cosine,
+        threshold=threshold,
+        speech_s=speech_s,
+        reason=f"LLR {llr:.2f} is {side} the threshold {threshold:.2f} ({asked.describe()})",
+        net_speech_s=net_speech_s,
+        prior=asked.prior,
+        speaker=speaker,
+        warnings=warnings,
+    )
 
 
 def is_number(value: Any) -> bool:
