@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from voxid import stores
-from voxid.errors import DiskFull
+from voxid.errors import DiskFull, VoxidError
 from voxid.stores import NewPerson, Voiceprint, voiceprint
 
 
@@ -71,3 +71,14 @@ def fill_the_disk(path: str, told: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     store.enroll("after", prints_for("after"))
     store.close()
+
+
+def read_on_a_full_disk(path: str, told: Connection) -> None:
+    """Open a store where no file can grow: as it is opened usually, and only to read."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    for address in (f"sqlite:///{path}", f"sqlite:///{path}?mode=ro"):
+        try:
+            with stores.open(address) as store:
+                told.send(("read", store.get("first").prints))
+        except VoxidError as error:
+            told.send((type(error).__name__, str(error)))

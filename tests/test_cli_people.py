@@ -121,6 +121,7 @@ def test_speakers_from_list_to_delete(two: Path) -> None:
     assert [p["source"] for p in shown["voiceprints"]] == ["bob1.wav", "bob2.wav"]
     assert told("speakers", "remove", "robert", shown["voiceprints"][0]["id"])[1]["clips"] == 1
     assert voxid("speakers", "export", "robert", "-o", "robert.json").exit_code == 0
+    assert Path("robert.json").stat().st_mode & 0o777 == 0o600  # voiceprints, as in the database
     printed = json.loads(voxid("speakers", "export", "robert").stdout)
     assert printed.keys() == json.loads(Path("robert.json").read_text()).keys()
     code, gone = told("speakers", "delete", "robert")

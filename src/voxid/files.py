@@ -28,11 +28,12 @@ def place_id(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, private: bool = False) -> Iterator[IO]:
     """Yield a file that replaces `path` when the block ends well; otherwise `path` stays as it was.
 
     The bytes are on the disk before the name changes, so neither a crash nor a full disk costs the old file.
-    What is no file (a pipe, /dev/stdout, /dev/null) is written into, never replaced. Raise DiskFull,
+    What is no file (a pipe, /dev/stdout, /dev/null) is written into, never replaced. `private`: the file is
+    for its owner alone (mode 600). Raise DiskFull,
     NotWritable or OutputError.
     """
     target = Path(path)
@@ -43,7 +44,13 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:  # noqa: PTH123
+        allowed = 0o600 if private else 0o666
+        with open(
+            partial,
+            mode,
+            encoding=None if "b" in mode else "utf-8",
+            opener=lambda name, flags: os.open(name, flags, allowed),
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

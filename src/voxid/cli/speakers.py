@@ -85,7 +85,12 @@ def _check_words(action: str, given: list[str]) -> None:
 def _list(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
     found = people.people()
     rows = [_row(person) for person in found]
-    lines = [f"{_summary(row)}, since {row['created']:.10}" for row in rows]
+    lines = [
+        f"{row['name']!r}: damaged: {person.damaged}"
+        if person.damaged
+        else f"{_summary(row)}, since {row['created']:.10}"
+        for row, person in zip(rows, found, strict=True)
+    ]
     head = f"{counted(len(rows), 'person', 'people')} in {people.where}"
     return {"collection": people.collection, "people": rows}, [head, *lines]
 
@@ -143,7 +148,7 @@ def _export(people: People, given: list[str], out: Path | None, replace: bool) -
 
     assert out is not None
     exported = people.export(given[0])
-    with atomic_write(out, "w") as file:
+    with atomic_write(out, "w", private=True) as file:  # voiceprints, as in the database
         json_module.dump(exported, file, indent=2, ensure_ascii=False)
     return {"name": given[0], "file": str(out)}, [f"everything held on {given[0]!r}: {out}"]
 
@@ -218,6 +223,7 @@ def _row(person: Person) -> dict[str, Any]:
         "created": person.created.isoformat(),
         "updated": person.updated.isoformat(),
         "metadata": dict(person.metadata),
+        **({"damaged": person.damaged} if person.damaged else {}),
     }
 
 

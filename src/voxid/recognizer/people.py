@@ -51,9 +51,11 @@ class People:
         return person
 
     def delete(self, name: str) -> Erasure:
-        """Remove all that is held on a person, and return the receipt."""
-        self.get(name)
-        return self.store.delete(name, collection=self.collection)
+        """Remove all that is held on a person, damaged or not, and return the receipt."""
+        try:
+            return self.store.delete(name, collection=self.collection)
+        except PersonNotFound:
+            raise self._nobody(name) from None
 
     def remove_clip(self, name: str, voiceprint: str) -> Person:
         """Return the person without one voiceprint, named by its id (`Clip.voiceprint`).

@@ -3,7 +3,8 @@
 from urllib.parse import parse_qsl, unquote
 
 from voxid.errors import BadStoreUrl, did_you_mean
-from voxid.stores.protocol import (
+from voxid.stores.store import Store
+from voxid.stores.values import (
     DEFAULT,
     AuditEntry,
     Change,
@@ -14,10 +15,10 @@ from voxid.stores.protocol import (
     Neighbour,
     NewPerson,
     Person,
-    Store,
     Upgrade,
     Voiceprint,
     voiceprint,
+    without_password,
 )
 
 __all__ = [
@@ -74,7 +75,8 @@ def open(url: str, *, timeout: float | None = None) -> Store:
         from voxid.stores.postgres import PostgresStore
 
         return PostgresStore(url, **options)
+    shown = without_password(f"//{url}")[2:]
     hint = did_you_mean(scheme, ["sqlite", "postgresql"])
     if "://" not in url and url:  # a path
-        hint = f" Did you mean 'sqlite:///{url}'?"
-    raise BadStoreUrl(f"not the address of a store: {url!r}. Allowed: {KINDS}.{hint}")
+        hint = f" Did you mean 'sqlite:///{shown}'?"
+    raise BadStoreUrl(f"not the address of a store: {shown!r}. Allowed: {KINDS}.{hint}")

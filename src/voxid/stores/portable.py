@@ -4,75 +4,52 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-import voxid.stores.checks as checks
-import voxid.stores.enrolling as enrolling
 from voxid.errors import BadExport, StoreError
-from voxid.stores.protocol import DEFAULT, NewPerson, Person, Voiceprint, checked_embedding
-from voxid.stores.reading import trail
-from voxid.stores.rows import find, hold, nobody, record, release, voiceprints_of
-from voxid.stores.session import Part
+from voxid.stores.held import checked
+from voxid.stores.values import (
+    AuditEntry,
+    NewPerson,
+    Person,
+    Voiceprint,
+    checked_embedding,
+    checked_metadata,
+    from_time,
+    merged,
+    to_time,
+)
 
 FORMAT = "voxid person"
 VERSION = 1
 
 
-class Portable(Part):
-    """Export and import of people."""
-
-    def export(self, name: str, *, collection: str = DEFAULT) -> dict[str, Any]:
-        """See `Store.export`."""
-        with self._database.read() as session:
-            person = find(session, checks.checked_name(name), collection)
-            if person is None:
-                raise nobody(name, collection)
-            prints = [v for _, v in voiceprints_of(session, [person.id], live=False)]
-            lines = trail(session, "a.person = ?", [person.id])
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": person.name,
-            "collection": person.collection,
-            "model": person.voiceprints[0].model,
-            "metadata": dict(person.metadata),
-            "created": checks.to_time(person.created),
-            "updated": checks.to_time(person.updated),
-            "voiceprints": [_out(v) for v in prints],
-            "audit": [
-                {
-                    "sequence": line.sequence,
-                    "time": checks.to_time(line.time),
-                    "action": line.action,
-                    "name": line.name,
-                    "detail": dict(line.detail),
-                }
-                for line in lines
-            ],
-        }
-
-    def import_(
-        self, exported: Mapping[str, Any], *, replace: bool = False, collection: str | None = None
-    ) -> Person:
-        """See `Store.import_`."""
-        one, space, created = _in(exported)
-        space = checks.collection_name(collection or space)
-        with self._database.write() as session:
-            held = hold(session, space, create=True)
-            enrolling.enroll(session, held, [one], replace=replace, exist_ok=replace)
-            session.run(
-                "UPDATE people SET metadata = ?, created = ? WHERE collection = ? AND name = ?",
-                (checks.to_json(one.metadata or {}), created, held.id, one.name),
-            )
-            person = find(session, one.name, space)
-            assert person is not None
-            record(session, "imported", held, person.id, one.name, {"voiceprints": len(one.voiceprints)})
-            release(session, held)
-        self._wipe(session)
-        return person
+def exported(person: Person, model: str, lines: Sequence[AuditEntry]) -> dict[str, Any]:
+    """Return a person with all their voiceprints (of the model in use and others), and their trail."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": person.name,
+        "collection": person.collection,
+        "model": model,
+        "metadata": dict(person.metadata),
+        "created": to_time(person.created),
+        "updated": to_time(person.updated),
+        "voiceprints": [_out(v) for v in person.voiceprints],
+        "audit": [
+            {
+                "sequence": line.sequence,
+                "time": to_time(line.time),
+                "action": line.action,
+                "name": line.name,
+                "detail": dict(line.detail),
+            }
+            for line in lines
+        ],
+    }
 
 
 def _out(v: Voiceprint) -> dict[str, Any]:
@@ -83,33 +60,33 @@ def _out(v: Voiceprint) -> dict[str, Any]:
         "embedding": base64.b64encode(v.embedding.astype("<f4").tobytes()).decode(),  # float32, little-endian
         "speech_s": v.speech_s,
         "source": v.source,
-        "created": checks.to_time(v.created),
+        "created": to_time(v.created),
         "extra": dict(v.extra),
     }
 
 
-def _in(exported: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
+def imported(value: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
     """Return the person, the collection and the time of creation in an export; raise BadExport."""
-    if not isinstance(exported, Mapping) or exported.get("format") != FORMAT:
+    if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         raise BadExport("this is no exported person: no 'format' of ours. Pass what `export` gave, whole.")
-    if exported.get("version") != VERSION:
+    if value.get("version") != VERSION:
         raise BadExport(
-            f"the export is of version {exported.get('version')!r}; this voxid reads {VERSION}. Update voxid."
+            f"the export is of version {value.get('version')!r}; this voxid reads {VERSION}. Update voxid."
         )
     try:
-        prints = [_print(v) for v in exported["voiceprints"] if v["model"] == exported["model"]]
-        created = checks.to_time(checks.from_time(exported["created"]))
-        one = NewPerson(
-            exported["name"], prints, checks.merged({}, checks.checked_metadata(exported["metadata"]))
-        )
-        return enrolling.checked(one, exported["model"]), str(exported["collection"]), created
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
+        prints = [_voiceprint(v) for v in value["voiceprints"] if v["model"] == value["model"]]
+        metadata = merged({}, checked_metadata(value["metadata"]))
+        one = checked(NewPerson(value["name"], prints, metadata), value["model"])
+        return one, str(value["collection"]), to_time(from_time(value["created"]))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StoreError) as error:
+        name = value.get("name")
         raise BadExport(
-            f"the export is damaged ({type(error).__name__}: {error}). Pass what `export` gave, whole."
+            f"the export of {name!r:.200} cannot be taken ({type(error).__name__}: {error!s:.300}). "
+            "Pass what `export` gave, whole."
         ) from error
 
 
-def _print(value: Mapping[str, Any]) -> Voiceprint:
+def _voiceprint(value: Mapping[str, Any]) -> Voiceprint:
     try:
         packed = base64.b64decode(value["embedding"], validate=True)
     except binascii.Error as error:
@@ -124,6 +101,6 @@ def _print(value: Mapping[str, Any]) -> Voiceprint:
         model=value["model"],
         speech_s=float(value["speech_s"]),
         source=value["source"],
-        created=checks.from_time(value["created"]),
-        extra=dict(value["extra"]),
+        created=from_time(value["created"]),
+        extra=checked_metadata(value["extra"]),
     )

@@ -1,4 +1,4 @@
-"""What a database must offer so that `SqlStore` can be written once: transactions, and three shapes of query.
+"""One transaction: what each kind of database does its own way, so that the rest is written once.
 
 SQL is written in the words that SQLite and PostgreSQL share, with `?` as placeholder.
 
@@ -7,39 +7,45 @@ SQL is written in the words that SQLite and PostgreSQL share, with `?` as placeh
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from threading import Lock
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from voxid.errors import StoreUnavailable
-
 Row = tuple[Any, ...]
+VOICEPRINT_COLUMNS = "id, person, collection, model, embedding, speech_s, source, created, extra"
+SOME = 500  # values in one IN (...): SQLite takes 999
+
+
+class Block(NamedTuple):
+    """Voiceprints in bulk, as `Matrix` has them; `damaged` are people of whom some could not be read."""
+
+    rows_N: np.ndarray
+    people_N: np.ndarray
+    speech_N: np.ndarray
+    emb_ND: np.ndarray
+    damaged: tuple[int, ...] = ()
+
+    def take(self, rows: np.ndarray) -> Block:
+        """Return some of the rows."""
+        return Block(self.rows_N[rows], self.people_N[rows], self.speech_N[rows], self.emb_ND[rows])
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block], dim: int) -> Block:
+        """Return the rows of several blocks, or of none."""
+        integers = np.empty(0, np.int64)
+        none = cls(integers, integers, np.empty(0, np.float32), np.empty((0, dim), np.float32))
+        columns = zip(*((b.rows_N, b.people_N, b.speech_N, b.emb_ND) for b in (none, *blocks)), strict=True)
+        rows_N, people_N, speech_N, emb_ND = (np.concatenate(column) for column in columns)
+        return cls(rows_N, people_N, speech_N, emb_ND)
 
 
 class Session(ABC):
     """One transaction on one connection."""
 
     lock_row = ""  # what a SELECT ends in to hold the row until the transaction ends
-
-    def __init__(self) -> None:
-        self.removed: list[
-            bytes | str
-        ] = []  # what must not be found on the disk once the transaction is kept
-        self.note = 0  # where the database itself says that something is to be wiped; 0: nothing is
-
-    def forget(self, removed: Iterable[bytes | str]) -> None:
-        """Say that these bytes and texts go with this transaction."""
-        self.removed += removed
-        self.note = self.note or self.note_removal()
-
-    def note_removal(self) -> int:
-        """Write down that something is to be wiped, in case this process ends before it is; return where."""
-        return -1
+    removes = False  # whether something goes with this transaction that must be wiped from the disk
 
     @abstractmethod
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -55,23 +61,28 @@ class Session(ABC):
 
     @abstractmethod
     def add(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows into a table."""
+        """Insert rows into a table; an embedding is a float32 (D,)."""
 
     @abstractmethod
     def new_ids(self, count: int) -> list[int]:
         """Return ids for new people, never given before."""
 
     @abstractmethod
-    def add_voiceprints(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows of `VOICEPRINT_COLUMNS`; the embedding is a float32 (D,)."""
+    def blocks(
+        self, collection: int, model: str, dim: int, rows: int, people: Sequence[int] | None = None
+    ) -> Iterator[Block]:
+        """Yield the voiceprints of all or of some people (rising ids), by person and number.
 
-    @abstractmethod
-    def blocks(self, collection: int, model: str, dim: int, rows: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield (numbers_N, people_N, speech_N, emb_ND), up to `rows` at a time, by number."""
+        Those of all come up to `rows` at a time.
+        """
 
     @abstractmethod
     def embedding(self, column: Any) -> np.ndarray:
-        """Return the float32 (D,), read-only, in a column."""
+        """Return the float32 (D,), read-only, in a column; raise ValueError or TypeError."""
+
+    def forget(self, sql: str = "", values: Sequence[Any] = ()) -> None:
+        """Say what goes with this transaction and must not stay on the disk: what the query finds."""
+        self.removes = True
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """Return the first row, or None."""
@@ -83,97 +94,12 @@ class Session(ABC):
         self.many(sql, [values])
 
 
-VOICEPRINT_COLUMNS = "id, person, collection, model, embedding, speech_s, source, created, extra"
+def marks(values: Iterable[Any]) -> str:
+    """Return "?,?,?": a placeholder for each value."""
+    return ",".join("?" for _ in values)
 
 
-class Database(ABC):
-    """Opens transactions."""
-
-    @abstractmethod
-    def read(self) -> AbstractContextManager[Session]:
-        """A transaction that sees one snapshot and changes nothing."""
-
-    @abstractmethod
-    def write(self) -> AbstractContextManager[Session]:
-        """A transaction that is kept when the block ends well, and undone when it raises."""
-
-
-class Part:
-    """What the parts of a store share: its database, and what each kind of store does its own way."""
-
-    _database: Database
-
-    def purge(self) -> bool:
-        """See `Store.purge`."""
-        raise NotImplementedError
-
-    def _wipe(self, session: Session) -> bool:
-        """Make sure that what a transaction removed is gone from the disk; True when it is."""
-        raise NotImplementedError
-
-
-class Pool:
-    """Connections, one a thread at a time, opened when none is idle.
-
-    `usable` tells whether one can serve the next user. A process that was forked does not touch the
-    connections of its parent.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[], Any],
-        close: Callable[[Any], None],
-        usable: Callable[[Any], bool],
-        *,
-        idle: int,
-        where: str,
-    ) -> None:
-        self._connect, self._close, self._usable = connect, close, usable
-        self._most_idle, self._where = idle, where
-        self._idle: list[Any] = []
-        self._lock = Lock()
-        self._pid = os.getpid()
-        self._closed = False
-
-    @contextmanager
-    def take(self) -> Iterator[Any]:
-        """Yield a connection that nobody else uses until the block ends."""
-        connection = self._get()
-        try:
-            yield connection
-        finally:
-            self._give_back(connection)
-
-    def _get(self) -> Any:
-        with self._lock:
-            if self._closed:
-                raise StoreUnavailable(f"the store {self._where} was closed. Open it again.")
-            if self._pid != os.getpid():
-                # Kept, never closed: closing would act on the parent's files and sockets.
-                self._inherited = self._idle
-                self._pid, self._idle = os.getpid(), []
-            if self._idle:
-                return self._idle.pop()
-        return self._connect()
-
-    def _give_back(self, connection: Any) -> None:
-        usable = self._usable(connection)
-        with self._lock:
-            keep = usable and not self._closed and len(self._idle) < self._most_idle
-            if keep:
-                self._idle.append(connection)
-        if not keep:
-            self._close(connection)
-
-    def drop(self) -> None:
-        """Close the idle connections: the server they lead to went away."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            self._close(connection)
-
-    def close(self) -> None:
-        """Close all connections; those in use when they come back."""
-        with self._lock:
-            self._closed = True
-        self.drop()
+def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield `values` in parts that fit into one IN (...)."""
+    for first in range(0, len(values), SOME):
+        yield values[first : first + SOME]

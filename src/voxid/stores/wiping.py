@@ -9,14 +9,17 @@ next chance.
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-import voxid.stores.checks as checks
+from voxid.stores.values import now, to_time
 
 GRACE = timedelta(seconds=30)  # a note older than that was left by a process that did not finish
 PATIENCE_MS = 1_000  # how long a deletion waits for readers
@@ -24,7 +27,20 @@ PIECE = 64  # bytes searched for at a time; longer needles are found faster
 STRIDE = 192  # bytes from one piece to the next: a leftover of 256 bytes holds a whole piece
 
 
-def wipe(connection: sqlite3.Connection, path: Path, removed: Iterable[bytes | str], note: int) -> bool:
+def needles(row: Iterable[Any]) -> list[bytes]:
+    """Return what must not be found once a row is gone: texts, bytes, names in lines of the trail."""
+    found = []
+    for column in row:
+        packed = column.encode(errors="surrogateescape") if isinstance(column, str) else column
+        if not isinstance(packed, bytes) or packed in (b"", b"{}"):
+            continue
+        found.append(packed)
+        with suppress(ValueError, KeyError, TypeError):  # a line of the trail about a name held before
+            found.append(str(json.loads(packed)["from"]).encode())
+    return found
+
+
+def wipe(connection: sqlite3.Connection, path: Path, removed: Iterable[bytes], note: int) -> bool:
     """Return whether nothing that was `removed` is on the disk any more; `note`: where that was asked."""
     if was_left(connection):
         return purge(connection)
@@ -34,6 +50,18 @@ def wipe(connection: sqlite3.Connection, path: Path, removed: Iterable[bytes | s
         return purge(connection)
     connection.execute("DELETE FROM wiping WHERE id = ?", (note,))
     return True
+
+
+def leave(connection: sqlite3.Connection) -> None:
+    """Note that nobody is at work on the wiping, so that the next deletion does not wait for them."""
+    connection.execute("UPDATE wiping SET since = ''")
+
+
+def wipe_left(connection: sqlite3.Connection) -> None:
+    """Do what others left, unless somebody is still reading."""
+    asked = connection.execute("SELECT 1 FROM wiping LIMIT 1").fetchone()
+    if asked and cut_log(connection):
+        purge(connection)
 
 
 def purge(connection: sqlite3.Connection) -> bool:
@@ -48,7 +76,7 @@ def purge(connection: sqlite3.Connection) -> bool:
 
 def was_left(connection: sqlite3.Connection) -> bool:
     """Whether somebody deleted, and did not get to wipe: killed, or kept from it by a reader."""
-    before = checks.to_time(checks.now() - GRACE)
+    before = to_time(now() - GRACE)
     return (
         connection.execute("SELECT 1 FROM wiping WHERE since < ? LIMIT 1", (before,)).fetchone() is not None
     )
@@ -65,7 +93,7 @@ def cut_log(connection: sqlite3.Connection) -> bool:
         connection.execute(f"PRAGMA busy_timeout = {patience}")
 
 
-def holds_any(path: Path, removed: Iterable[bytes | str]) -> bool:
+def holds_any(path: Path, removed: Iterable[bytes]) -> bool:
     """Whether the file holds any of what was removed."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -74,9 +102,8 @@ def holds_any(path: Path, removed: Iterable[bytes | str]) -> bool:
             return any(content.find(piece) >= 0 for piece in _pieces(removed))
 
 
-def _pieces(removed: Iterable[bytes | str]) -> Iterable[bytes]:
-    for one in dict.fromkeys(removed):
-        packed = one.encode() if isinstance(one, str) else one
+def _pieces(removed: Iterable[bytes]) -> Iterable[bytes]:
+    for packed in dict.fromkeys(removed):
         last = max(len(packed) - PIECE, 0)
         for start in dict.fromkeys([*range(0, last + 1, STRIDE), last]):
             yield packed[start : start + PIECE]
