@@ -10,11 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from stores_server import Server
 
 # Torch reads this when it is imported. Test processes share the machine, and threads that wait for each
 # other on busy cores take ten times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The one profile of every property test: the same examples each time, and no clock, so that a busy machine
+# finds what a quiet one finds. A test's own `settings` say only how many examples it wants.
+settings.register_profile(
+    "voxid", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("voxid")
 
 # A shell that starts tests in the background lets them ignore Ctrl-C, and with them all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -46,7 +46,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
             check=False,
-            timeout=120,
+            timeout=250,
             **drop,
         )
         assert done.returncode == 0, (program, arguments, self.log())
@@ -75,7 +75,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def wait_until(happened, timeout: float = 30.0) -> None:
+def wait_until(happened, timeout: float = 250.0) -> None:
     """Return once `happened()` is true; fail after `timeout` seconds."""
     end = monotonic() + timeout
     while not happened():

@@ -32,7 +32,7 @@ shapes = {"rows": st.integers(1, 4), "frames": st.integers(1, 40), "dim": st.int
 widths = {"freq_max": st.integers(1, 45), "time_max": st.integers(1, 45)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), **shapes, **widths)
 def test_masks_are_one_band_and_one_stretch_of_the_rows_mean(
     seed: int, rows: int, frames: int, dim: int, freq_max: int, time_max: int

@@ -235,7 +235,7 @@ def exported(there: Path) -> Path:
 
 def run_without_torch(script: str, folder: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -72,7 +72,7 @@ def test_each_draw_takes_as_many_speakers_as_there_are() -> None:
     assert not np.array_equal(times, resampling.draws(40, 500, seed=4))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([None, 1, 0]))
 def test_every_speaker_once_is_the_point_estimate(seed: int, decimals: int | None) -> None:
     scores, same, left, right = made(seed, speakers=8, trials=90, decimals=decimals)

@@ -326,11 +326,12 @@ def test_second_address_of_a_mirror_stands_in(server: Server, tmp_path: Path) ->
     check_complete(tmp_path)
 
 
-def test_no_network_is_said_at_once(tmp_path: Path) -> None:
-    start = time.monotonic()
+def test_no_network_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("voxid.corpora.fetch.time.sleep", waits.append)
     with pytest.raises(DownloadError, match="no connection"):
         download(corpus_of(CONTENT), ["dev-tiny"], tmp_path, "http://127.0.0.1:9/nobody")
-    assert time.monotonic() - start < 1.0
+    assert waits == []
 
 
 def test_wrong_bytes_of_the_right_length_are_deleted(server: Server, tmp_path: Path) -> None:
@@ -815,14 +816,14 @@ def test_ctrl_c_leaves_a_partial_file_that_goes_on(server: Server, tmp_path: Pat
         while running.poll() is None and not (partial.exists() and partial.stat().st_size >= 1 << 18):
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=20)
+        _, errors = running.communicate(timeout=250)
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     kept = partial.stat().st_size
     assert partial.read_bytes() == CONTENT[:kept]
     assert not (tmp_path / "LibriSpeech").exists()
 
-    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*arguments, "--json"], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "corpus": "tiny",

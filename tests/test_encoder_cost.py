@@ -102,7 +102,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 def run(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=250, check=True
     )
     assert done.stderr == ""
     return done.stdout

@@ -295,7 +295,7 @@ before = threading.active_count()
 runtime = voxid.load({str(made[1])!r})
 print(runtime.embed({str(tmp_path / "a.wav")!r}).shape, runtime.engine)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
     assert (done.stdout.strip(), done.stderr) == ("(12,) onnxruntime cpu", "")
 
 

@@ -109,7 +109,7 @@ def test_without_top_db_nothing_is_clipped() -> None:
     assert np.abs(by_voxid(click_in_silence(), MfccConfig(top_db=None)) - expected).max() < TOLERANCE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(samples=st.integers(1, 40_000), level=st.floats(-5, 0), seed=st.integers(0, 1000))
 def test_equals_librosa_at_any_length_and_level(samples: int, level: float, seed: int) -> None:
     wave_S = noise(samples, 10**level, seed)

@@ -74,7 +74,7 @@ def test_frames_and_samples_belong_together(kind: str) -> None:
 
 
 @every_kind
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 30_000), min_size=1, max_size=6), seed=st.integers(0, 1000))
 def test_rows_of_different_length_equal_their_results_alone(kind: str, lengths: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ def test_a_pipe_is_written_into_and_stays_one(pipe: Path, mode: str) -> None:
     with atomic_write(pipe, mode) as file:
         file.write(b"all of it" if mode == "wb" else "all of it")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-    reader.join(10)
+    reader.join(200)
     assert got == [b"all of it"]
     assert [path.name for path in pipe.parent.iterdir()] == ["pipe"]
 

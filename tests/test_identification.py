@@ -92,7 +92,7 @@ def test_by_hand() -> None:
     assert strict == pytest.approx((2 / 3, 0.0, 0.85, False))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 9999), st.sampled_from([None, 1, 0]), st.sampled_from([0.05, 0.3, 0.9]))
 def test_the_value_at_a_fpir_is_the_best_of_the_curve(seed: int, decimals: int | None, fpir: float) -> None:
     search = made(seed, probes=60, decimals=decimals)

@@ -77,7 +77,7 @@ def assert_same(hits: search.Hits, held: dict[Any, Any], emb_QD: np.ndarray, top
 
 @pytest.mark.parametrize("storage", STORAGES)
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 60), dim=st.sampled_from([1, 2, 7, 192]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_error_is_above_its_bound(storage: kernels.Storage, seed: int, rows: int, dim: int) -> None:
     rng = np.random.default_rng(seed)
     scale = rng.choice([0.0, 1.0, 1e-3], (rows, dim)) * rng.standard_normal((rows, dim)) ** 3
@@ -164,7 +164,5 @@ def test_any_sequence_of_changes() -> None:
 
     run_state_machine_as_test(
         Changing,
-        settings=settings(
-            max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=40, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
     )

@@ -264,13 +264,13 @@ def test_a_long_addition_keeps_no_search_waiting(monkeypatch: pytest.MonkeyPatch
     def stuck(emb_ND: Any, dim: int) -> np.ndarray:
         if len(emb_ND) == 5:
             begun.set()
-            assert go_on.wait(60)
+            assert go_on.wait(200)
         return slow(emb_ND, dim)
 
     monkeypatch.setattr(index, "unit_rows", stuck)
     writer = Thread(target=lambda: held.add(range(5), noise(5, 4)))
     writer.start()
-    assert begun.wait(60)
+    assert begun.wait(200)
     found = held.search([1, 0, 0, 0]).ids_QK.tolist()
     go_on.set()
     writer.join()

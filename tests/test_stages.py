@@ -522,7 +522,7 @@ def test_a_processor_without_16_bit_instructions_is_found_out() -> None:
         "check_precision(LstmEncoder(LstmConfig(), 40), 40, 'bf16', torch.device('cpu'))"
     )
     less = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    done = subprocess.run([sys.executable, "-c", code], env=less, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], env=less, capture_output=True, text=True, timeout=250)
     if done.returncode == 0:
         pytest.skip("an LSTM in 16 bits works here without AVX-512")
     assert "voxid.errors.BadRecipe: training.precision" in done.stderr

@@ -19,9 +19,7 @@ NAMES = st.sampled_from(["a", "A", "ab", "ä", "🎤", "o'b"])
 FEW = settings(
     max_examples=8,
     stateful_step_count=12,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
-    database=None,
 )
 
 

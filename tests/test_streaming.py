@@ -47,7 +47,7 @@ def overlapping(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 # -- the bound -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TRIALS, st.sampled_from([2, 3, 7, 64, 1000, 4096]), st.sampled_from([0.01, 0.05, 0.5, 0.9]))
 def test_the_bounds_hold(trials: tuple[np.ndarray, np.ndarray], bins: int, p_target: float) -> None:
     counted, exact = filled(bins, *trials), metrics.eer(*trials).rate
@@ -85,7 +85,7 @@ def test_a_bound_by_hand() -> None:
 # -- counting ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.floats(-3, 3, width=32), max_size=50),
     st.sampled_from([(64, -1.0, 1.0), (10, 0.0, 1.0), (7, -2.5, 1.0), (1000, -1.0, 1.0)]),
@@ -111,7 +111,7 @@ def test_powers_of_two_cut_exactly_for_both_widths() -> None:
         assert count_B.tolist() == [1, 1, 1, 2, 1, 1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TRIALS, st.integers(1, 79))
 def test_blocks_and_merged_histograms_are_one(trials: tuple[np.ndarray, np.ndarray], cut: int) -> None:
     scores, labels = trials

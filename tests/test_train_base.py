@@ -29,7 +29,7 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     command = ["make", *INSTALLED, "train-base", *arguments]
     kept = {key: value for key, value in os.environ.items() if key != "VOXID_DATA"}
     return subprocess.run(
-        command, cwd=REPOSITORY, env=kept | environment, capture_output=True, text=True, timeout=300
+        command, cwd=REPOSITORY, env=kept | environment, capture_output=True, text=True, timeout=550
     )
 
 

@@ -181,7 +181,7 @@ def test_the_direct_sound_stays_where_it_was() -> None:
     assert heard_S[400] == pytest.approx(0.5 / 1.25**0.5, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(peak=st.integers(0, 400), most=st.integers(1, 500), seed=st.integers(0, 100))
 def test_responses_are_aligned_and_of_energy_one(peak: int, most: int, seed: int) -> None:
     rir_S = 0.1 * np.random.default_rng(seed).uniform(-1, 1, 500)
@@ -356,7 +356,7 @@ def test_gain_and_clipping() -> None:
         np.testing.assert_allclose(clipped_BS[row], wave_BS[row].clamp(-top, top), rtol=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(samples=st.integers(1, 1 << 20))
 def test_fast_lengths_hold_the_wave(samples: int) -> None:
     length = fast_length(samples)
@@ -379,7 +379,7 @@ def test_speed_moves_the_pitch(factor: float) -> None:
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / 2**0.5, rel=0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(samples=st.integers(1, 5_000), factor=st.floats(0.5, 2.0))
 def test_lengths_at_any_speed(samples: int, factor: float) -> None:
     needed = samples_needed(samples, factor)
