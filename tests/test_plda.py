@@ -61,18 +61,6 @@ def test_the_score_is_the_ratio_of_joint_densities() -> None:
     assert_allclose(sides.table(sides), want, rtol=1e-5, atol=1e-5)
 
 
-def test_sets_of_utterances_are_scored_by_the_book() -> None:
-    model = truth()
-    x, speaker_N = draw(model, UNEVEN, seed=0)
-    sets = [x[speaker_N == s] for s in range(len(UNEVEN))]
-    want = [
-        [log_density(model, [*a, *b]) - log_density(model, [*a]) - log_density(model, [*b]) for b in sets]
-        for a in sets
-    ]
-    means = np.stack([s.mean(axis=0) for s in sets])
-    assert_allclose(model.llr_of_sets(means, UNEVEN, means, UNEVEN), want, rtol=1e-8, atol=1e-8)
-
-
 def test_the_likelihood_of_a_training_set_is_that_of_its_joint_normals() -> None:
     model = truth()
     x, speaker_N = draw(model, UNEVEN, seed=0)
@@ -146,22 +134,6 @@ def test_scores_are_calibrated_on_data_of_the_model() -> None:
     assert 0.01 < least < metrics.cllr(llrs, same) < least + 0.02
 
 
-def test_enrolling_several_utterances_beats_scoring_their_mean_as_one() -> None:
-    model = TwoCovariance(np.zeros(4), np.eye(4), np.eye(4))
-    train, train_speakers = draw(model, np.full(1500, 5), seed=9)
-    plda = PldaScorer(PldaConfig(**PLAIN)).fit(train, train_speakers)
-    enroll, speakers = draw(model, np.full(150, 6), seed=10)
-    enrolled, tests = np.arange(len(enroll)) % 6 < 4, np.arange(len(enroll)) % 6 >= 4
-    book = plda.enrolled(enroll[enrolled], speakers[enrolled], enroll[tests])
-    naive = plda.table(enroll[enrolled].reshape(150, 4, 4).mean(axis=1), enroll[tests])
-    same = np.arange(150)[:, None] == speakers[tests]
-    costs = [metrics.cllr(scores.ravel(), same.ravel()) for scores in (book, naive)]
-    assert costs[0] < costs[1] - 0.02
-    assert costs[0] < metrics.min_cllr(book.ravel(), same.ravel()) + 0.03
-    one = plda.enrolled(enroll[:1], ["me"], enroll[:7])
-    assert_allclose(one, plda.table(enroll[:1], enroll[:7]), rtol=1e-4, atol=1e-5)
-
-
 def test_scores_do_not_depend_on_the_coordinates() -> None:
     train, speakers = draw(truth(5), np.tile(UNEVEN, 60), seed=11)
     x, _ = draw(truth(5), UNEVEN, seed=12)
@@ -226,4 +198,4 @@ def test_what_plda_cannot_be_fitted_on() -> None:
         PldaScorer().fit(np.repeat(train[:4], 3, axis=0), np.repeat(np.arange(4), 3))
     plda = PldaScorer().fit(train, speakers)
     with pytest.raises(BadScores, match="6 and 4 dimensions"):
-        plda.enrolled(train[:, :4], speakers, train)
+        plda.table(train[:, :4], train)

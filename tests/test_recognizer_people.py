@@ -194,9 +194,17 @@ def test_of_two_clips_that_differ_both_are_pointed_out(rec: Recognizer) -> None:
     assert len(rec.enroll("a", [say(0, 1), say(5, 1)]).outliers) == 2
 
 
+def test_new_clips_that_disagree_with_those_held_are_the_ones_that_differ(rec: Recognizer) -> None:
+    rec.enroll("a", [say(0, 1), say(0, 2)])
+    later = rec.enroll("a", [say(5, 1), say(5, 2), say(5, 3), say(0, 3)])  # more of them than are held
+    assert [clip.outlier for clip in later.clips] == [True, True, True, False]
+    assert "does not sound like the clips enrolled earlier" in later.warnings[0]
+    assert not any("enrolled earlier: does not" in warning for warning in later.warnings)
+
+
 def test_a_bad_clip_of_earlier_is_pointed_out_too(rec: Recognizer, tmp_path: Path) -> None:
     (tmp_path / "other.wav").write_bytes(wav(say(5, 1)))
-    rec.enroll("a", tmp_path / "other.wav")
+    rec.enroll("a", [say(0, 4), say(0, 5), tmp_path / "other.wav"])
     later = rec.enroll("a", [say(0, 1), say(0, 2), say(0, 3)])
     assert later.outliers == ()
     assert any("other.wav, enrolled earlier" in warning for warning in later.warnings)

@@ -51,15 +51,17 @@ def _same(emb_D: np.ndarray, known: Sequence[tuple[str, np.ndarray]]) -> str:
     return known[best][0] if cosine_N[best] >= SAME_RECORDING else ""
 
 
-def clip_llrs(calibration: Calibration, clips: Side, cohort: Cohort | None) -> tuple[np.ndarray, np.ndarray]:
+def clip_llrs(
+    calibration: Calibration, clips: Side, cohort: Cohort | None, held: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return for each clip its LLR with the others (N,), and whether it is an outlier (N,) bool.
 
-    The worst clip is set aside, and the others are looked at again without it, until all that are left sound
-    like one person. Of two clips that do not sound alike, nobody can say which is wrong: both are outliers.
+    The first `held` clips were enrolled earlier and are judged by themselves: the worst is set aside, and the
+    others are looked at again without it, until all that are left sound like one person. New clips have to
+    sound like those; where nothing was held, they are judged among themselves. Of two clips that do not
+    sound alike, nobody can say which is wrong: both are outliers.
     """
     llr_N = np.full(len(clips), np.nan)
-    left = np.arange(len(clips))
-    outlier_N = np.zeros(len(clips), bool)
 
     def with_others(some: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
         """Return the LLR of each of `some` clips with a voiceprint of its `others`."""
@@ -67,24 +69,39 @@ def clip_llrs(calibration: Calibration, clips: Side, cohort: Cohort | None) -> t
         enrolled = reference(clips.emb_ND[rows], clips.speech_s_N[rows], np.cumsum([0, *sizes[:-1]]))
         return llr(calibration, enrolled, clips.take(some), cohort)
 
-    while left.size > 1:
-        llr_N[left] = with_others(left, [left[left != n] for n in left])
-        worst = left[int(np.argmin(llr_N[left]))]
-        if llr_N[worst] >= OUTLIER_LLR:
-            break
-        if left.size == 2:
-            outlier_N[left] = True
-            break
-        outlier_N[worst] = True
-        left = left[left != worst]
-    aside = np.setdiff1d(np.flatnonzero(outlier_N), left)
-    if aside.size and left.size > 1:  # what the good ones say of each that was set aside
-        llr_N[aside] = with_others(aside, [left] * aside.size)
+    def alike(left: np.ndarray) -> np.ndarray:
+        """Return those of the clips that sound like one person."""
+        while left.size > 1:
+            llr_N[left] = with_others(left, [left[left != n] for n in left])
+            worst = left[int(np.argmin(llr_N[left]))]
+            if llr_N[worst] >= OUTLIER_LLR:
+                break
+            left = left[left != worst] if left.size > 2 else left[:0]
+        return left
+
+    good = alike(np.arange(held))
+    new = np.arange(held, len(clips)) if good.size else np.arange(len(clips))
+    if good.size and new.size:
+        llr_N[new] = with_others(new, [good] * new.size)
+        good = np.concatenate((good, new[llr_N[new] >= OUTLIER_LLR]))
+    elif new.size:
+        good = alike(new)
+    outlier_N = ~np.isin(np.arange(len(clips)), good)
+    if len(clips) == 1:
+        return llr_N, np.zeros(1, bool)
+    if good.size > 1:
+        llr_N[good] = with_others(good, [good[good != n] for n in good])
+    aside = np.flatnonzero(outlier_N)
+    if aside.size and good.size:  # what the good ones say of each that was set aside
+        llr_N[aside] = with_others(aside, [good] * aside.size)
     return llr_N, outlier_N
 
 
-def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]]) -> tuple[Clip, ...]:
-    """Return what is said of each clip. `llrs` holds (LLR with the others, outlier) by voiceprint id."""
+def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]], others: str) -> tuple[Clip, ...]:
+    """Return what is said of each clip. `llrs` holds (LLR with the others, outlier) by voiceprint id.
+
+    `others` says in words what an outlier was held against.
+    """
     found = []
     for take in taken:
         heard = take.heard
@@ -99,15 +116,15 @@ def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]]) -> tupl
                 voiceprint=take.print_.id,
                 llr=None if np.isnan(llr) else llr,
                 outlier=outlier,
-                warnings=(*clip.warnings, *[_unlike(llr)] * outlier),
+                warnings=(*clip.warnings, *[_unlike(llr, others)] * outlier),
             )
         found.append(clip)
     return tuple(found)
 
 
-def _unlike(llr: float) -> str:
+def _unlike(llr: float, others: str) -> str:
     return (
-        f"does not sound like the other clips (LLR {llr:.1f}): another voice, or a bad recording. "
+        f"does not sound like {others} (LLR {llr:.1f}): another voice, or a bad recording. "
         "Listen to it, and remove it if so."
     )
 

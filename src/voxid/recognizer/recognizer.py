@@ -219,19 +219,21 @@ class Recognizer(People):
         return f"Recognizer({self.store.url!r}, model={self.model_name!r}, collection={self.collection!r})"
 
     def _enrollment(self, person: Person, taken: list[Take], created: bool) -> Enrollment:
-        llrs = self._llrs(person.voiceprints)
         new = {take.print_.id for take in taken if take.print_ is not None}
-        held = [p.source or p.id for p in person.voiceprints if p.id not in new and llrs[p.id][1]]
-        return enrollment(person, clips_of(taken, llrs), self._wanted_s, created, held)
+        before = [print_ for print_ in person.voiceprints if print_.id not in new]
+        llrs = self._llrs([*before, *(p for p in person.voiceprints if p.id in new)], len(before))
+        odd = [print_.source or print_.id for print_ in before if llrs[print_.id][1]]
+        others = "the clips enrolled earlier" if before else "the other clips"
+        return enrollment(person, clips_of(taken, llrs, others), self._wanted_s, created, odd)
 
-    def _llrs(self, prints: tuple[Voiceprint, ...]) -> dict[str, tuple[float, bool]]:
+    def _llrs(self, prints: list[Voiceprint], held: int) -> dict[str, tuple[float, bool]]:
         """Return by id how each clip sounds beside the others; no numbers without a calibration."""
         try:
             calibration = calibration_of(self.runtime, self.model_name)
         except NotCalibrated:
             return {print_.id: (float("nan"), False) for print_ in prints}
         clips = Side.of([print_.embedding for print_ in prints], [print_.speech_s for print_ in prints])
-        found = zip(*clip_llrs(calibration, clips, self.runtime.model.cohort), strict=True)
+        found = zip(*clip_llrs(calibration, clips, self.runtime.model.cohort, held), strict=True)
         return {print_.id: (float(llr), bool(odd)) for print_, (llr, odd) in zip(prints, found, strict=True)}
 
     def _need_model(self, person: Person | None = None) -> None:

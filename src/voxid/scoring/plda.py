@@ -117,21 +117,6 @@ class FittedPlda(FittedScorer):
     def _sides(self, emb_ND: np.ndarray) -> Sides:
         return self.model.sides(self.front(emb_ND))
 
-    def enrolled(self, enroll_ND: ArrayLike, speaker_N: ArrayLike, test_MD: ArrayLike) -> np.ndarray:
-        """Return the LLR of each enrolled speaker with each test utterance, (S, M) float32.
-
-        `speaker_N` says whose each enrollment utterance is; rows of the result are the speakers in sorted
-        order. All utterances of a speaker are weighed together as the model says ("by the book"). Raise
-        BadScores or BadCohort.
-        """
-        enroll, test = self._prepared(enroll_ND), self._prepared(test_MD)
-        data = Moments.of(enroll, speaker_numbers(speaker_N, len(enroll)))
-        ones_M = np.ones(len(test))
-        return self.model.llr_of_sets(data.mean_SD, data.count_S, test, ones_M).astype(np.float32)
-
-    def _prepared(self, emb_ND: ArrayLike) -> np.ndarray:
-        return self.front(self.checked(emb_ND))
-
 
 def _check_speakers(speaker_C: np.ndarray) -> None:
     count_S = np.bincount(speaker_C)

@@ -84,43 +84,10 @@ class TwoCovariance:
         rows_ND = (z_ND * np.sqrt(b_D / (1 + 2 * b_D))).astype(np.float32)
         return Sides(rows_ND, np.full(len(x_ND), 0.5), z_ND**2 @ each_D + 0.5 * both, unit=False)
 
-    def llr_of_sets(
-        self, a_ND: np.ndarray, a_count_N: np.ndarray, b_MD: np.ndarray, b_count_M: np.ndarray
-    ) -> np.ndarray:
-        """Return the LLR of each set of utterances `a` with each set `b`, (N, M) float64, "by the book".
-
-        A set is said by one speaker; rows are the sets' means, counts how many utterances each has. Given
-        the set a, its speaker is at N(m, v); the ratio is that of N(m, v + 1/count_b) to
-        N(0, between + 1/count_b) at the mean of b. So several utterances enrolled together tell more than
-        their averaged embedding scored as one would (Rajan et al., "From single to multiple enrollment
-        i-vectors", 2014).
-        """
-        basis_DD, b_D = self.diagonal()
-        a_ND = (a_ND - self.mean_D) @ basis_DD
-        b_MD = (b_MD - self.mean_D) @ basis_DD
-        llr_NM = np.empty((len(a_ND), len(b_MD)))
-        for n in np.unique(a_count_N):
-            for m in np.unique(b_count_M):
-                rows, columns = np.flatnonzero(a_count_N == n), np.flatnonzero(b_count_M == m)
-                llr_NM[np.ix_(rows, columns)] = _llr_of_counts(a_ND[rows], n, b_MD[columns], m, b_D)
-        return llr_NM
-
     def log_likelihood(self, data: Moments) -> float:
         """Return the natural-log likelihood of a training set, all utterances of a speaker being joint."""
         basis_DD, b_D = self.diagonal()
         return _log_likelihood(data.times(basis_DD), self.mean_D @ basis_DD, b_D, basis_DD)
-
-
-def _llr_of_counts(a_ND: np.ndarray, n: float, b_MD: np.ndarray, m: float, b_D: np.ndarray) -> np.ndarray:
-    posterior_ND = a_ND * (n * b_D / (1 + n * b_D))
-    one_D = b_D / (1 + n * b_D) + 1 / m  # variance of the mean of b when a's speaker said it
-    other_D = b_D + 1 / m
-    squares_NM = (
-        (b_MD**2 @ (1 / one_D))[None, :]
-        - 2 * (posterior_ND / one_D) @ b_MD.T
-        + (posterior_ND**2 @ (1 / one_D))[:, None]
-    )
-    return 0.5 * ((b_MD**2 @ (1 / other_D))[None, :] - squares_NM + np.log(other_D / one_D).sum())
 
 
 def _log_likelihood(data: Moments, mean_D: np.ndarray, b_D: np.ndarray, basis_DD: np.ndarray) -> float:
