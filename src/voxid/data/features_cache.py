@@ -113,7 +113,7 @@ def _compute(
         return last, _features_of_batch(packed, features, first, last)
 
     with OneThreadWorkers(threads, "voxid-features", engine=torch) as workers:
-        for last, pieces in workers.map(compute, _runs(packed.lengths_N)):
+        for last, pieces in workers.map(compute, _runs(packed.lengths_N), ahead=threads):
             file.writelines(pieces)
             packed.release()
             if progress:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from voxid.data.seen import Seen
 from voxid.errors import BadPreparedData, EmptyCorpus, OutputError, missing_extra
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
@@ -91,7 +92,6 @@ class PackWriter:
         self._rows: dict[str, list] = {name: [] for name in MANIFEST_COLUMNS}
         self._dropped: Counter[str] = Counter()
         self._hash = hashlib.sha256()
-        self._undo_hash = self._hash
         self._manifest: Any = None
 
     def __enter__(self) -> Self:
@@ -118,15 +118,15 @@ class PackWriter:
         """Return how many utterances are packed so far."""
         return len(self._speakers)
 
-    def add(self, utterance: Utterance, wave: np.ndarray | Iterable[np.ndarray]) -> bytes:
-        """Append one utterance, and return the sha256 digest of its 16-bit samples.
+    def add(
+        self, utterance: Utterance, wave: np.ndarray | Iterable[np.ndarray], seen: Seen | None = None
+    ) -> int | None:
+        """Append one utterance, unless `seen` holds its samples: then return the row that they are in.
 
         `wave` is float32 or int16 (S,), or an iterator of such pieces for recordings too long for memory.
         When the iterator raises, nothing of the utterance stays. Its duration in the manifest is what was
         packed. Raise DiskFull, NotWritable or OutputError.
         """
-        if len(self._rows["speaker"]) >= ROWS_PER_GROUP:
-            self._write_rows()  # before this row comes, so that `undo` always finds it
         digest = hashlib.sha256()
         end = start = self._offsets[-1]
         try:
@@ -139,22 +139,19 @@ class PackWriter:
             with suppress(OutputError):  # what went wrong first is what counts
                 self._cut(start)
             raise
+        if seen is not None:
+            if (row := seen.find(digest.digest())) is not None:
+                self._cut(start)
+                return row
+            seen.add(digest.digest(), self.n)
         self._offsets.append(end)
         self._speakers.append(self._first_seen.setdefault(utterance.speaker, len(self._first_seen)))
         for name, values in self._rows.items():
             values.append((end - start) / SAMPLE_RATE if name == "duration_s" else getattr(utterance, name))
-        self._undo_hash = self._hash.copy()
         self._hash.update(digest.digest() + f"{utterance.speaker}\0{utterance.utterance}\n".encode())
-        return digest.digest()
-
-    def undo(self) -> None:
-        """Take the utterance that was added last out again (a duplicate is known only once it is read)."""
-        self._offsets.pop()
-        self._speakers.pop()
-        for values in self._rows.values():
-            values.pop()
-        self._hash = self._undo_hash
-        self._cut(self._offsets[-1])
+        if len(self._rows["speaker"]) >= ROWS_PER_GROUP:
+            self._write_rows()
+        return None
 
     def drop(self, dropped: Dropped) -> None:
         """Count an utterance that is left out, and write its line of dropped.csv."""
@@ -173,11 +170,8 @@ class PackWriter:
                 f"(dropped: {reasons or 'none seen'}). Check the folder and its layout."
             )
         seen_N = np.frombuffer(self._speakers, np.int32)
-        used = set(np.unique(seen_N).tolist())  # an undone utterance may leave a speaker with none
-        names = sorted(name for name, number in self._first_seen.items() if number in used)
-        sorted_place = np.zeros(len(self._first_seen), np.int32)
-        for place, name in enumerate(names):
-            sorted_place[self._first_seen[name]] = place
+        names = sorted(self._first_seen)
+        sorted_place = np.argsort([self._first_seen[name] for name in names]).astype(np.int32)
         info = {
             "version": VERSION,
             "sample_rate": SAMPLE_RATE,

@@ -12,10 +12,9 @@ import hashlib
 import os
 import platform
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -27,10 +26,11 @@ from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
 from voxid.data.seen import Seen
 from voxid.errors import AudioError, BadPreparedData, EmptyCorpus, NotWritable
 from voxid.files import output_error, user_cache
+from voxid.parallel import ordered
 from voxid.types import Dropped, Utterance
 
 LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
-AHEAD = 4  # recordings decoded ahead for each worker: at most 4 MB each
+AHEAD = 3  # decoded recordings that wait, for each worker: at most 4 MB each
 
 Progress = Callable[[int, int], None]
 
@@ -73,13 +73,20 @@ def prepare(
     with _temporary(target) as folder:
         with PackWriter(folder) as writer:
             packer = _Packer(writer)
-            for done, decoded in enumerate(_decode_all(utterances, workers), 1):
-                packer.take(decoded)
-                if progress:
-                    progress(done, max(done, total))
-            sources = utterances.sources if isinstance(utterances, Scan) else []
-            warnings = [*(utterances.warnings if isinstance(utterances, Scan) else []), *packer.warnings()]
-            info = packer.finish(sources, warnings)
+            decoding = ordered(_decode, utterances, workers=workers, ahead=AHEAD * workers)
+            with closing(decoding) as recordings:
+                for done, decoded in enumerate(recordings, 1):
+                    packer.take(decoded)
+                    if progress:
+                        progress(done, max(done, total))
+            sources, warned = (
+                (utterances.sources, utterances.warnings) if isinstance(utterances, Scan) else ([], [])
+            )
+            try:
+                info = writer.finish(sources, [*warned, *packer.warnings()])
+            except EmptyCorpus as error:
+                first = f" The first: {packer.first_dropped}" if packer.first_dropped else ""
+                raise EmptyCorpus(f"{error}{first}") from None
         _rename(folder, target, overwrite)
     return Prepared(
         folder=target,
@@ -127,7 +134,7 @@ def ensure_prepared(
     return target
 
 
-# -- decoding ------------------------------------------------------------------------------------------
+# -- decoding and packing ------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -154,24 +161,6 @@ def _decode(utterance: Utterance) -> _Decoded:
         return _Decoded(utterance, error=error)
 
 
-def _decode_all(utterances: Iterable[Utterance], workers: int) -> Iterator[_Decoded]:
-    """Yield the decoded utterances in order; at most AHEAD a worker are in memory."""
-    if workers <= 1:
-        yield from map(_decode, utterances)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="voxid-decode")
-    waiting: deque[Future[_Decoded]] = deque()
-    try:
-        for utterance in utterances:
-            waiting.append(pool.submit(_decode, utterance))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
     """Yield the blocks of a long recording, and raise at its end what `check` would."""
     checker = audio.Checker()
@@ -181,46 +170,40 @@ def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
     checker.finish()
 
 
-# -- packing -------------------------------------------------------------------------------------------
-
-
 class _Packer:
     """Decides what is kept, in the order of the corpus."""
 
     def __init__(self, writer: PackWriter) -> None:
         self._writer = writer
-        self._names = Seen()
-        self._sounds = Seen()
+        self._names, self._sounds = Seen(), Seen()
         self._speakers: Counter[str] = Counter()
-        self._first_dropped = ""
+        self.first_dropped = ""
 
     def take(self, decoded: _Decoded) -> None:
         """Pack the utterance, or drop it with its reason."""
-        utterance = decoded.utterance
-        if decoded.error:
-            self._drop(utterance, decoded.error.reason, str(decoded.error))
-            return
-        name = hashlib.sha256(utterance.utterance.encode()).digest()
-        if (row := self._names.find(name)) is not None:
-            self._drop(utterance, "duplicate_name", f"row {row} of the manifest has this name already")
-            return
-        try:
-            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(utterance)
-            sound = self._writer.add(utterance, wave)
-        except AudioError as error:
-            self._drop(utterance, error.reason, str(error))
-            return
-        if (row := self._sounds.find(sound)) is not None:
-            self._writer.undo()
-            self._drop(utterance, "duplicate_audio", f"the same samples as row {row} of the manifest")
-            return
-        self._names.add(name, self._writer.n - 1)
-        self._sounds.add(sound, self._writer.n - 1)
-        self._speakers[utterance.speaker] += 1
+        reason, detail = self._pack(decoded)
+        if reason:
+            self.first_dropped = self.first_dropped or detail
+            self._writer.drop(Dropped(decoded.utterance.utterance, decoded.utterance.path, reason, detail))
 
-    def _drop(self, utterance: Utterance, reason: str, detail: str) -> None:
-        self._first_dropped = self._first_dropped or detail
-        self._writer.drop(Dropped(utterance.utterance, utterance.path, reason, detail))
+    def _pack(self, decoded: _Decoded) -> tuple[str, str]:
+        """Return why the utterance cannot be packed and a sentence about it, or pack it and return ""."""
+        utterance = decoded.utterance
+        name = hashlib.sha256(utterance.utterance.encode()).digest()
+        try:
+            if decoded.error:
+                raise decoded.error
+            if (row := self._names.find(name)) is not None:
+                return "duplicate_name", f"row {row} of the manifest has this name already"
+            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(utterance)
+            row = self._writer.add(utterance, wave, self._sounds)
+        except AudioError as error:
+            return error.reason, str(error)
+        if row is not None:
+            return "duplicate_audio", f"the same samples as row {row} of the manifest"
+        self._names.add(name, self._writer.n - 1)
+        self._speakers[utterance.speaker] += 1
+        return "", ""
 
     def warnings(self) -> list[str]:
         """Return a sentence on the speakers with one utterance, if there are any."""
@@ -232,14 +215,6 @@ class _Packer:
             f"{len(lone)} {who} one utterance: kept, but never a pair of the same speaker "
             f"({', '.join(lone[:5])}{', ...' * (len(lone) > 5)})."
         ]
-
-    def finish(self, sources: list[str], warnings: list[str]) -> dict:
-        """Return what prepared.json says; raise EmptyCorpus with the first flaw when nothing was kept."""
-        try:
-            return self._writer.finish(sources, warnings)
-        except EmptyCorpus as error:
-            first = f" The first: {self._first_dropped}" if self._first_dropped else ""
-            raise EmptyCorpus(f"{error}{first}") from None
 
 
 # -- the folder ----------------------------------------------------------------------------------------

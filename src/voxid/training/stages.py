@@ -5,21 +5,27 @@ What a stage is depends on the recipe and the size of the data alone, so that re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from voxid.data.batches import Augment, Batches, DataConfig
+from voxid.data.batches import Augment, Batch, Batches, DataConfig
 from voxid.data.pack import Packed
 from voxid.data.samplers import corpora_of
 from voxid.errors import BadRecipe
 from voxid.losses import LOSSES
 from voxid.model.network import Model
+from voxid.parallel import OneThreadWorkers, usable_cores
 from voxid.training.averaging import AverageConfig
 from voxid.training.recipe import Recipe
 from voxid.training.schedule import Schedule
+
+MOST_LOADERS = 8  # threads that make batches
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,38 @@ class Stage:
     def end(self) -> int:
         """The first step after the stage."""
         return self.first + self.steps
+
+    def from_step(
+        self, step: int, features: nn.Module, device: torch.device, loaders: int | None = None
+    ) -> Generator[tuple[Batch, Tensor | None]]:
+        """Yield the batches from `step` on, made ahead in `loaders` threads (None: as many as it is best).
+
+        On a CPU they come with their features; elsewhere only where those are stored.
+        """
+
+        def make(step: int) -> tuple[Batch, Tensor | None]:
+            batch = self.batches.batch(step)
+            if batch.wave_BS is not None and device.type == "cuda":  # pinned, it is copied alongside
+                batch = replace(batch, wave_BS=batch.wave_BS.pin_memory())
+            if batch.wave_BS is None or device.type != "cpu":
+                return batch, batch.feat_BTF
+            with torch.no_grad():
+                return batch, features(batch.wave_BS)
+
+        if loaders is None and self.batches.store is not None:
+            # A batch of stored features takes less than a hundredth of a step, and another thread costs the
+            # encoder's threads more.
+            loaders = 0
+        elif loaders is None:
+            loaders = 1 if device.type == "cpu" else max(1, min(MOST_LOADERS, usable_cores() - 1))
+        if not loaders:
+            yield from map(make, range(step, self.end))
+            return
+        with (
+            OneThreadWorkers(loaders, "voxid-batches", engine=torch) as threads,
+            closing(threads.map(make, range(step, self.end), ahead=loaders)) as made,
+        ):
+            yield from made
 
 
 def make_stages(

@@ -1,10 +1,12 @@
-"""One training step, and what the machine gives for it: forward, backward, update; threads, memory, bits."""
+"""One step: forward, backward, update; and what the machine does to it: threads, memory, signals, 16 bits."""
 
 # B rows (three a triplet), T frames, F features per frame, D embedding
 
 from __future__ import annotations
 
 import copy
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,6 +124,30 @@ def memory_advice(where: str, need: str, advice: str) -> Iterator[None]:
         raise OutOfMemory(
             f"{where} has too little memory for {need} ({_first_line(error)}). {advice}"
         ) from error
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C or SIGTERM sets, so that a step is never torn; a second one interrupts.
+
+    Only the main thread can do so; elsewhere signals keep their meaning.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_precision(encoder: nn.Module, features: int, precision: str, device: torch.device) -> None:

@@ -13,12 +13,10 @@ from __future__ import annotations
 import copy
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +37,6 @@ from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
 from voxid.losses import LOSSES
 from voxid.model.network import Model
-from voxid.parallel import OneThreadWorkers, usable_cores
 from voxid.training.averaging import Average
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe, load_recipe
@@ -61,12 +58,12 @@ from voxid.training.step import (
     check_precision,
     memory_advice,
     row_workers,
+    stop_signals,
     threads_of_torch,
 )
 from voxid.training.whitening import check_whitening, whiten
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
-MOST_LOADERS = 8
 EVALUATION = "evaluation"  # of the run folder: where the report on the test lies
 
 StrPath = str | os.PathLike[str]
@@ -310,7 +307,8 @@ class Training:
             for stage in (stage for stage in self.stages if self.step < stage.end):
                 if stage is not self.stage:
                     self.enter(stage)
-                with self.stepper(stage) as stepper, closing(self.batches(stage)) as batches:
+                ahead = stage.from_step(self.step, self.model.features, self.device, options.loaders)
+                with self.stepper(stage) as stepper, closing(ahead) as batches:
                     for batch, feat_BTF in batches:
                         self.steer(stage, batch.step)
                         feat_BTF = self.features(stage, batch, feat_BTF)
@@ -376,35 +374,6 @@ class Training:
             stack.enter_context(threads_of_torch(1 if alone else options.threads))
             stack.enter_context(memory_advice(str(self.device), need, advice))
             yield stack.enter_context(stepper)
-
-    def batches(self, stage: Stage) -> Generator[tuple[Batch, Tensor | None]]:
-        """Yield the batches of the steps that are left; on a CPU with their features, where made ahead."""
-
-        def make(step: int) -> tuple[Batch, Tensor | None]:
-            batch = stage.batches.batch(step)
-            if batch.wave_BS is not None and self.device.type == "cuda":  # pinned, it is copied alongside
-                batch = replace(batch, wave_BS=batch.wave_BS.pin_memory())
-            if batch.wave_BS is None or self.device.type != "cpu":
-                return batch, batch.feat_BTF
-            with torch.no_grad():
-                return batch, self.model.features(batch.wave_BS)
-
-        steps = range(self.step, stage.end)
-        loaders = self.options.loaders
-        if loaders is None and stage.batches.store is not None:
-            # A batch of stored features takes less than a hundredth of a step, and another thread costs the
-            # encoder's threads more.
-            loaders = 0
-        elif loaders is None:
-            loaders = 1 if self.device.type == "cpu" else max(1, min(MOST_LOADERS, usable_cores() - 1))
-        if not loaders:
-            yield from map(make, steps)
-            return
-        with (
-            OneThreadWorkers(loaders, "voxid-batches", engine=torch) as threads,
-            closing(threads.map(make, steps, ahead=loaders)) as made,
-        ):
-            yield from made
 
     def steer(self, stage: Stage, step: int) -> None:
         """Set learning rate, margin and the random numbers of dropout for `step`."""
@@ -565,27 +534,3 @@ class Training:
         model = copy.deepcopy(self.model_now())
         whiten(model, self.packed, self.recipe.whitening, str(self.device))
         model.save(self.out)
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C or SIGTERM sets, so that a step is never torn; a second one interrupts.
-
-    Only the main thread can do so; elsewhere signals keep their meaning.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
