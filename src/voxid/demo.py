@@ -19,7 +19,7 @@ from voxid.corpora import scan
 from voxid.corpora.download import download
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.pack import Packed
-from voxid.data.prepare import prepare
+from voxid.data.prepare import Prepared, prepare
 from voxid.embed import load
 from voxid.errors import CorpusNotFound, DownloadError
 from voxid.evaluation import ModelReport, calibrate, evaluate
@@ -32,6 +32,11 @@ SYNTHETIC_SPEAKERS = (80, 20)  # to train on, to test on
 
 Say = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None] | None]]
+
+
+def no_bar(label: str) -> AbstractContextManager[None]:
+    """Show no progress."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,91 @@ class DemoResult:
     figures: list[Path]
 
 
+def run_demo(
+    out: Path,
+    *,
+    data: Path | None = None,
+    offline: bool = False,
+    overrides: list[str] | None = None,
+    say: Say = print,
+    progress: Progress = no_bar,
+) -> DemoResult:
+    """Return what a small encoder learns in about two minutes, with every file and figure under `out`.
+
+    `data` is a folder that holds `LibriSpeech/`; without it, see `find_data`, which uses the network unless
+    `offline`. `overrides` are recipe settings such as `["training.max_seconds=10"]`. `say` gets one paragraph
+    (Markdown) at each step; `progress` gets a label, and its context yields a callable of (done, total).
+
+    Raise as `find_data` does, and the steps it takes: prepare, train, calibrate, evaluate.
+    """
+    recipe = load_recipe("demo", overrides or ())
+    found = find_data(out, data, offline=offline, say=say, progress=progress)
+    say("## 1 Data")
+    say(f"{found.what}. Every file is decoded once, checked, and packed for fast random access.")
+    learn, held_out = split_speakers(scan(found.train), CALIBRATION_SPEAKERS)
+    parts = {"train": learn, "calibration": held_out, "test": list(scan(found.test))}
+    prepared: dict[str, Prepared] = {}
+    for name, utterances in parts.items():
+        with progress(f"prepare {name}") as update:
+            prepared[name] = prepare(utterances, out / "data" / name, progress=update, overwrite=True)
+    say("\n".join(f"- {name}: {_described(part)}" for name, part in prepared.items()))
+    say("The test speakers are never trained on: the encoder must learn what tells *any* two voices apart.")
+    test = prepared["test"].folder
+
+    say("## 2 Before training")
+    untrained, model = out / "untrained", out / "model"
+    initial_model(recipe).save(untrained)
+    before = evaluate([untrained], test, "all", out / "evaluation-before", resamples=0, cache=False).models[0]
+    say(
+        "Even with random weights the encoder keeps something of the sound. Equal error rate on the test "
+        f"speakers: **{100 * before.eer:.1f} %** (guessing is 50 %, perfect is 0 %)."
+    )
+
+    say("## 3 Training")
+    say("Triplets: pull an anchor towards another utterance of its speaker, push it away from a stranger's.")
+    with progress("train") as update:
+        told = (lambda _, done, total: update(done, total)) if update else None
+        result = train(recipe, prepared["train"].folder, model, overwrite=True, progress=told)
+    loss = f"{result.first_loss:.4f} -> {result.last_loss:.4f}"
+    say(f"{result.steps:,} steps in {result.seconds:.0f} s; loss {loss}.")
+
+    say("## 4 After training")
+    calibrate(model, prepared["calibration"].folder, cache=False)
+    after = evaluate([model], test, "all", out / "evaluation", cache=False).models[0]
+    say(
+        f"Equal error rate on the same {after.trials:,} trials of speakers it has never heard: "
+        f"**{100 * before.eer:.1f} % -> {100 * after.eer:.1f} %**{_how_sure(after)}. "
+        f"Open `{out / 'evaluation' / 'report.html'}` in a browser: figures, groups, and the worst errors to "
+        "listen to."
+    )
+
+    say("## 5 Verify")
+    kept_out = prepared["calibration"].speakers
+    say(
+        f"A score becomes a decision by calibration, fitted on {kept_out} speakers kept out of training. "
+        "Two files of one speaker, then of two:"
+    )
+    packed = Packed.open(test)
+    paths, first = packed.manifest().column("path").to_pylist(), packed.speakers_N[0]
+    one, other = np.flatnonzero(packed.speakers_N == first), np.flatnonzero(packed.speakers_N != first)
+    same = compare(paths[one[0]], paths[one[1]], model=load(model))
+    different = compare(paths[one[0]], paths[other[0]], model=load(model))
+    say(f"- one speaker: {_sentence(same)}\n- two speakers: {_sentence(different)}")
+    if not same.accepted or different.accepted:
+        say("One of them is **wrong**: this is what an error rate above zero means, and why it is measured.")
+
+    figures = draw(packed, {"before": untrained, "after": model}, out / "figures")
+    figures += [model / "training.png", out / "evaluation" / "det.png", out / "evaluation" / "histogram.png"]
+    return DemoResult(found.what, before.eer, after.eer, after.trials, same, different, out, figures)
+
+
 def find_data(
     out: Path,
     data: Path | None = None,
     *,
     offline: bool = False,
     say: Say = print,
-    progress: Progress = lambda label: nullcontext(None),
+    progress: Progress = no_bar,
 ) -> DemoData:
     """Return the demo's speech: real if there is any, downloaded if there is a network, else synthetic.
 
@@ -127,81 +210,9 @@ def split_speakers(utterances: Iterable[Utterance], held_out: int) -> tuple[list
     return [u for u in utterances if u.speaker not in picked], [u for u in utterances if u.speaker in picked]
 
 
-def run_demo(
-    out: Path,
-    *,
-    data: Path | None = None,
-    offline: bool = False,
-    overrides: list[str] | None = None,
-    say: Say = print,
-    progress: Progress = lambda label: nullcontext(None),
-) -> DemoResult:
-    """Return what a small encoder learns in about two minutes, with every file and figure under `out`.
-
-    Args:
-        out: folder for the prepared data, the model, the evaluation and the figures.
-        data: a folder that holds `LibriSpeech/`; see `find_data`.
-        offline: never use the network.
-        overrides: recipe settings such as `["training.max_seconds=10"]`.
-        say: called with one paragraph (Markdown) at each step.
-        progress: called with a label; a context that gives a callable taking (done, total), or None.
-
-    Raises the errors of `find_data`, and of the steps it takes: prepare, train, calibrate, evaluate.
-    """
-    recipe = load_recipe("demo", overrides or ())
-    found = find_data(out, data, offline=offline, say=say, progress=progress)
-    say("## 1 Data")
-    say(f"{found.what}. Every file is decoded once, checked, and packed for fast random access.")
-    prepared = _prepare_parts(found, out / "data", say, progress)
-
-    say("## 2 Before training")
-    untrained = out / "untrained"
-    initial_model(recipe).save(untrained)
-    first = evaluate(
-        [untrained], prepared["test"], "all", out / "evaluation-before", resamples=0, cache=False
-    )
-    before = first.models[0]
-    say(
-        "Even with random weights the encoder keeps something of the sound. Equal error rate on the test "
-        f"speakers: **{100 * before.eer:.1f} %** (guessing is 50 %, perfect is 0 %)."
-    )
-
-    say("## 3 Training")
-    say("Triplets: pull an anchor towards another utterance of its speaker, push it away from a stranger's.")
-    model = out / "model"
-    with progress("train") as update:
-        told = (lambda _, done, total: update(done, total)) if update else None
-        result = train(recipe, prepared["train"], model, overwrite=True, progress=told)
-    say(
-        f"{result.steps:,} steps in {result.seconds:.0f} s; "
-        f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}."
-    )
-
-    say("## 4 After training")
-    calibrate(model, prepared["calibration"], cache=False)
-    after = evaluate([model], prepared["test"], "all", out / "evaluation", cache=False).models[0]
-    say(
-        f"Equal error rate on the same {after.trials:,} trials of speakers it has never heard: "
-        f"**{100 * before.eer:.1f} % -> {100 * after.eer:.1f} %**{_how_sure(after)}. "
-        f"Open `{out / 'evaluation' / 'report.html'}` in a browser: figures, groups, and the worst errors to "
-        "listen to."
-    )
-
-    say("## 5 Verify")
-    held_out = len(Packed.open(prepared["calibration"]).speaker_names)
-    say(
-        f"A score becomes a decision by calibration, fitted on {held_out} speakers kept out of training. "
-        "Two files of one speaker, then of two:"
-    )
-    packed = Packed.open(prepared["test"])
-    same, different = _verify_two(packed, model)
-    say(f"- one speaker: {_sentence(same)}\n- two speakers: {_sentence(different)}")
-    if not same.accepted or different.accepted:
-        say("One of them is **wrong**: this is what an error rate above zero means, and why it is measured.")
-
-    figures = draw(packed, {"before": untrained, "after": model}, out / "figures")
-    figures += [model / "training.png", out / "evaluation" / "det.png", out / "evaluation" / "histogram.png"]
-    return DemoResult(found.what, before.eer, after.eer, after.trials, same, different, out, figures)
+def _described(part: Prepared) -> str:
+    dropped = "".join(f"; {count} dropped, {reason}" for reason, count in part.dropped.items())
+    return f"{part.speakers} speakers, {part.kept} utterances, {part.seconds / 60:.1f} min{dropped}"
 
 
 def _how_sure(model: ModelReport) -> str:
@@ -210,35 +221,6 @@ def _how_sure(model: ModelReport) -> str:
         return ""
     low, high = model.intervals["eer"]
     return f" (other speakers would give {100 * low:.1f} to {100 * high:.1f} %, 95 times in 100)"
-
-
-def _prepare_parts(found: DemoData, folder: Path, say: Say, progress: Progress) -> dict[str, Path]:
-    """Return the prepared folders "train", "calibration" and "test"; no speaker is in two of them."""
-    learn, held_out = split_speakers(scan(found.train), CALIBRATION_SPEAKERS)
-    parts = {"train": learn, "calibration": held_out, "test": list(scan(found.test))}
-    lines = []
-    for name, utterances in parts.items():
-        with progress(f"prepare {name}") as update:
-            report = prepare(utterances, folder / name, progress=update, overwrite=True)
-        lines.append(
-            f"- {name}: {report.speakers} speakers, {report.kept} utterances, {report.seconds / 60:.1f} min"
-            f"{''.join(f'; {count} dropped, {reason}' for reason, count in report.dropped.items())}"
-        )
-    say("\n".join(lines))
-    say("The test speakers are never trained on: the encoder must learn what tells *any* two voices apart.")
-    return {name: folder / name for name in parts}
-
-
-def _verify_two(packed: Packed, model: Path) -> tuple[Decision, Decision]:
-    """Return the decisions on the first speaker's first two files, and on the first files of two speakers."""
-    paths = packed.manifest().column("path").to_pylist()
-    first = np.flatnonzero(packed.speakers_N == packed.speakers_N[0])
-    other = np.flatnonzero(packed.speakers_N != packed.speakers_N[0])
-    runtime = load(model)
-    return (
-        compare(paths[first[0]], paths[first[1]], model=runtime),
-        compare(paths[first[0]], paths[other[0]], model=runtime),
-    )
 
 
 def _sentence(decision: Decision) -> str:
@@ -255,10 +237,10 @@ def draw(packed: Packed, models: dict[str, Path], folder: Path) -> list[Path]:
         "waveform": plots.waveform(wave_S, title="One utterance"),
         "mfcc": plots.features_image(feat_TF, title="Its mel-frequency cepstral coefficients"),
     }
+    speakers = [packed.speaker_names[number] for number in packed.speakers_N]
     for name, runtime in runtimes.items():
         emb_ND = runtime.embed_many((packed.wave(i), SAMPLE_RATE) for i in range(packed.n))
         title = f"Test utterances, {name} training"
-        speakers = [packed.speaker_names[number] for number in packed.speakers_N]
         figures[f"embeddings-{name}"] = plots.embedding_scatter(emb_ND, speakers, title=title)
     paths = []
     for name, figure in figures.items():
