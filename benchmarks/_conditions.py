@@ -16,13 +16,12 @@ import numpy as np
 import soxr
 import torch
 
-from voxid.audio import speech_mask
+from voxid.audio import load, speech_mask
 from voxid.augment.channel import band_limit, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import add_at_snr
 from voxid.augment.lossy import compress
 from voxid.augment.reverb import Rooms, convolve
-from voxid.embed.decode import Recording
 from voxid.evaluation import EvaluationData
 from voxid.types import SAMPLE_RATE
 
@@ -106,7 +105,7 @@ def subset(data: EvaluationData, per_speaker: int | None, seed: int) -> Evaluati
 
 def wave_of(data: EvaluationData, i: int) -> np.ndarray:
     """Return the samples of utterance `i`, float32 (S,)."""
-    return np.concatenate(list(Recording.of(data.audio(i)).blocks(60.0)))
+    return load(data.audio(i))
 
 
 def first_speech(wave_S: np.ndarray, seconds: float) -> np.ndarray | None:

@@ -41,12 +41,12 @@ def silero_seconds(wave_S: np.ndarray) -> str:
 
 
 def noises(folder: Path) -> None:
-    print("| recording | s | energy detector | with the gate | silero |")
+    print("| recording | s | energy alone | with the gate | silero |")
     for path in sorted(folder.rglob("*.ogg")):
         wave_S = audio.load(path)
         gated = audio.inspect((wave_S, SAMPLE_RATE)).net_speech_s
         print(
-            f"| {path.stem} | {wave_S.size / SAMPLE_RATE:.0f} | {audio.speech_seconds(wave_S):.1f} "
+            f"| {path.stem} | {wave_S.size / SAMPLE_RATE:.0f} | {audio.energy_mask(wave_S).sum() / 100:.1f} "
             f"| {gated:.1f} | {silero_seconds(wave_S)} |",
             flush=True,
         )
@@ -68,7 +68,7 @@ def speech(data: Path) -> None:
         shares = []
         for these in (waves, [with_noise(wave_S, noise_S, rng) for wave_S in waves]):
             kept = sum(audio.inspect((wave_S, SAMPLE_RATE)).net_speech_s for wave_S in these)
-            shares.append(kept / sum(audio.speech_seconds(wave_S) for wave_S in these))
+            shares.append(kept / sum(audio.energy_mask(wave_S).sum() / 100 for wave_S in these))
         print(f"| {corpus} | {len(waves)} | {shares[0]:.1%} | {shares[1]:.1%} |", flush=True)
 
 
@@ -91,7 +91,7 @@ def speed() -> None:
         meter.voiced()
 
     whole = seconds(lambda: audio.inspect((wave_S, SAMPLE_RATE)))
-    gate, energy = seconds(voicing), seconds(lambda: audio.speech_seconds(wave_S))
+    gate, energy = seconds(voicing), seconds(lambda: audio.energy_mask(wave_S))
     print(
         f"inspect: {120 / whole:,.0f} x real time; of that the voicing gate {gate / whole:.0%}, "
         f"the energy detector {energy / whole:.0%} (load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores)",

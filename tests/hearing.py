@@ -65,11 +65,18 @@ class SpectrumRuntime:
         on_error: Callable[[int, AudioError], None] | None = None,
         *,
         batch_size: int = 128,
+        vad: str = "energy",
     ) -> Iterator[Embedded]:
         for position, one in enumerate(audio):
-            wave_S = audio_room.load(one)
-            info = EmbedInfo(wave_S.size / RATE, True, 1, audio_room.speech_seconds(wave_S))
-            yield Embedded(position, spectrum(wave_S) - AVERAGE, info)
+            try:
+                found = audio_room.inspect(one, vad=vad)
+            except AudioError as error:
+                if on_error is None:
+                    raise
+                on_error(position, error)
+                continue
+            emb_D = spectrum(audio_room.load(found.audio)) - AVERAGE
+            yield Embedded(position, emb_D, EmbedInfo.of(found, True, 1))
 
 
 def spectrum(wave_S: np.ndarray) -> np.ndarray:

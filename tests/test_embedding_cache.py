@@ -19,7 +19,7 @@ from voxid.evaluation.cache import Contents, EmbeddingCache
 from voxid.model.network import Model
 from voxid.types import Utterance
 
-INFO = EmbedInfo(speech_s=1.5, full_sequence=True, windows=2, net_speech_s=0.75)
+INFO = EmbedInfo(total_s=1.5, full_sequence=True, windows=2, net_speech_s=0.75)
 
 
 def content_key(audio: object) -> bytes | None:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ import voxid
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import AudioSilent, NotCalibrated, UnknownModel
+from voxid.evaluation import read_data
+from voxid.evaluation.embedding import embed_used
 from voxid.model.network import Model
 from voxid.scoring.calibration import Calibration
 
@@ -46,6 +49,38 @@ def b(tmp_path: Path) -> Path:
     wave_S = speak(voice(1, seed=0), 1.5, np.random.default_rng(1))
     soundfile.write(tmp_path / "b.wav", wave_S, RATE)
     return tmp_path / "b.wav"
+
+
+def test_evaluation_and_recognizer_measure_the_same_speech(folder: Path, a: Path, tmp_path: Path) -> None:
+    """Four seconds of talking, then six of a buzzer, which an energy detector alone takes for speech."""
+    time_S = np.arange(6 * RATE) / RATE
+    buzzer = 0.3 * np.sign(np.sin(2 * np.pi * 110 * time_S)) * (np.sin(2 * np.pi * 2 * time_S) > 0)
+    buzzer += 1e-4 * np.random.default_rng(0).standard_normal(buzzer.size)
+    (tmp_path / "corpus" / "alice").mkdir(parents=True)
+    recording = tmp_path / "corpus" / "alice" / "x.wav"
+    soundfile.write(recording, np.concatenate((soundfile.read(a)[0], buzzer)), RATE)
+    runtime = voxid.load(folder)
+    voices = embed_used(runtime, read_data(tmp_path / "corpus"), np.array([0]))
+    with voxid.Recognizer("sqlite://", model=runtime) as recognizer:
+        recognizer.enroll("alice", a)
+        decision = recognizer.verify("alice", recording)
+    compared = voxid.compare(a, recording, model=runtime)
+    assert voices.net_speech_s_U.tolist() == [decision.net_speech_s[1]] == [compared.net_speech_s[1]]
+    assert 1.0 < decision.net_speech_s[1] < 5.0  # the buzzer alone would add three
+    assert voices.speech_s_U.tolist() == [10.0] == [decision.speech_s[1]]
+
+
+def test_every_recording_is_opened_once(folder: Path, a: Path, b: Path, monkeypatch: Any) -> None:
+    opened: list[str] = []
+    sound = soundfile.SoundFile
+
+    def open_(path: Path, *rest: Any, **options: Any) -> Any:
+        opened.append(path.name)
+        return sound(path, *rest, **options)
+
+    monkeypatch.setattr(soundfile, "SoundFile", open_)
+    voxid.compare(a, b, model=folder)
+    assert sorted(opened) == ["a.wav", "b.wav"]
 
 
 def recalibrate(folder: Path, **changes: float) -> None:

@@ -108,7 +108,7 @@ def test_sliding_is_the_mean_of_the_windows_embedded_one_by_one(lstm: TorchRunti
     [(index, embedding, info)] = lstm.embed_each([(wave_S, RATE)])
     np.testing.assert_allclose(embedding, torch.cat(windows).mean(0).numpy(), atol=1e-5)
     assert (index, info.full_sequence, info.windows) == (0, False, 4)
-    assert info.speech_s == pytest.approx(9.3)
+    assert info.total_s == pytest.approx(9.3)
 
 
 @pytest.mark.parametrize(("frames", "full"), [(99, True), (100, False)])
@@ -427,7 +427,7 @@ def test_a_bug_in_decoding_reaches_the_caller(lstm: TorchRuntime, monkeypatch: p
     def blocks(*_: object, **__: object) -> Iterator[np.ndarray]:
         raise MemoryError
 
-    monkeypatch.setattr("voxid.audio.blocks", blocks)
+    monkeypatch.setattr("voxid.audio.front.read_blocks", blocks)
     with pytest.raises(MemoryError):
         list(lstm.embed_each([(speech(1.0), RATE)] * 3))
 
@@ -525,3 +525,11 @@ def test_lone_files_have_no_speaker(lstm: TorchRuntime, corpus: Path) -> None:
     assert result.speakers == [""]
     with pytest.raises(EmptyCorpus, match="silence"):
         embed_data(lstm, [corpus / "bob/1.wav"])
+
+
+def test_waves_need_no_opening_and_give_the_same(runtime: TorchRuntime) -> None:
+    waves = [speech(seconds, seed) for seed, seconds in enumerate((0.4, 2.0, 2.0, 5.1, 0.9))]
+    np.testing.assert_allclose(
+        runtime.embed_waves(waves), runtime.embed_many([(wave_S, RATE) for wave_S in waves]), atol=1e-6
+    )
+    assert runtime.embed_waves([]).shape == (0, runtime.dim)

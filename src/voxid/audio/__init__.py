@@ -12,8 +12,8 @@ from voxid.audio.front import (
     speech_only,
 )
 from voxid.audio.reading import AudioInfo, blocks, info, load, read_blocks
-from voxid.audio.sources import AUDIO_SUFFIXES, Channel, Source, is_one, open_source
-from voxid.audio.speech import SpeechMeter, speech_mask, speech_seconds
+from voxid.audio.sources import AUDIO_SUFFIXES, Part, Source, is_one, name_of, open_source
+from voxid.audio.speech import SpeechMeter, energy_mask, speech_mask, speech_seconds
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -21,18 +21,20 @@ __all__ = [
     "MIN_DURATION_S",
     "SILENCE_PEAK",
     "AudioInfo",
-    "Channel",
     "Checker",
     "Inspected",
+    "Part",
     "Source",
     "SpeechMeter",
     "Stretch",
     "blocks",
     "check",
+    "energy_mask",
     "info",
     "inspect",
     "is_one",
     "load",
+    "name_of",
     "open_source",
     "read_blocks",
     "require_speech",

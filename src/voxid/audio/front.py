@@ -1,4 +1,4 @@
-"""The front door: how much speech is in a recording, how good it is, and what a person should know of it.
+"""The front door: a recording opened, checked and measured, once: samples, net speech, quality, warnings.
 
 `inspect` walks a source once, in blocks; memory does not grow with its length, but for some bytes each
 10 ms. A recording of up to `KEEP_S` seconds is kept, a longer one is read again when it is needed.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,9 +20,8 @@ import numpy as np
 from voxid.audio.checks import Checker
 from voxid.audio.meters import Channels, Tap
 from voxid.audio.reading import blocks, read_blocks
-from voxid.audio.sources import Channel, Source, open_source, refuse_closed
-from voxid.audio.speech import FRAME_S, SpeechMeter
-from voxid.audio.voicing import VoicingMeter, gate
+from voxid.audio.sources import Part, Source, open_source, refuse_closed
+from voxid.audio.speech import FRAME_S, SpeechMeter, net_seconds
 from voxid.errors import AudioError, BadAudioInput, BadConfig, TooLittleSpeech, did_you_mean
 from voxid.types import SAMPLE_RATE
 
@@ -70,7 +71,7 @@ class Inspected:
     warnings: tuple[str, ...]
     mask_T: np.ndarray = field(repr=False)
     wave_S: np.ndarray | None = field(repr=False)
-    source: Source = field(repr=False)
+    part: Part = field(repr=False)
 
     @property
     def wave(self) -> np.ndarray | None:
@@ -79,8 +80,8 @@ class Inspected:
 
     @property
     def audio(self) -> Source:
-        """What to hand to `embed`: the samples, or for a long recording its source."""
-        return self.source if self.wave_S is None else (self.wave_S, SAMPLE_RATE)
+        """What to hand to `embed`: the samples, or for a long recording where they are."""
+        return self.part if self.wave_S is None else (self.wave_S, SAMPLE_RATE)
 
     @property
     def segments(self) -> tuple[Stretch, ...]:
@@ -118,59 +119,60 @@ class Inspected:
         return "\n  ".join((head, *self.warnings))
 
 
-class Detector(Protocol):
-    """Finds speech in samples that arrive in blocks."""
-
-    def add(self, wave_S: np.ndarray) -> None:
-        """Take the next samples."""
-        ...
-
-    def mask(self) -> np.ndarray:
-        """Return which frames so far are speech, bool (T,)."""
-        ...
-
-
 def inspect(
-    source: Source, *, vad: str = "energy", channel: int | None = None, keep_s: float = KEEP_S
+    source: Source,
+    *,
+    vad: str = "energy",
+    channel: int | None = None,
+    keep_s: float = KEEP_S,
+    stop: Event | None = None,
 ) -> Inspected:
-    """Return how much speech `source` (path, bytes, open file or (samples, rate)) holds, and how good it is.
+    """Return `source` (path, bytes, open file, (samples, rate), part), opened, checked and measured once.
 
-    `vad` is "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`). `channel` takes one channel,
-    counted from 0; without it channels are averaged, unless they cancel: then the loudest is taken, with a
-    warning. At most `keep_s` seconds are kept in memory. Raise the AudioError that fits (missing, broken,
-    silent, ...), MissingExtra without silero, BadConfig for another `vad`.
+    `vad` is what finds speech: "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`). `channel`
+    takes one channel, counted from 0; without it channels are averaged, unless they cancel: then the loudest
+    is taken, with a warning. At most `keep_s` seconds are kept in memory. Raise the AudioError that fits
+    (missing, broken, silent, ...), MissingExtra without silero, BadConfig for another `vad`, CancelledError
+    once `stop` is set.
 
     >>> from voxid.corpora.synthetic import speak, voice
     >>> inspected = inspect((speak(voice(0), 3.0, np.random.default_rng(0)), 16_000))
     >>> inspected.total_s, inspected.net_speech_s > 1, inspected.warnings
     (3.0, True, ())
     """
-    if vad not in VADS:
-        raise BadConfig(
-            f"vad: no detector named {vad!r}. Known: {', '.join(VADS)}.{did_you_mean(vad, list(VADS))}"
-        )
-    source = _rereadable(source)
+    part = Part.of(source)
     if channel is not None:
-        source = Channel(source, channel)  # type: ignore[arg-type]
-    walk = _Walk(source, vad, keep_s)
+        part = replace(part, channel=channel)
+    part = replace(part, source=_rereadable(part.source))
+    walk = _Walk(part, vad, keep_s, stop)
     heard = walk.heard
     loudest = int(heard.power_C.argmax())
-    cancels = heard.kept < CANCELLED and heard.power_C[loudest] > 0
-    if cancels and len(heard.power_C) > 1:
-        source = Channel(source, loudest)  # type: ignore[arg-type]
-        walk = _Walk(source, vad, keep_s)
-    return walk.result(source, heard, loudest if cancels else None)
+    cancels = heard.kept < CANCELLED and heard.power_C[loudest] > 0 and len(heard.power_C) > 1
+    if cancels:
+        part = replace(part, channel=loudest)
+        walk = _Walk(part, vad, keep_s, stop)
+    return walk.result(part, heard, loudest if cancels else None)
 
 
-def require_speech(inspected: Inspected, least_s: float = LEAST_SPEECH_S) -> None:
+class Measured(Protocol):
+    """Whose speech was measured."""
+
+    @property
+    def net_speech_s(self) -> float: ...  # noqa: D102
+    @property
+    def total_s(self) -> float: ...  # noqa: D102
+
+
+def require_speech(found: Measured, least_s: float = LEAST_SPEECH_S, name: str = "") -> None:
     """Return nothing when there are `least_s` seconds of net speech; else raise TooLittleSpeech with both."""
-    had = inspected.net_speech_s
+    had = found.net_speech_s
     if had >= least_s:
         return
     more = f"Record {least_s - had:.1f} s more" if had > 0 else "Check the microphone, and record again"
     raise TooLittleSpeech(
-        f"{inspected.name}: {had:.1f} s of speech in {inspected.total_s:.1f} s of audio, and at least "
-        f"{least_s:g} s are needed. {more}: talk without long pauses, close to the microphone."
+        f"{name or getattr(found, 'name', 'recording')}: {had:.1f} s of speech in {found.total_s:.1f} s of "
+        f"audio, and at least {least_s:g} s are needed. {more}: talk without long pauses, close to the "
+        "microphone."
     )
 
 
@@ -201,32 +203,34 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
         position += wave_S.size
 
 
-def _rereadable(source: Source) -> Source:
+def _rereadable(source: Any) -> Any:
     """Return a source that can be read twice: a pipe is read into memory."""
-    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        refuse_closed(source)  # type: ignore[arg-type]
-        seekable = getattr(source, "seekable", None)
-        if seekable is None or not seekable():
-            content = source.read()  # type: ignore[union-attr]
-            if not isinstance(content, bytes):
-                raise BadAudioInput(
-                    f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
-                )
-            return content
-    return source
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        return source
+    refuse_closed(source)
+    seekable = getattr(source, "seekable", None)
+    if seekable is not None and seekable():
+        return source
+    content = source.read()
+    if not isinstance(content, bytes):
+        raise BadAudioInput(
+            f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
+        )
+    return content
 
 
 class _Walk:
     """One pass over a source: everything that is measured."""
 
-    def __init__(self, source: Source, vad: str, keep_s: float) -> None:
+    def __init__(self, part: Part, vad: str, keep_s: float, stop: Event | None) -> None:
         self.vad = vad
-        self.meter, self.checker = SpeechMeter(), Checker()
-        self.detector = _detector(vad, self.meter)
+        self.meter, self.checker = _meter(vad), Checker()
         kept: list[np.ndarray] | None = []
-        with open_source(source) as opened:
+        with open_source(part) as opened:
             tap = Tap(opened)
-            for wave_S in read_blocks(tap, block_s=BLOCK_S):
+            for wave_S in read_blocks(tap, part.start_s, part.duration_s, BLOCK_S):
+                if stop is not None and stop.is_set():
+                    raise CancelledError
                 self._take(wave_S, opened.name)
                 if kept is not None:
                     kept.append(wave_S)
@@ -243,21 +247,20 @@ class _Walk:
         except AudioError as error:
             raise type(error)(f"{name}: {error}") from None
         self.meter.add(wave_S)
-        self.detector.add(wave_S)
 
-    def result(self, source: Source, heard: Channels, took: int | None) -> Inspected:
+    def result(self, part: Part, heard: Channels, took: int | None) -> Inspected:
         """Return the whole; raise an AudioError for what cannot hold a voice."""
         try:
             self.checker.finish()
         except AudioError as error:
             raise type(error)(f"{self.name}: {error}") from None
-        mask_T = self.detector.mask()
+        mask_T = self.meter.mask()
         mask_T.setflags(write=False)
         level, snr = _levels(self.meter.power(), mask_T)
         found = Inspected(
             name=self.name,
             total_s=self.checker.samples / SAMPLE_RATE,
-            net_speech_s=round(float(mask_T.sum()) * FRAME_S, 2),
+            net_speech_s=net_seconds(mask_T),
             sample_rate=self.rate,
             channels=len(heard.power_C),
             format=self.format,
@@ -268,30 +271,21 @@ class _Walk:
             warnings=(),
             mask_T=mask_T,
             wave_S=self.wave_S,
-            source=source,
+            part=part,
         )
         return replace(found, warnings=tuple(_warnings(found, heard, took)))
 
 
-def _detector(vad: str, meter: SpeechMeter) -> Detector:
+def _meter(vad: str) -> SpeechMeter:
     if vad == "energy":
-        return _Voices(meter)
-    from voxid.audio.silero import SileroMeter
+        return SpeechMeter()
+    if vad == "silero":
+        from voxid.audio.silero import SileroMeter
 
-    return SileroMeter()
-
-
-class _Voices:
-    """What the energy detector finds and the voicing gate lets pass."""
-
-    def __init__(self, meter: SpeechMeter) -> None:
-        self._meter, self._voicing = meter, VoicingMeter()
-
-    def add(self, wave_S: np.ndarray) -> None:
-        self._voicing.add(wave_S)  # the meter is fed by whoever owns it
-
-    def mask(self) -> np.ndarray:
-        return gate(self._meter.mask(), self._voicing.voiced())
+        return SileroMeter()
+    raise BadConfig(
+        f"vad: no detector named {vad!r}. Known: {', '.join(VADS)}.{did_you_mean(vad, list(VADS))}"
+    )
 
 
 def _levels(power_T: np.ndarray, mask_T: np.ndarray) -> tuple[float | None, float | None]:

@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from voxid.audio.checks import not_finite
-from voxid.audio.sources import Opened, Source, open_source
+from voxid.audio.sources import Opened, Part, Source, open_source
 from voxid.errors import AudioEmpty, AudioNotFinite, AudioTruncated, BadAudioInput
 from voxid.types import SAMPLE_RATE
 
@@ -77,8 +77,11 @@ def blocks(
     >>> [len(block) for block in blocks((np.zeros(40_000, np.float32), 16_000), block_s=1.0)]
     [16000, 16000, 8000]
     """
-    with open_source(source) as opened:
-        yield from read_blocks(opened, start_s, duration_s, block_s)
+    part = Part.of(source)
+    if duration_s is None and part.duration_s is not None:
+        duration_s = part.duration_s - start_s
+    with open_source(part) as opened:
+        yield from read_blocks(opened, part.start_s + start_s, duration_s, block_s)
 
 
 def read_blocks(

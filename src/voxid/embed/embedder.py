@@ -14,16 +14,17 @@ an utterance's summary, D embedding.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from voxid import audio as audio_room
-from voxid.embed.decode import LONG_S, Decoded, Recording, decode, decode_ahead
+from voxid.audio import Inspected
+from voxid.embed.decode import LONG_S, Decoded, decode, decode_ahead
 from voxid.embed.protocol import Embedded, EmbedInfo
 from voxid.errors import AudioError, BadAudioInput
 from voxid.framing import Framing, Summary, Summing
@@ -37,6 +38,8 @@ GATHER_S = 120.0  # seconds of short recordings that are gathered for one worker
 LEAST_S = 10.0  # seconds of recordings that are worth a worker of their own
 MOST_WORKERS = 8
 FEATURES_S = 60.0  # seconds of padded waveform that go through the features at once
+
+T = TypeVar("T")
 
 
 class Network(Protocol):
@@ -113,6 +116,17 @@ class BatchRuntime:
             raise outcome.error
         return outcome
 
+    def embed_waves(self, waves: Sequence[np.ndarray], *, batch_size: int = 128) -> np.ndarray:
+        """Return float32 (N, D) of samples (S,), mono float32 at 16 kHz: nothing is opened or checked."""
+        parts = self._even(list(waves), sum(wave.size for wave in waves) / SAMPLE_RATE)
+
+        def embed(part: list[np.ndarray]) -> list[np.ndarray]:
+            return [emb_D for emb_D, _, _ in self._embed_part(part, batch_size)]
+
+        done = self._workers.map(embed, parts) if self._workers else map(embed, parts)
+        rows = list(itertools.chain.from_iterable(done))
+        return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+
     def embed_many(
         self,
         audio: Iterable[Any],
@@ -140,15 +154,17 @@ class BatchRuntime:
         on_error: Callable[[int, AudioError], None] | None = None,
         *,
         batch_size: int = 128,
+        vad: str = "energy",
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each usable recording, in order, in constant memory.
 
-        `audio` may be endless; background threads read and decode it. A recording that raises AudioError
-        is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
-        `batch_size` is the number of windows the network takes at once.
+        `audio` may be endless; background threads open, check and measure it, once. A recording that raises
+        AudioError is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
+        `batch_size` is the number of windows the network takes at once, `vad` what finds speech
+        (`audio.inspect`).
         """
         with (
-            closing(decode_ahead(audio, long_s=self._long_s)) as stream,
+            closing(decode_ahead(audio, long_s=self._long_s, vad=vad)) as stream,
             closing(self._outcomes(self._parts(stream), batch_size)) as outcomes,
         ):
             for outcome in outcomes:
@@ -177,7 +193,7 @@ class BatchRuntime:
                 gathered, seconds = [], 0.0
         yield from self._even(gathered, seconds)
 
-    def _even(self, gathered: list[Decoded], seconds: float) -> Iterator[list[Decoded]]:
+    def _even(self, gathered: list[T], seconds: float) -> Iterator[list[T]]:
         """Yield the last recordings, shared out among the workers, in order."""
         most = self._workers.workers if self._workers else 1
         parts = max(1, min(most, len(gathered), round(seconds / LEAST_S)))
@@ -205,9 +221,21 @@ class BatchRuntime:
 
     def _embed_gathered(self, gathered: list[Decoded], batch_size: int) -> list[Embedded | Decoded]:
         """Return the embeddings of recordings in memory, in their order; those with an error as they are."""
+        waves = [decoded.wave for decoded in gathered if decoded.wave is not None]
+        made = iter(self._embed_part(waves, batch_size))
+        outcomes: list[Embedded | Decoded] = []
+        for decoded in gathered:
+            if decoded.found is None:
+                outcomes.append(decoded)
+                continue
+            emb_D, full, windows = next(made)
+            outcomes.append(Embedded(decoded.index, emb_D, EmbedInfo.of(decoded.found, full, windows)))
+        return outcomes
+
+    def _embed_part(self, waves: list[np.ndarray], batch_size: int) -> list[tuple[np.ndarray, bool, int]]:
+        """Return (embedding, by its full sequence, windows) of each wave."""
         inference = self._inference
-        good = [decoded for decoded in gathered if decoded.wave is not None]
-        feats_TF = self._features([decoded.wave for decoded in good if decoded.wave is not None])
+        feats_TF = self._features(waves)
         whole = [inference.mode == "full" or len(feat_TF) < inference.window for feat_TF in feats_TF]
         windows = [
             _windows(feat_TF, inference) for feat_TF, full in zip(feats_TF, whole, strict=True) if not full
@@ -220,21 +248,9 @@ class BatchRuntime:
             )
         )
         counts = iter(map(len, windows))
-        embedded = {
-            decoded.index: Embedded(
-                decoded.index,
-                next(by_sequence if full else by_window),
-                EmbedInfo(
-                    decoded.samples / SAMPLE_RATE,
-                    full,
-                    1 if full else next(counts),
-                    audio_room.speech_seconds(decoded.wave),
-                ),
-            )
-            for decoded, full in zip(good, whole, strict=True)
-            if decoded.wave is not None
-        }
-        return [embedded.get(decoded.index, decoded) for decoded in gathered]
+        return [
+            (next(by_sequence), True, 1) if full else (next(by_window), False, next(counts)) for full in whole
+        ]
 
     def _features(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """Return feat_TF of each wave; waves of like length share a batch."""
@@ -269,35 +285,21 @@ class BatchRuntime:
 
         Raise CancelledError once `left` is set: nobody waits for the result any more.
         """
-        assert decoded.recording is not None
-        samples, speech_s, summing = self._first_walk(decoded.recording, left)
-        feats = self._second_walk(decoded.recording, summing.value(), left)
+        assert decoded.found is not None
+        summing = Summing(self._network.summary_kind)
+        for wave_S, frames in self._network.framing.cut(_blocks(decoded.found, left), np.concatenate):
+            summing.add(self._network.log_mel(wave_S)[frames])
+        feats = self._features_of(decoded.found, summing.value(), left)
         full = self._inference.mode == "full" or summing.frames < self._inference.window
         if full:
             emb_D, windows = self._mean_of_pieces(feats, summing.frames), 1
         else:
             emb_D, windows = self._mean_of_stream(feats, batch_size)
-        return Embedded(decoded.index, emb_D, EmbedInfo(samples / SAMPLE_RATE, full, windows, speech_s))
+        return Embedded(decoded.index, emb_D, EmbedInfo.of(decoded.found, full, windows))
 
-    def _first_walk(self, recording: Recording, left: Event) -> tuple[int, float, Summing]:
-        """Return (samples, seconds of speech, the features' summary); raise AudioError if unusable."""
-        checker, meter = audio_room.Checker(), audio_room.SpeechMeter()
-
-        def checked() -> Iterator[np.ndarray]:
-            for wave_S in _blocks(recording, left):
-                checker.add(wave_S)
-                meter.add(wave_S)
-                yield wave_S
-
-        summing = Summing(self._network.summary_kind)
-        for wave_S, frames in self._network.framing.cut(checked(), np.concatenate):
-            summing.add(self._network.log_mel(wave_S)[frames])
-        recording.judge(checker)
-        return checker.samples, meter.seconds(), summing
-
-    def _second_walk(self, recording: Recording, summary_1U: np.ndarray, left: Event) -> Iterator[np.ndarray]:
-        """Yield the features feat_TF of the recording, piece by piece."""
-        for wave_S, frames in self._network.framing.cut(_blocks(recording, left), np.concatenate):
+    def _features_of(self, found: Inspected, summary_1U: np.ndarray, left: Event) -> Iterator[np.ndarray]:
+        """Yield the features feat_TF of a long recording, piece by piece."""
+        for wave_S, frames in self._network.framing.cut(_blocks(found, left), np.concatenate):
             yield self._network.features_of_part(wave_S, summary_1U)[frames]
 
     def _mean_of_pieces(self, feats: Iterable[np.ndarray], frames: int) -> np.ndarray:
@@ -334,9 +336,9 @@ class BatchRuntime:
 _NOTHING = np.empty(0, np.float32)
 
 
-def _blocks(recording: Recording, left: Event) -> Iterator[np.ndarray]:
+def _blocks(found: Inspected, left: Event) -> Iterator[np.ndarray]:
     """Yield the blocks of a long recording; raise CancelledError once `left` is set."""
-    for wave_S in recording.blocks(BLOCK_S):
+    for wave_S in found.blocks(BLOCK_S):
         if left.is_set():
             raise CancelledError
         yield wave_S

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import voxid
+from voxid.audio import Part
 from voxid.embed import EmbedInfo, Runtime
 from voxid.files import user_cache
 from voxid.types import Utterance
@@ -48,7 +49,7 @@ class EmbeddingCache:
 
     >>> import tempfile
     >>> cache = EmbeddingCache("name", tempfile.mkdtemp(), dim=2)
-    >>> heard = EmbedInfo(speech_s=1.0, full_sequence=False, windows=3)
+    >>> heard = EmbedInfo(total_s=1.0, full_sequence=False, windows=3)
     >>> cache.put([b"key"], [(np.ones(2, np.float32), heard)])
     >>> cache.get([b"other", b"key", None])[1][0].tolist()
     [1.0, 1.0]
@@ -168,7 +169,8 @@ class Contents:
             part = f"{samples.dtype.str} {samples.shape} {audio[1]!r}"
         elif (path := _path(audio)) is not None:
             digest = self._digest(path)
-            part = f"{getattr(audio, 'start_s', 0.0)!r} {getattr(audio, 'duration_s', None)!r}"
+            meant = Part.of(audio)
+            part = f"{meant.start_s!r} {meant.duration_s!r} {meant.channel!r}"
         else:
             return None
         return None if digest is None else hashlib.sha256(digest + part.encode()).digest()

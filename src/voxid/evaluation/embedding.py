@@ -90,7 +90,7 @@ def embed_used(
         if positions
         else np.zeros((0, runtime.dim), np.float32),
         row_N=row_N,
-        speech_s_U=np.array([found[position].info.speech_s for position in positions]),
+        speech_s_U=np.array([found[position].info.total_s for position in positions]),
         net_speech_s_U=np.array([found[position].info.net_speech_s for position in positions]),
         full_sequence=sum(found[position].info.full_sequence for position in positions),
         left_out=sorted(left_out, key=lambda dropped: dropped.utterance),

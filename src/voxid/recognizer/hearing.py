@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from voxid import audio
-from voxid.audio import LEAST_SPEECH_S, Inspected, Source, is_one
-from voxid.embed import Embedded, Runtime, load
+from voxid.audio import LEAST_SPEECH_S, Source, is_one, name_of, require_speech
+from voxid.embed import Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.scoring import Calibration, Side
 
 DEFAULT_MODEL = "voxid-base"
-TOGETHER = 16  # clips that are decoded and embedded together; bounds what is held in memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,39 +40,22 @@ def hear(
     runtime: Runtime, clips: Sequence[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
 ) -> Iterator[Heard]:
     """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds."""
-    for first in range(0, len(clips), TOGETHER):
-        few = clips[first : first + TOGETHER]
-        inspected = [
-            _inspected(source, number if len(clips) > 1 else None, least_s, vad)
-            for number, source in enumerate(few, first + 1)
-        ]
-        waves = [one.audio for one in inspected]
-        for number, embedded in enumerate(runtime.embed_each(waves), first + 1):
-            source, one = clips[number - 1], inspected[number - 1 - first]
-            name = one.name if isinstance(source, str | os.PathLike) else f"recording {number} ({one.name})"
-            yield _heard(one, embedded, name)
 
+    def refuse(position: int, error: AudioError) -> None:
+        """Raise `error`; about one of several recordings it says which, where no path does."""
+        if len(clips) == 1 or isinstance(clips[position], str | os.PathLike):
+            raise error
+        raise type(error)(f"recording {position + 1}: {error}") from None
 
-def _inspected(source: Source, number: int | None, least_s: float, vad: str) -> Inspected:
-    """Return the recording, inspected; an error about one of several says which, where no path does."""
-    try:
-        found = audio.inspect(source, vad=vad)
-        audio.require_speech(found, least_s)
-    except AudioError as error:
-        if number is None or isinstance(source, str | os.PathLike):
-            raise
-        raise type(error)(f"recording {number}: {error}") from None
-    return found
-
-
-def _heard(inspected: Inspected, embedded: Embedded, name: str) -> Heard:
-    return Heard(
-        embedded.embedding,
-        name,
-        inspected.total_s,
-        inspected.net_speech_s,
-        inspected.warnings,
-    )
+    for position, emb_D, info in runtime.embed_each(clips, refuse, vad=vad):
+        name = name_of(clips[position])
+        try:
+            require_speech(info, least_s, name)
+        except AudioError as error:
+            refuse(position, error)
+        if not isinstance(clips[position], str | os.PathLike):
+            name = f"recording {position + 1} ({name})"
+        yield Heard(emb_D, name, info.total_s, info.net_speech_s, info.warnings)
 
 
 def as_clips(audio: Any) -> list[Source]:
