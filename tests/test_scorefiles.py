@@ -250,7 +250,7 @@ def test_columns_given_skip_what_is_not_used(tmp_path: Path) -> None:
     ("given_columns", "message"),
     [
         ("scor label", "Did you mean 'score'"),
-        ("left right label", "name no score"),
+        ("left right label", "has score"),
         ("left score", "together"),
         ("score label _", "line 1: 2 columns where three"),
     ],

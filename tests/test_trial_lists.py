@@ -18,9 +18,9 @@ from voxid.errors import BadTrials
 from voxid.evaluation import EvaluationData, make_trials
 from voxid.trials import (
     WRITTEN,
-    columns,
-    doubting,
     doubts,
+    layouts,
+    lists,
     read_trials,
     textfiles,
     write_trials,
@@ -207,7 +207,7 @@ def test_labels_that_look_like_names(tmp_path: Path) -> None:
     ("columns_given", "message"),
     [
         ("left rigth label", "Did you mean 'right'"),
-        ("left right", "has left, right and label"),
+        ("left right", "has left, right, label"),
         ("left left", "once"),
     ],
 )
@@ -236,7 +236,7 @@ def test_what_is_written_is_read_back(
     if format == "csv":
         hard = [n for n in used if n.startswith("#")]
     else:
-        hard = [n for n in used if re.search("^#|,", n) or n.lower() in columns.SAME | columns.DIFFERENT]
+        hard = [n for n in used if re.search("^#|,", n) or n.lower() in layouts.SAME | layouts.DIFFERENT]
     if hard:
         with pytest.raises(BadTrials, match="cannot hold the name"):
             write_trials(path, trials, data, format)
@@ -316,7 +316,7 @@ def test_doubts_are_those_of_a_plain_count(rows: list[tuple[int, int, bool]], ch
     }
     columns_K = [np.array(column) for column in zip(*rows, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doubting, "CHUNK", chunk)
+        patch.setattr(lists, "CHUNK", chunk)
         found = doubts(*columns_K, speaker_N)
     assert found == {kind: count for kind, count in expected.items() if count}
 

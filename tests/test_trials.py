@@ -25,7 +25,6 @@ from voxid.trials import (
     doubts,
     making,
     pool,
-    shuffling,
 )
 from voxid.types import Utterance
 
@@ -254,7 +253,7 @@ def test_long_lists_are_nested_beyond_one_block_of_random_numbers(
     data = labelled(**CROWD)
     whole = make_trials(spec.format(400), data, seed=1)
     monkeypatch.setattr(making, "ROUND_VALUES", 16)
-    monkeypatch.setattr(shuffling, "CHUNK", 7)
+    monkeypatch.setattr(making, "CHUNK", 7)
     pieces = make_trials(spec.format(400), data, seed=1)
     np.testing.assert_array_equal(whole.left_K, pieces.left_K)
     np.testing.assert_array_equal(whole.right_K, pieces.right_K)
@@ -329,16 +328,16 @@ def test_pairs_draw_evenly() -> None:
 
 @given(size=st.integers(1, 5000), seed=st.integers(0, 9))
 def test_a_shuffle_has_each_item_once(size: int, seed: int) -> None:
-    key = shuffling.keys(seed, 0, np.zeros(1))
-    assert sorted(shuffling.shuffled(np.arange(size), np.array(size), key)) == list(range(size))
+    key = making.keys(seed, 0, np.zeros(1))
+    assert sorted(making.shuffled(np.arange(size), np.array(size), key)) == list(range(size))
 
 
 def test_shuffles_of_different_keys_are_unrelated() -> None:
-    keys = shuffling.keys(0, 0, np.arange(6000))
-    first = shuffling.shuffled(np.zeros(6000), np.array(6), keys)
+    keys = making.keys(0, 0, np.arange(6000))
+    first = making.shuffled(np.zeros(6000), np.array(6), keys)
     np.testing.assert_allclose(np.bincount(first, minlength=6), 1000, rtol=0.15)
-    assert np.unique(shuffling.keys(0, 0, np.arange(1000))).size == 1000
-    assert (shuffling.keys(0, 0, np.arange(9)) != shuffling.keys(0, 1, np.arange(9))).all()
+    assert np.unique(making.keys(0, 0, np.arange(1000))).size == 1000
+    assert (making.keys(0, 0, np.arange(9)) != making.keys(0, 1, np.arange(9))).all()
 
 
 # -- filters -------------------------------------------------------------------------------------------

@@ -1,39 +1,35 @@
-"""Trial lists in the formats of VoxCeleb, Kaldi, NIST and CSV; which one, the content tells.
+"""Trial lists in the formats of VoxCeleb, Kaldi, NIST and CSV: read, doubted, written.
 
 # K trials, N utterances, M models, E enrollment utterances of all models
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from voxid.errors import BadTrials
-from voxid.trials.columns import (
-    Layout,
-    Line,
-    columns_from_words,
-    delimiters,
-    fitting,
-    header_roles,
-    nearest,
-)
+from voxid.errors import BadTrials, did_you_mean
+from voxid.files import atomic_write
 from voxid.trials.data import EvaluationData
-from voxid.trials.doubting import doubts
-from voxid.trials.names import Finder, Numbers
-from voxid.trials.textfiles import Column, Lookup, TextFile
+from voxid.trials.layouts import DIFFERENT, MODEL_LIST, SAME, TRIAL_LIST, find_layout
+from voxid.trials.names import Numbers
+from voxid.trials.textfiles import TextFile
 from voxid.trials.values import Models, Trials
 
-FORMATS = (
-    "VoxCeleb lines '1 left right', Kaldi lines 'left right target', or CSV lines 'left,right,label' "
-    "(labels: 1/0, target/nontarget, same/different)"
-)
-MODEL_LINES = "lines 'model utterance utterance ...'"
-LABEL_FIRST, LABEL_LAST = ("label", "left", "right"), ("left", "right", "label")
-ENROLMENT_SUFFIX = ".enrol"  # beside a list whose left sides are models
+ENROLLMENT_SUFFIX = ".enrol"  # beside a list whose left sides are models
+CHUNK = 1 << 18  # trials looked at, or lines written, together
+# of each format that is written: the columns with what follows each, the words for different and same
+_WRITTEN = {
+    "voxceleb": ((("label", " "), ("left", " "), ("right", "\n")), ("0", "1")),
+    "kaldi": ((("left", " "), ("right", " "), ("label", "\n")), ("nontarget", "target")),
+    "csv": ((("left", ","), ("right", ","), ("label", "\n")), ("0", "1")),
+}
+WRITTEN = tuple(_WRITTEN)
 
 
 def read_trials(
@@ -54,129 +50,29 @@ def read_trials(
     the data does not have (how many, the first five, what they may have meant), and for a list that could be
     read in two ways.
     """
-    file = TextFile(path, BadTrials, "trial list", FORMATS)
-    beside = file.path.with_name(file.path.name + ENROLMENT_SUFFIX)
-    if enrollments is None and beside.is_file():
-        enrollments = beside
+    file = TextFile(path, TRIAL_LIST)
+    if enrollments is None and _models_path(file.path).is_file():
+        enrollments = _models_path(file.path)
     models = read_models(enrollments, data) if enrollments is not None else None
-    left_number = _LeftNumbers(data, models)
-    right_number = Numbers(data)
-    sample = file.sample()
-    if columns is None:
-        layout = find_layout(file, sample, left_number, right_number)
-    else:
-        layout = given_layout(columns, sample)
-    left_number.missing.clear()
-    right_number.missing = left_number.missing  # counted together
-    left_K, right_K, same_K = numbered(file, layout, left_number, right_number)
-    if right_number.missing:
-        raise BadTrials(f"{file.path} {right_number.about_missing(models.names if models else ())}")
-    trials = Trials(os.fspath(path), left_K, right_K, same_K, models=models)
-    speaker_N = trials.extended(data).speakers()
-    warnings = doubts(left_K, right_K, same_K, speaker_N, models)
-    if models is not None and (mixed := _of_several_speakers(models, data.speakers())):
-        warnings["models_of_several_speakers"] = mixed
-    return Trials(os.fspath(path), left_K, right_K, same_K, warnings, models=models)
-
-
-class _LeftNumbers(Numbers):
-    """Numbers of left sides: of enrollment models where there are any, else of utterances."""
-
-    def __init__(self, data: EvaluationData, models: Models | None) -> None:
-        super().__init__(data)
-        self._models = {name: models.first + m for m, name in enumerate(models.names)} if models else None
-
-    def find(self, name: str) -> int:
-        """Return the number of a model or an utterance, -1 when there is none."""
-        return super().find(name) if self._models is None else self._models.get(name, -1)
-
-
-def numbered(
-    file: TextFile, layout: Layout, left_number: Finder, right_number: Finder
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return left, right (int32) and same (bool) of every line."""
-    left_K, right_K, same_K = Column(np.int32), Column(np.int32), Column(np.bool_)
-    left, right = Lookup(left_number), Lookup(right_number)
-    for block in file.read(layout):
-        left_K.add(left(block.words("left")))
-        right_K.add(right(block.words("right")))
-        same_K.add(block.same())
-    return left_K.whole(), right_K.whole(), same_K.whole()
-
-
-# -- which format --------------------------------------------------------------------------------------------
-
-
-def given_layout(columns: str, sample: Sequence[Line]) -> Layout:
-    """Return the layout with the columns that a user gave, with or without a header."""
-    roles = columns_from_words(columns, BadTrials)
-    if not set(LABEL_LAST) <= set(roles):
-        raise BadTrials(f"columns {columns!r}: a trial list has left, right and label.")
-    layouts = [Layout(delimiter, roles) for delimiter in delimiters(sample[0].text)]
-    if fits := fitting(sample, layouts):
-        return fits[0]
-    headed = [Layout(layout.delimiter, roles, sample[0].number) for layout in layouts]
-    return next(iter(fitting(sample[1:], headed) if len(sample) > 1 else []), layouts[0])
-
-
-def find_layout(file: TextFile, sample: Sequence[Line], left: Finder, right: Finder) -> Layout:
-    """Return the layout that every line of the sample fits. Raise BadTrials when there is none, or two."""
-    first = sample[0]
-    for delimiter in delimiters(first.text):
-        roles = header_roles(Layout(delimiter, ()).fields(first.text), set(LABEL_LAST))
-        if roles is not None:
-            layout = Layout(delimiter, tuple("" if role == "score" else role for role in roles), first.number)
-            if not fitting(sample, [layout]):
-                raise file.refuse(*nearest(sample, [layout]))
-            if len(sample) == 1:
-                raise file.refuse(None, "a header, and no trials")
-            return layout
-    layouts = [
-        Layout(delimiter, roles)
-        for delimiter in delimiters(first.text)
-        for roles in ((LABEL_LAST, LABEL_FIRST) if delimiter == "," else (LABEL_FIRST, LABEL_LAST))
-    ]
-    fits = fitting(sample, layouts) or _headed(sample, layouts, left, right)
-    if not fits:
-        raise file.refuse(*nearest(sample, layouts))
-    if len({layout.roles for layout in fits}) == 1:
-        return fits[0]
-    return _by_names(file, sample, fits, left, right)
-
-
-def _headed(sample: Sequence[Line], layouts: list[Layout], left: Finder, right: Finder) -> list[Layout]:
-    """Return the layouts that all lines but the first fit, when the first names no utterance: a header."""
-    if len(sample) < 2:
-        return []
-    found = []
-    for layout in fitting(sample[1:], layouts):
-        fields = layout.fields(sample[0].text)
-        names = [word for role, word in zip(layout.roles, fields, strict=False) if role in ("left", "right")]
-        if len(fields) == len(layout.roles) and left.find(names[0]) < 0 and right.find(names[1]) < 0:
-            found.append(Layout(layout.delimiter, layout.roles, sample[0].number))
-    return found
-
-
-def _by_names(
-    file: TextFile, sample: Sequence[Line], fits: list[Layout], left: Finder, right: Finder
-) -> Layout:
-    """Return the one layout by which every name of the sample is known, where labels and names look alike."""
-    known = []
-    for layout in fits:
-        rows = [layout.fields(line.text) for line in sample if line.number != layout.header_line]
-        places = layout.roles.index("left"), layout.roles.index("right")
-        if all(left.find(row[places[0]]) >= 0 and right.find(row[places[1]]) >= 0 for row in rows):
-            known.append(layout)
-    if len({layout.roles for layout in known}) == 1:
-        return known[0]
-    raise file.refuse(
-        sample[0],
-        "the label may be the first column or the last, and the names fit either way or neither. Give the "
-        "list a header, left,right,label, with commas",
+    left, right = Numbers(data, models), Numbers(data)
+    right.missing = left.missing  # counted together
+    finders = {"left": left, "right": right}
+    layout = find_layout(
+        file.kind,
+        file.sample(),
+        file.refuse,
+        columns,
+        lambda role, name: role in finders and finders[role].find(name) >= 0,
     )
-
-
-# -- enrollment models ---------------------------------------------------------------------------------------
+    column = file.read(layout, finders)
+    if right.missing:
+        raise BadTrials(f"{file.path} {right.about_missing(models.names if models else ())}")
+    left_K, right_K, same_K = column["left"], column["right"], column["label"]
+    trials = Trials(os.fspath(path), left_K, right_K, same_K, models=models)
+    trials.warnings.update(doubts(left_K, right_K, same_K, trials.extended(data).speakers(), models))
+    if models is not None and (mixed := _of_several_speakers(models, data.speakers())):
+        trials.warnings["models_of_several_speakers"] = mixed
+    return trials
 
 
 def read_models(path: str | os.PathLike[str], data: EvaluationData) -> Models:
@@ -185,7 +81,7 @@ def read_models(path: str | os.PathLike[str], data: EvaluationData) -> Models:
     A first line that begins with "model" or "modelid" and names no utterance is a header (NIST). Raise
     BadTrials for a model without utterances, one with an utterance twice, or utterances that are missing.
     """
-    file = TextFile(path, BadTrials, "enrollment list", MODEL_LINES)
+    file = TextFile(path, MODEL_LIST)
     number = Numbers(data)
     members: dict[str, list[int]] = {}
     for place, line in enumerate(file.lines()):
@@ -220,7 +116,147 @@ def _of_several_speakers(models: Models, speaker_N: np.ndarray) -> int:
     return np.unique(model_E[speaker_E != speaker_E[models.begin[model_E]]]).size
 
 
-def models_path(path: str | os.PathLike[str]) -> Path:
+# -- what looks wrong ----------------------------------------------------------------------------------------
+
+
+def doubts(
+    left_K: np.ndarray,
+    right_K: np.ndarray,
+    same_K: np.ndarray,
+    speaker_N: np.ndarray | None,
+    models: Models | None = None,
+) -> dict[str, int]:
+    """Return how many trials look wrong, by kind; they are scored all the same, since the list is law.
+
+    `duplicate`: pairs that came before, in either order. `contradictory`: trials of pairs with both labels.
+    `with_itself`: both sides are one recording, or the test is among the enrollment. With `speaker_N`, the
+    speaker of each number (-1: unknown), `against_corpus_speakers`: the label says otherwise. Beyond the
+    trials this takes 8 bytes each.
+    """
+    if not left_K.size:
+        return {}
+    counts = dict.fromkeys(("duplicate", "contradictory", "with_itself", "against_corpus_speakers"), 0)
+    enrolled = np.zeros(0, np.int64)  # a sorted key for each (model, enrollment utterance)
+    if models is not None:
+        model_E = models.first + np.repeat(np.arange(len(models), dtype=np.int64), np.diff(models.begin))
+        enrolled = np.sort(model_E * models.first + models.utterance_E)
+    most = 1 + max(int(left_K.max()), int(right_K.max()))
+    key_K = np.empty(left_K.size, dtype=np.int64)  # of the pair in either order, and of the label
+    for begin in range(0, left_K.size, CHUNK):
+        now = slice(begin, begin + CHUNK)
+        left, right = left_K[now].astype(np.int64), right_K[now]
+        key_K[now] = 2 * (np.minimum(left, right) * most + np.maximum(left, right)) + same_K[now]
+        counts["with_itself"] += int(np.count_nonzero(left == right))
+        if models is not None and enrolled.size:
+            key = left * models.first + right
+            place = np.minimum(np.searchsorted(enrolled, key), enrolled.size - 1)
+            counts["with_itself"] += int(np.count_nonzero(enrolled[place] == key))
+        if speaker_N is not None:
+            one, other = speaker_N[left], speaker_N[right]
+            wrong = (same_K[now] != (one == other)) & (one >= 0) & (other >= 0)
+            counts["against_corpus_speakers"] += int(np.count_nonzero(wrong))
+    key_K.sort()  # equal pairs lie together, those with label 0 first
+    begin = 0
+    while begin < key_K.size:
+        end = min(begin + CHUNK, key_K.size)
+        if end < key_K.size:  # whole pairs only
+            end = int(np.searchsorted(key_K, ((key_K[end - 1] >> 1) + 1) << 1))
+        key, begin = key_K[begin:end], end
+        first = np.flatnonzero(np.r_[True, key[1:] >> 1 != key[:-1] >> 1])
+        last = np.r_[first[1:], key.size] - 1
+        counts["duplicate"] += key.size - first.size
+        counts["contradictory"] += int((last - first + 1)[key[first] != key[last]].sum())
+    return {kind: count for kind, count in counts.items() if count}
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def write_trials(
+    path: str | os.PathLike[str], trials: Trials, data: EvaluationData, format: str = "voxceleb"
+) -> None:
+    """Write `trials` to a list: "voxceleb" (`1 left right`), "kaldi" (`left right target`) or "csv".
+
+    Enrollment models go beside it, into PATH.enrol (lines `model utterance utterance ...`), where
+    `read_trials` finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold,
+    and where an old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
+    """
+    if format not in _WRITTEN:
+        raise BadTrials(
+            f"no trial list format {format!r}. Known: {', '.join(WRITTEN)}."
+            f"{did_you_mean(format, list(WRITTEN))}"
+        )
+    if not len(trials):
+        raise BadTrials("there are no trials to write, and an empty list cannot be read back.")
+    names_N = [u.utterance for u in trials.extended(data).utterances]
+    used = np.unique(np.concatenate((np.unique(trials.left_K), np.unique(trials.right_K)))).tolist()
+    _check_names((names_N[number] for number in used), format, f"the format {format!r}")
+    beside = _models_path(path)
+    if trials.models is None and beside.exists():
+        raise BadTrials(
+            f"{beside} lies beside the list and would be read as its enrollment models, and these trials "
+            "have none. Remove it, or give the list another name."
+        )
+    if trials.models is not None:
+        _write_models(beside, trials.models, names_N)
+    columns, labels = _WRITTEN[format]
+    with atomic_write(path) as file:
+        if format == "csv":
+            file.write(",".join(role for role, _ in columns).encode() + b"\n")
+            names_N = [_quoted(name) for name in names_N]
+        words = {
+            role: [word + end for word in (labels if role == "label" else names_N)] for role, end in columns
+        }
+        for text in _texts(trials, words):
+            file.write(text)
+
+
+def _texts(trials: Trials, words: dict[str, list[str]]) -> Iterator[memoryview]:
+    """Yield the lines in pieces: words are taken and joined by Arrow, whose buffer then is the text."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    arrays = {role: pa.array(of_role, pa.string()) for role, of_role in words.items()}
+    for begin in range(0, len(trials), CHUNK):
+        now = slice(begin, begin + CHUNK)
+        codes = {"left": trials.left_K[now], "right": trials.right_K[now]}
+        codes["label"] = trials.same_K[now].astype(np.int32)
+        parts = [of_role.take(pa.array(codes[role])) for role, of_role in arrays.items()]
+        lines = compute.call_function("binary_join_element_wise", [*parts, pa.scalar("")])
+        _, offsets, text = lines.buffers()
+        ends = np.frombuffer(offsets, np.int32)
+        yield memoryview(text)[ends[lines.offset] : ends[lines.offset + len(lines)]]
+
+
+def _write_models(path: Path, models: Models, names_N: list[str]) -> None:
+    rows = [[names_N[u] for u in models.members(m)] for m in range(len(models))]
+    _check_names((name for row in rows for name in row), "voxceleb", "the enrollment list")
+    with atomic_write(path, "w") as file:
+        file.writelines(f"{name} {' '.join(row)}\n" for name, row in zip(models.names, rows, strict=True))
+
+
+def _models_path(path: str | os.PathLike[str]) -> Path:
     """Return where the enrollment models of the list at `path` lie."""
     path = Path(path).expanduser()
-    return path.with_name(path.name + ENROLMENT_SUFFIX)
+    return path.with_name(path.name + ENROLLMENT_SUFFIX)
+
+
+def _check_names(names: Iterable[str], format: str, what: str) -> None:
+    for name in names:
+        why = ""
+        if not name.isprintable() or name.strip() != name or not name:
+            why = "it is empty, or has white space at an end or characters that cannot be seen"
+        elif name.startswith("#"):
+            why = "a line that begins with it is a comment"
+        elif format != "csv" and any(character.isspace() for character in name):
+            why = "a space ends a name there; write csv"
+        elif format != "csv" and ("," in name or name.lower() in SAME | DIFFERENT):
+            why = "it would be taken for a label or for CSV; write csv"
+        if why:
+            raise BadTrials(f"{what} cannot hold the name {name!r}: {why}.")
+
+
+def _quoted(name: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([name])
+    return text.getvalue()

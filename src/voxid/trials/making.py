@@ -1,23 +1,25 @@
-"""Trials made from the data: all pairs, random triplets, random pairs balanced over the speakers.
+"""Trials made from the data: all pairs, random triplets, balanced random pairs, enrolled speakers.
 
 What is random is nested: with one seed, a smaller list is the beginning of a larger one. Each purpose has a
 generator of its own, which is read in the order of the trials, so a longer list only reads on.
 
-# K trials, P utterances of the pool, G groups (speakers), R rounds
+# K trials, P utterances of the pool, G groups (speakers), R rounds, M models, T tests
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 
 from voxid.errors import BadTrials, NotEnoughSpeakers
 from voxid.trials.data import EvaluationData
 from voxid.trials.pool import Pool, duration_s, need_room
-from voxid.trials.shuffling import keys, shuffled
-from voxid.trials.values import MOST_TRIALS, Trials
+from voxid.trials.values import MOST_TRIALS, Models, Trials
 from voxid.types import SAMPLE_RATE
 
 ROUND_VALUES = 1 << 22  # random numbers drawn at a time: 32 MiB
+CHUNK = 1 << 20  # items shuffled together
 ORIGINAL_WINDOW = 99 * 512  # samples: 100 frames, 512 samples apart, the first at sample 0
 
 
@@ -246,3 +248,142 @@ def _visits(key_K: np.ndarray) -> np.ndarray:
     visit_K = np.empty_like(place_K)
     visit_K[order] = place_K - begin_K
     return visit_K
+
+
+# -- speakers enrolled with several utterances ---------------------------------------------------------------
+
+
+def enrollment(count: int, pool: Pool, data: EvaluationData, seed: int, most: int | None = None) -> Trials:
+    """Return every speaker enrolled with `count` utterances against all utterances that enroll nobody.
+
+    A speaker with `count` utterances or fewer makes no model (counted in `left_out`); the utterances are
+    tests for the others. The list goes in rounds: in each, every model meets one more test, in a seeded order
+    of the tests; so `most`, which cuts the list short, leaves every model its share (within 1). With one
+    seed, the enrollment of fewer utterances is part of that of more.
+    """
+    group_P = np.repeat(np.arange(pool.size_G.size), pool.size_G)
+    place_P = np.arange(group_P.size) - pool.begin_G[group_P]
+    order_P = shuffled(
+        place_P, pool.size_G[group_P], keys(seed, 201, group_P)
+    )  # of each speaker's utterances
+    enough_G = pool.size_G > count
+    enrolls_P = (order_P < count) & enough_G[group_P]
+    test_P = np.flatnonzero(~enrolls_P)
+    models = _models(pool, data, enough_G, enrolls_P)
+    left_out = dict(pool.left_out)
+    if few := int(np.count_nonzero(~enough_G)):
+        left_out["speakers_without_model"] = few
+    group_M = np.flatnonzero(enough_G)
+    if not group_M.size or pool.size_G.size < 2:
+        raise NotEnoughSpeakers(
+            f"{pool.spec!r} needs two speakers, and one of them with {count + 1} utterances ({count} to "
+            f"enroll, one to test); got {pool.size_G.size} speakers with at most "
+            f"{pool.size_G.max(initial=0)} utterances each (left out: {left_out or 'nothing'}). Enroll with "
+            "fewer utterances, or add some."
+        )
+    # tests stand class by class, as groups do, so those of one model are a run of them
+    test_class_T = pool.class_G[group_P[test_P]]
+    begin_M = np.searchsorted(test_class_T, pool.class_G[group_M], side="left")
+    tests_M = np.searchsorted(test_class_T, pool.class_G[group_M], side="right") - begin_M
+    total = int(tests_M.sum()) if most is None else min(most, int(tests_M.sum()))
+    need_room(total, f"{pool.spec!r}")
+    model_K, turn_K = _rounds(tests_M, total, seed)
+    place_K = shuffled(turn_K, tests_M[model_K], keys(seed, 203, model_K))
+    right_P = test_P[begin_M[model_K] + place_K]
+    same_K = pool.speaker_G[group_P[right_P]] == pool.speaker_G[group_M[model_K]]
+    if not 0 < (targets := int(np.count_nonzero(same_K))) < total:
+        raise NotEnoughSpeakers(
+            f"{pool.spec!r} gives {targets:,} target and {total - targets:,} non-target trials, and both "
+            f"kinds are needed (left out: {left_out or 'nothing'}). Raise max, loosen the filter, or add "
+            "speakers."
+        )
+    left_K, right_K = (models.first + model_K).astype(np.int32), pool.utterance_P[right_P]
+    return Trials(pool.spec, left_K, right_K, same_K, left_out=left_out, seed=seed, models=models)
+
+
+def _rounds(tests_M: np.ndarray, total: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the model of each of the first `total` trials, and which of its tests, in turn, it meets."""
+    order_M = np.random.default_rng([seed, 202]).permutation(tests_M.size)
+    tests_M = tests_M[order_M]
+    model_K, turn_K = np.empty(total, np.int64), np.empty(total, np.int64)
+    done, turn = 0, 0
+    while done < total:
+        now = np.flatnonzero(tests_M > turn)[: total - done]
+        model_K[done : done + now.size], turn_K[done : done + now.size] = order_M[now], turn
+        done, turn = done + now.size, turn + 1
+    return model_K, turn_K
+
+
+def _models(pool: Pool, data: EvaluationData, enough_G: np.ndarray, enrolls_P: np.ndarray) -> Models:
+    """Return the models, named for their speakers (with a number where a speaker has several classes)."""
+    names, seen = [], Counter[str]()
+    speakers = data.speaker_names()
+    for group in np.flatnonzero(enough_G):
+        name = speakers[pool.speaker_G[group]]
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    count = np.count_nonzero(enrolls_P) // max(1, len(names))
+    return Models(
+        names,
+        np.arange(len(names) + 1, dtype=np.int64) * count,
+        pool.utterance_P[enrolls_P],
+        first=len(data.utterances),
+    )
+
+
+# -- random orders -------------------------------------------------------------------------------------------
+
+_ROUNDS = 10  # 4 are enough for large ranges; in ranges of a dozen items some orders would be too frequent
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def keys(seed: int, purpose: int, number_K: np.ndarray) -> np.ndarray:
+    """Return a uint64 key for each number; seeds and purposes give unrelated keys."""
+    base = np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0]
+    return _hash(np.asarray(number_K).astype(np.uint64) * _GOLDEN + base)
+
+
+def shuffled(place_K: np.ndarray, size_K: np.ndarray, key_K: np.ndarray) -> np.ndarray:
+    """Return which of `size` items stands at `place` in the random order of `key`, int64 (K,).
+
+    Places run from 0 to size - 1; for one key and size every item stands at exactly one place. The order
+    needs no memory: it is a Feistel network (Luby and Rackoff, 1988) on the smallest even number of bits that
+    holds the range, walked on while it leads outside (Black and Rogaway, 2002).
+
+    >>> key = keys(seed=1, purpose=0, number_K=np.zeros(5))
+    >>> sorted(shuffled(np.arange(5), np.full(5, 5), key).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    item_K = np.asarray(place_K).astype(np.int64)
+    size_K, key_K = np.broadcast_to(size_K, item_K.shape), np.broadcast_to(key_K, item_K.shape)
+    for begin in range(0, item_K.size, CHUNK):
+        now = slice(begin, begin + CHUNK)
+        item_K[now] = _walk(item_K[now].astype(np.uint64), size_K[now].astype(np.uint64), key_K[now])
+    return item_K
+
+
+def _walk(item_K: np.ndarray, size_K: np.ndarray, key_K: np.ndarray) -> np.ndarray:
+    """Return the items after as many turns of the network as lead back into the range; in place."""
+    bits_K = np.ceil(np.log2(np.maximum(size_K, 2).astype(np.float64)) / 2).astype(np.uint64)
+    todo = np.arange(item_K.size)
+    while todo.size:
+        item_K[todo] = _feistel(item_K[todo], bits_K[todo], key_K[todo])
+        todo = todo[item_K[todo] >= size_K[todo]]
+    return item_K
+
+
+def _feistel(item_K: np.ndarray, bits_K: np.ndarray, key_K: np.ndarray) -> np.ndarray:
+    mask_K = (np.uint64(1) << bits_K) - np.uint64(1)
+    high_K, low_K = item_K >> bits_K, item_K & mask_K
+    for turn in range(_ROUNDS):
+        mixed_K = _hash((low_K * np.uint64(_ROUNDS) + np.uint64(turn)) * _GOLDEN + key_K)
+        high_K, low_K = low_K, high_K ^ (mixed_K & mask_K)
+    return (high_K << bits_K) | low_K
+
+
+def _hash(value_K: np.ndarray) -> np.ndarray:
+    """Return well mixed bits of each value: the finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+    value_K = (value_K ^ (value_K >> np.uint64(30))) * _MIX[0]
+    value_K = (value_K ^ (value_K >> np.uint64(27))) * _MIX[1]
+    return value_K ^ (value_K >> np.uint64(31))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,29 +74,33 @@ class Pool:
 
 def make_pool(spec: str, data: EvaluationData, wanted: Filter) -> Pool:
     """Return the utterances that fit the filter, in groups; what does not fit is counted."""
-    left_out: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
     keep_N = np.ones(len(data.utterances), dtype=bool)
     if wanted.duration is not None:
-        keep_N &= _lasting(data.utterances, *wanted.duration, left_out)
+        low, high = wanted.duration
+        seconds_N = np.array([duration_s(utterance) for utterance in data.utterances])
+        keep_N &= (seconds_N >= low) & (seconds_N < high)
+        unknown = left_out["utterances_of_unknown_duration"] = int(np.isnan(seconds_N).sum())
+        left_out["utterances_outside_duration"] = int((~keep_N).sum()) - unknown
     speaker_N, class_N = data.speakers(), classes(data, wanted)
     for name, label_N in _labels(data, wanted):
         unknown_N = label_N < 0
-        _count(left_out, f"speakers_without_{name}", np.unique(speaker_N[unknown_N]).size)
-        _count(left_out, f"utterances_without_{name}", np.count_nonzero(unknown_N & keep_N))
+        left_out[f"speakers_without_{name}"] = np.unique(speaker_N[unknown_N]).size
+        left_out[f"utterances_without_{name}"] = int(np.count_nonzero(unknown_N & keep_N))
         keep_N &= ~unknown_N
     utterance_P = np.flatnonzero(keep_N)
-    key_P = class_N[utterance_P] * max(1, len(data.speaker_names())) + speaker_N[utterance_P]
+    speakers = max(1, len(data.speaker_names()))
+    key_P = class_N[utterance_P] * speakers + speaker_N[utterance_P]
     order = np.argsort(key_P, kind="stable")
     key_G, begin_G, size_G = np.unique(key_P[order], return_index=True, return_counts=True)
-    utterance_P = utterance_P[order].astype(np.int32)
     return Pool(
         spec=spec,
-        utterance_P=utterance_P,
+        utterance_P=utterance_P[order].astype(np.int32),
         begin_G=begin_G,
         size_G=size_G,
-        class_G=key_G // max(1, len(data.speaker_names())),
-        speaker_G=key_G % max(1, len(data.speaker_names())),
-        left_out=left_out,
+        class_G=key_G // speakers,
+        speaker_G=key_G % speakers,
+        left_out=dict(+left_out),
     )
 
 
@@ -119,27 +123,6 @@ def _labels(data: EvaluationData, wanted: Filter) -> list[tuple[str, np.ndarray]
     return [sex] * wanted.same_sex + [age] * wanted.same_age_group
 
 
-def need_room(count: int, what: str) -> None:
-    """Raise BadTrials when `count` trials are more than memory should hold."""
-    if count > MOST_TRIALS:
-        raise BadTrials(
-            f"{what} are {count:,} trials; at most {MOST_TRIALS:,} are made. Error rates stop moving long "
-            "before: ask for random ones, for example 1000000-triplets or 1000000-pairs, or give a list."
-        )
-
-
-def _lasting(
-    utterances: Iterable[Utterance], low: float, high: float, left_out: dict[str, int]
-) -> np.ndarray:
-    """Return which utterances last `low` seconds or more, and less than `high`; count the others."""
-    seconds_N = np.array([duration_s(utterance) for utterance in utterances])
-    unknown_N = np.isnan(seconds_N)
-    inside_N = (seconds_N >= low) & (seconds_N < high)
-    _count(left_out, "utterances_outside_duration", np.count_nonzero(~inside_N & ~unknown_N))
-    _count(left_out, "utterances_of_unknown_duration", np.count_nonzero(unknown_N))
-    return inside_N
-
-
 def duration_s(utterance: Utterance) -> float:
     """Return seconds; from the header of the file where the corpus does not say, NaN where that fails."""
     if utterance.duration_s is not None:
@@ -150,6 +133,10 @@ def duration_s(utterance: Utterance) -> float:
         return np.nan
 
 
-def _count(left_out: dict[str, int], reason: str, count: int | np.integer) -> None:
-    if count:
-        left_out[reason] = left_out.get(reason, 0) + int(count)
+def need_room(count: int, what: str) -> None:
+    """Raise BadTrials when `count` trials are more than memory should hold."""
+    if count > MOST_TRIALS:
+        raise BadTrials(
+            f"{what} are {count:,} trials; at most {MOST_TRIALS:,} are made. Error rates stop moving long "
+            "before: ask for random ones, for example 1000000-triplets or 1000000-pairs, or give a list."
+        )

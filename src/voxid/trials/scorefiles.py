@@ -1,49 +1,24 @@
 """Score files of anybody: WeSpeaker, SpeechBrain, NeMo, Kaldi, plain columns, CSV, and our own.
 
-# K scored trials, N names of recordings
+# K scored trials, S scores of the file, N names of recordings
 """
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from voxid.errors import BadScores
-from voxid.trials.columns import (
-    DIFFERENT,
-    SAME,
-    Layout,
-    Line,
-    columns_from_words,
-    delimiters,
-    fitting,
-    header_roles,
-    is_number,
-    nearest,
-)
-from voxid.trials.doubting import doubts
-from voxid.trials.matching import Interned, RawScores, give_speakers, join_in_order, join_trials
-from voxid.trials.textfiles import Block, Column, Lookup, TextFile
+from voxid.trials.layouts import SCORE_FILE, SCORES_OF_A_LIST, SPEAKER_LIST, TRIAL_LIST, find_layout
+from voxid.trials.lists import doubts
+from voxid.trials.names import Interned, bare_name
+from voxid.trials.textfiles import TextFile
 
-FORMATS = (
-    "lines 'left right score label' (WeSpeaker), 'left right label score' (SpeechBrain), 'score label' "
-    "(NeMo), 'label score', 'left right score' with a trial list (Kaldi), CSV with a header, or "
-    "scores-SYSTEM.npz of voxid"
-)
-_NAMES_OF = {
-    ("left", "right", "score", "label"): "wespeaker",
-    ("left", "right", "label", "score"): "speechbrain",
-    ("label", "left", "right", "score"): "voxceleb with scores",
-    ("score", "label"): "nemo",
-    ("label", "score"): "label score",
-    ("left", "right", "score"): "kaldi",
-    ("score",): "scores",
-}
+StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +61,11 @@ class ScoreFile:
 
 
 def read_scores(
-    path: str | os.PathLike[str],
-    trials: str | os.PathLike[str] | None = None,
+    path: StrPath,
+    trials: StrPath | None = None,
     *,
     columns: str | None = None,
-    speakers: str | os.PathLike[str] | None = None,
+    speakers: StrPath | None = None,
 ) -> ScoreFile:
     """Return the scores and labels of a file, plain or gzipped, whose format its content tells.
 
@@ -105,195 +80,54 @@ def read_scores(
     the first line); for labels of one class only, or none; for one trial with two scores. Raise BadTrials for
     a trial list that cannot be read.
     """
+    path = Path(path).expanduser()
     interned = Interned(bare=trials is not None)
-    raw = read_raw(path, interned, columns, with_trials=trials is not None)
+    format, column = _read_columns(path, interned, columns, trials is not None)
     lost, warnings = {}, {}
-    if trials is not None and raw.left_K is None:
-        raw = join_in_order(raw, trials, interned)
-    elif trials is not None:
-        raw, lost, warnings = join_trials(raw, trials, interned)
-    if raw.same_K is None:
+    if trials is not None:
+        join = _join_by_names if "left" in column else _join_by_order
+        column, lost, warnings = join(path, column, trials, interned)
+    if "label" not in column:
         raise BadScores(
-            f"{raw.path} has scores and no labels. Give the trial list they belong to, with lines such as "
+            f"{path} has scores and no labels. Give the trial list they belong to, with lines such as "
             "'left right target' or '1 left right'."
         )
-    speaker_names, speaker_N = [], None
+    score_K, same_K, left_K, right_K = (column.get(role) for role in ("score", "label", "left", "right"))
+    assert score_K is not None
+    assert same_K is not None
+    names, speaker_names, speaker_N = interned.names if left_K is not None else [], [], None
     if speakers is not None:
-        if raw.left_K is None:
-            raise BadScores(
-                f"{raw.path} names no recordings, so {os.fspath(speakers)} has no use. Leave it out."
-            )
-        speaker_names, speaker_N = give_speakers(speakers, interned.names)
-    _need_both(raw)
-    if raw.left_K is not None and raw.right_K is not None:
-        warnings |= doubts(raw.left_K, raw.right_K, raw.same_K, speaker_N)
-    if raw.score_K.min() == raw.score_K.max():
-        warnings["constant_scores"] = raw.score_K.size
+        if not names:
+            raise BadScores(f"{path} names no recordings, so {os.fspath(speakers)} has no use. Leave it out.")
+        speaker_names, speaker_N = _read_speakers(speakers, names)
+    targets = int(np.count_nonzero(same_K))
+    if not 0 < targets < same_K.size:
+        raise BadScores(
+            f"{path} has {targets:,} target and {same_K.size - targets:,} non-target trials; error "
+            "rates need both kinds. Check the labels, and that the trial list is the right one."
+        )
+    if left_K is not None and right_K is not None:
+        warnings |= doubts(left_K, right_K, same_K, speaker_N)
+    if score_K.min() == score_K.max():
+        warnings["constant_scores"] = score_K.size
     return ScoreFile(
-        path=raw.path,
-        format=raw.format,
-        score_K=raw.score_K,
-        same_K=raw.same_K,
-        names=interned.names if raw.left_K is not None else [],
-        left_K=raw.left_K,
-        right_K=raw.right_K,
-        lost=lost,
-        warnings=warnings,
-        speakers=speaker_names,
-        speaker_N=speaker_N,
+        str(path), format, score_K, same_K, names, left_K, right_K, lost, warnings, speaker_names, speaker_N
     )
 
 
-def _need_both(raw: RawScores) -> None:
-    assert raw.same_K is not None
-    targets = int(np.count_nonzero(raw.same_K))
-    if not 0 < targets < raw.same_K.size:
-        raise BadScores(
-            f"{raw.path} has {targets:,} target and {raw.same_K.size - targets:,} non-target trials; error "
-            "rates need both kinds. Check the labels, and that the trial list is the right one."
-        )
+def _read_columns(
+    path: Path, interned: Interned, columns: str | None, with_trials: bool
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the name of the format, and "score" and what else there is of "label", "left" and "right"."""
+    file = TextFile(path, SCORES_OF_A_LIST if with_trials else SCORE_FILE)
+    if _is_zip(path):
+        return "voxid", _read_npz(path, interned)
+    layout = find_layout(file.kind, file.sample(), file.refuse, columns)
+    format = "columns as given" if columns else file.kind.format_of(layout)
+    return format, file.read(layout, {"left": interned, "right": interned})
 
 
-def read_raw(
-    path: str | os.PathLike[str], interned: Interned, columns: str | None, with_trials: bool
-) -> RawScores:
-    """Return the columns of a score file, names as numbers of `interned`. Raise BadScores."""
-    file = TextFile(path, BadScores, "score file", FORMATS)
-    if _is_npz(file.path):
-        return _read_npz(file.path, interned)
-    sample = file.sample()
-    layout = _given(columns, sample, file) if columns else _find_layout(file, sample, with_trials)
-    kinds = {"score": np.float64, "label": np.bool_, "left": np.int32, "right": np.int32}
-    parts = {role: Column(kinds[role]) for role in layout.roles if role}
-    lookup = Lookup(interned)
-    bad, first_bad = 0, None
-    for block in file.read(layout):
-        score_K = block.scores()
-        is_bad_K = ~np.isfinite(score_K)
-        if is_bad_K.any():
-            bad += int(np.count_nonzero(is_bad_K))
-            first_bad = first_bad or file.first_bad(block, is_bad_K)
-        for role, part in parts.items():
-            part.add(_values(block, role, lookup))
-    if first_bad:
-        raise BadScores(
-            f"{file.path}: {bad:,} scores are NaN or infinite; the first is line {first_bad.number}, "
-            f"{first_bad.text!r}. A system must score every trial with a number: look at what it made of "
-            "these recordings."
-        )
-    whole = {f"{'same' if role == 'label' else role}_K": part.whole() for role, part in parts.items()}
-    named = "csv" if layout.header_line else _NAMES_OF.get(layout.roles[:4], "")
-    return RawScores(str(file.path), "columns as given" if columns else named or "columns", **whole)
-
-
-def _values(block: Block, role: str, lookup: Lookup) -> np.ndarray:
-    if role == "score":
-        return block.scores()
-    if role == "label":
-        return block.same()
-    return lookup(block.words(role))
-
-
-# -- which format --------------------------------------------------------------------------------------------
-
-
-def _layouts(count: int, delimiter: str, with_trials: bool) -> list[Layout]:
-    """Return what `count` columns without a header may be."""
-    if count == 1:
-        roles = [("score",)] * with_trials
-    elif count == 2:
-        roles = [("score", "label"), ("label", "score")]
-    elif count == 3:
-        roles = [("left", "right", "score")]
-    else:
-        rest = ("",) * (count - 4)  # such as the norms and cohort means that WeSpeaker appends
-        roles = [(*r, *rest) for r in _NAMES_OF if len(r) == 4]
-    return [Layout(delimiter, r) for r in roles]
-
-
-def _find_layout(file: TextFile, sample: Sequence[Line], with_trials: bool) -> Layout:
-    """Return the layout that every line of the sample fits. Raise BadScores when there is none, or two."""
-    first, layouts = sample[0], []
-    for delimiter in delimiters(first.text):
-        fields = Layout(delimiter, ()).fields(first.text)
-        roles = header_roles(fields, {"score"})
-        if roles is not None and ("left" in roles) == ("right" in roles):
-            return _headed(file, sample, Layout(delimiter, roles, first.number))
-        layouts += _layouts(len(fields), delimiter, with_trials)
-    fits = fitting(sample, layouts) or _unknown_header(sample, layouts)
-    if not fits:
-        raise _no_layout(file, sample, layouts)
-    different = list(dict.fromkeys(layout.roles for layout in fits))
-    if len(different) > 1 or _labels_for_scores(sample, fits[0]):
-        readings = " or ".join(repr(" ".join(role or "_" for role in roles)) for roles in different)
-        raise file.refuse(
-            first,
-            f"0 and 1 in every line, so a column may hold labels or scores ({readings}). Say which it is "
-            "(--columns), for example columns='left right score label'",
-        )
-    return fits[0]
-
-
-def _headed(file: TextFile, sample: Sequence[Line], layout: Layout) -> Layout:
-    if len(sample) == 1:
-        raise file.refuse(None, "a header, and no scores")
-    if not fitting(sample, [layout]):
-        raise file.refuse(*nearest(sample, [layout]))
-    return layout
-
-
-def _unknown_header(sample: Sequence[Line], layouts: Sequence[Layout]) -> list[Layout]:
-    """Return the layouts that fit all lines but the first, when that has neither a score nor a label."""
-    found = []
-    for layout in fitting(sample[1:], layouts) if len(sample) > 1 else []:
-        fields = layout.fields(sample[0].text)
-        words = dict(zip(layout.roles, fields, strict=False))
-        label = words.get("label", "1").lower()
-        if (
-            len(fields) == len(layout.roles)
-            and not is_number(words["score"])
-            and label not in SAME | DIFFERENT
-        ):
-            found.append(Layout(layout.delimiter, layout.roles, sample[0].number))
-    return found
-
-
-def _labels_for_scores(sample: Sequence[Line], layout: Layout) -> bool:
-    """Return whether the scores, in a layout without labels, look like the labels of a trial list."""
-    if "label" in layout.roles or "left" not in layout.roles:
-        return False
-    place = layout.roles.index("score")
-    return all(layout.fields(line.text)[place] in ("0", "1") for line in sample)
-
-
-def _no_layout(file: TextFile, sample: Sequence[Line], layouts: Sequence[Layout]) -> Exception:
-    fields = sample[0].text.replace(",", " ").split()
-    words = {"target", "nontarget"}
-    if len(fields) == 3 and (fields[0] in SAME | DIFFERENT or fields[2].lower() in words):
-        return file.refuse(
-            sample[0], "a name, a name and a label, and no score: this looks like a trial list"
-        )
-    if not layouts:
-        return file.refuse(sample[0], "one column; scores alone need the trial list whose order they are in")
-    return file.refuse(*nearest(sample, layouts))
-
-
-def _given(columns: str, sample: Sequence[Line], file: TextFile) -> Layout:
-    """Return the layout with the columns that a user gave; a first line that does not fit may be a header."""
-    roles = columns_from_words(columns, BadScores)
-    if "score" not in roles:
-        raise BadScores(f"columns {columns!r} name no score. Columns are left, right, label, score and '_'.")
-    layouts = [Layout(delimiter, roles) for delimiter in delimiters(sample[0].text)]
-    fits = fitting(sample, layouts) or _unknown_header(sample, layouts)
-    if not fits:
-        raise file.refuse(*nearest(sample, layouts))
-    return fits[0]
-
-
-# -- voxid's own arrays --------------------------------------------------------------------------------------
-
-
-def _is_npz(path: Path) -> bool:
+def _is_zip(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(4) == b"PK\x03\x04"
@@ -301,7 +135,7 @@ def _is_npz(path: Path) -> bool:
         return False  # reading it as text says what is wrong
 
 
-def _read_npz(path: Path, interned: Interned) -> RawScores:
+def _read_npz(path: Path, interned: Interned) -> dict[str, np.ndarray]:
     """Return the arrays of scores-SYSTEM.npz: utterances, left, right, scores, same."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -319,15 +153,129 @@ def _read_npz(path: Path, interned: Interned) -> RawScores:
         )
     if min(left_K.min(), right_K.min()) < 0 or max(left_K.max(), right_K.max()) >= names.size:
         raise BadScores(f"{path}: left and right must be places in its {names.size} utterances.")
-    if bad := int(np.count_nonzero(~np.isfinite(score_K))):
-        first = int(np.flatnonzero(~np.isfinite(score_K))[0])
-        raise BadScores(f"{path}: {bad:,} scores are NaN or infinite; the first is trial {first}.")
+    if (bad := np.flatnonzero(~np.isfinite(score_K))).size:
+        raise BadScores(f"{path}: {bad.size:,} scores are NaN or infinite; the first is trial {bad[0]}.")
     number_N = np.array([interned(str(name)) for name in names], dtype=np.int32)
-    return RawScores(
-        str(path),
-        "voxid",
-        score_K.astype(np.float64),
-        same_K.astype(bool),
-        number_N[left_K],
-        number_N[right_K],
+    score_K, same_K = score_K.astype(np.float64), same_K.astype(bool)
+    return {"score": score_K, "label": same_K, "left": number_N[left_K], "right": number_N[right_K]}
+
+
+def _read_speakers(path: StrPath, names: list[str]) -> tuple[list[str], np.ndarray]:
+    """Return the speakers of a list `utterance speaker`, sorted, and the place of each name's, int32 (N,).
+
+    Raise BadScores for a line without two words, and for names that the list does not have.
+    """
+    file = TextFile(path, SPEAKER_LIST)
+    speaker_of: dict[str, str] = {}
+    for line in file.lines():
+        words = line.text.replace(",", " ").split()
+        if len(words) != 2:
+            raise file.refuse(line, f"{len(words)} columns where two are needed")
+        if speaker_of.setdefault(words[0], words[1]) != words[1]:
+            raise file.refuse(line, f"{words[0]!r} has two speakers")
+    bare = {bare_name(name): speaker for name, speaker in speaker_of.items()}
+    found = [speaker_of.get(name) or bare.get(bare_name(name)) for name in names]
+    missing = [name for name, speaker in zip(names, found, strict=True) if speaker is None]
+    if missing:
+        raise BadScores(
+            f"{file.path} has no speaker for {len(missing):,} of {len(names):,} names: "
+            f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. Give every name its speaker."
+        )
+    speakers, code_N = np.unique(np.array(found, dtype=np.str_), return_inverse=True)
+    return speakers.tolist(), code_N.astype(np.int32)
+
+
+# -- matching with a trial list ------------------------------------------------------------------------------
+
+# scores with the labels and names of the list, the trials without a score, what is odd
+_Joined = tuple[dict[str, np.ndarray], dict[str, int], dict[str, int]]
+
+
+def _join_by_order(path: Path, column: dict[str, np.ndarray], trials: StrPath, interned: Interned) -> _Joined:
+    """Match scores without names line by line. Raise BadScores."""
+    listed = _read_list(trials, interned)
+    if listed["label"].size != column["score"].size:
+        raise BadScores(
+            f"{path} has {column['score'].size:,} scores without names, and {os.fspath(trials)} has "
+            f"{listed['label'].size:,} trials, so which score is whose cannot be told. Give scores with both "
+            "names."
+        )
+    _need_agreement(path, column.get("label"), listed["label"], trials)
+    return listed | {"score": column["score"]}, {}, {}
+
+
+def _join_by_names(path: Path, column: dict[str, np.ndarray], trials: StrPath, interned: Interned) -> _Joined:
+    """Match scores with trials by the names of both sides, in the order of the trials.
+
+    A score of (right, left) serves where there is none of (left, right). Raise BadScores when nothing
+    matches, when one pair has two scores, or when the labels of the file and of the list differ.
+    """
+    listed = _read_list(trials, interned)
+    left_K, right_K, same_K = listed["left"], listed["right"], listed["label"]
+    count = len(interned.names)
+    key_S = column["left"].astype(np.int64) * count + column["right"]
+    order_S = np.argsort(key_S, kind="stable")
+    key_S = key_S[order_S]
+    repeated = _repeated(path, key_S, column["score"][order_S], order_S)
+    place_K = _places(key_S, left_K.astype(np.int64) * count + right_K)
+    missing = np.flatnonzero(place_K < 0)
+    swapped = _places(key_S, right_K[missing].astype(np.int64) * count + left_K[missing])
+    place_K[missing] = swapped
+    found_K = place_K >= 0
+    if not found_K.any():
+        raise BadScores(
+            f"{path} has no score for any of the {found_K.size:,} trials of {os.fspath(trials)}. Its "
+            f"names are like {interned.names[column['left'][0]]!r}, those of the trials like "
+            f"{interned.names[left_K[0]]!r}."
+        )
+    # of a pair with several equal scores only the first is used, and the others are counted as repeated
+    unused = key_S.size - np.unique(place_K[found_K]).size
+    warnings = {
+        "repeated_scores": repeated,
+        "swapped": int(np.count_nonzero(swapped >= 0)),
+        "scores_without_trial": max(unused - repeated, 0),
+    }
+    lost = {"targets": int(same_K[~found_K].sum()), "nontargets": int((~same_K[~found_K]).sum())}
+    row_K = order_S[place_K[found_K]]
+    joined = {role: of_role[found_K] for role, of_role in listed.items()}
+    _need_agreement(path, column["label"][row_K] if "label" in column else None, joined["label"], trials)
+    joined["score"] = column["score"][row_K]
+    return joined, {k: n for k, n in lost.items() if n}, {k: n for k, n in warnings.items() if n}
+
+
+def _read_list(trials: StrPath, interned: Interned) -> dict[str, np.ndarray]:
+    interned.next_file()
+    file = TextFile(trials, TRIAL_LIST)
+    layout = find_layout(
+        file.kind, file.sample(), file.refuse, is_known=lambda _, name: interned.find(name) >= 0
     )
+    return file.read(layout, {"left": interned, "right": interned})
+
+
+def _places(key_S: np.ndarray, key_K: np.ndarray) -> np.ndarray:
+    """Return the place of each key among the sorted `key_S`, -1 where it is not there."""
+    place_K = np.searchsorted(key_S, key_K)
+    place_K[place_K == key_S.size] = 0
+    place_K[key_S[place_K] != key_K] = -1
+    return place_K
+
+
+def _repeated(path: Path, key_S: np.ndarray, score_S: np.ndarray, order_S: np.ndarray) -> int:
+    """Return how many scores repeat a pair. Raise BadScores when such a pair has two different scores."""
+    again = np.flatnonzero(key_S[1:] == key_S[:-1])
+    differ = again[score_S[again] != score_S[again + 1]]
+    if differ.size:
+        raise BadScores(
+            f"{path}: {differ.size:,} pairs have two different scores; the first is score "
+            f"{int(order_S[differ[0] + 1]) + 1} of the file. Which counts cannot be told."
+        )
+    return int(again.size)
+
+
+def _need_agreement(path: Path, mine_K: np.ndarray | None, theirs_K: np.ndarray, trials: StrPath) -> None:
+    differ = 0 if mine_K is None else int(np.count_nonzero(mine_K != theirs_K))
+    if differ:
+        raise BadScores(
+            f"the labels of {path} and of {os.fspath(trials)} differ for {differ:,} of {theirs_K.size:,} "
+            "trials. Leave out the list, or find out which is right."
+        )

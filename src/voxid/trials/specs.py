@@ -16,14 +16,12 @@ from pathlib import Path
 
 from voxid.errors import BadTrials, did_you_mean
 from voxid.trials.data import EvaluationData
-from voxid.trials.enrollment import enrollment
 from voxid.trials.lists import read_trials
-from voxid.trials.making import all_pairs, original_triplets, pairs, triplets
+from voxid.trials.making import all_pairs, enrollment, original_triplets, pairs, triplets
 from voxid.trials.pool import Filter, make_pool
 from voxid.trials.values import Trials
 
-BASES = ("all", "N-triplets", "N-pairs", "N-enrol")
-OPTIONS = ("same-sex", "same-age-group", "same-corpus", "duration=A-B")
+FLAGS = ("same-sex", "same-age-group", "same-corpus")
 OWN_OPTIONS = {"enrol": ("max=N",), "triplets": ("original",)}  # beyond those that all have
 ENROL = ":enrol="
 HELP = (
@@ -102,12 +100,8 @@ def read_spec(text: str) -> Spec | None:
 
 
 def _with_option(spec: Spec, option: str) -> Spec:
-    if option == "same-sex":
-        return replace(spec, wanted=replace(spec.wanted, same_sex=True))
-    if option == "same-age-group":
-        return replace(spec, wanted=replace(spec.wanted, same_age_group=True))
-    if option == "same-corpus":
-        return replace(spec, wanted=replace(spec.wanted, same_corpus=True))
+    if option in FLAGS:
+        return replace(spec, wanted=replace(spec.wanted, **{option.replace("-", "_"): True}))
     if match := re.fullmatch(r"duration=(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)?", option):
         low, high = float(match[1]), float(match[2] or "inf")
         if low >= high:
@@ -117,7 +111,7 @@ def _with_option(spec: Spec, option: str) -> Spec:
         return replace(spec, most=int(match[1]))
     if spec.base == "triplets" and option == "original":
         return replace(spec, original=True)
-    known = [*OPTIONS, *OWN_OPTIONS.get(spec.base, ())]
+    known = [*FLAGS, "duration=A-B", *OWN_OPTIONS.get(spec.base, ())]
     raise BadTrials(
         f"{spec.text!r}: {option!r} is no option of these trials. Allowed: {', '.join(known)} (A and B in "
         f"seconds), joined by '+'.{did_you_mean(option, known)}"
@@ -130,10 +124,12 @@ def _make(spec: Spec, data: EvaluationData, seed: int) -> Trials:
     pool = make_pool(spec.text, data, spec.wanted)
     if spec.base == "all":
         return all_pairs(pool)
-    if spec.original:
-        return original_triplets(spec.number, pool, data, seed)
-    if spec.base == "triplets":
-        return triplets(spec.number, pool, seed)
     if spec.base == "pairs":
         return pairs(spec.number, pool, seed)
-    return enrollment(spec.number, pool, data, seed, spec.most)
+    if spec.base == "enrol":
+        return enrollment(spec.number, pool, data, seed, spec.most)
+    return (
+        original_triplets(spec.number, pool, data, seed)
+        if spec.original
+        else triplets(spec.number, pool, seed)
+    )

@@ -3,7 +3,7 @@
 A block is parsed by pyarrow, with the words of each column coded as it reads. Where that fails, the lines of
 the block are looked at one by one, so that an error names the line and shows it.
 
-# K lines of a block
+# K lines
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from voxid.errors import BadScores, BadTrials
-from voxid.trials.columns import DIFFERENT, NAMES, SAME, Layout, Line
+from voxid.trials.layouts import DIFFERENT, SAME, Kind, Layout, Line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,131 +31,60 @@ LONGEST_LINE = 1 << 24  # bytes; a file without line ends is no list, and must n
 SAMPLE_LINES = 1_000  # looked at to find out the format
 
 
-class Coded(NamedTuple):
-    """A column of words: line k of the block has the word `words[code_K[k]]`."""
-
-    words: pa.StringArray
-    code_K: np.ndarray
-
-
-class Lookup:
-    """Numbers for the words of a column over all blocks; `number` is asked once for each word of the file."""
-
-    def __init__(self, number: Callable[[str], int]) -> None:
-        self._number = number
-        self._words: pa.StringArray | None = None
-        self._numbers = np.zeros(0, np.int32)
-
-    def __call__(self, column: Coded) -> np.ndarray:
-        """Return the number of each line's word, int32 (K,)."""
-        import pyarrow as pa
-
-        if self._words is None:
-            self._words = pa.array([], pa.string())
-        found = self._places(column.words)
-        if found.null_count:
-            new = column.words.filter(found.is_null())
-            more = np.array([self._number(word) for word in new.to_pylist()], dtype=np.int32)
-            self._words = pa.concat_arrays([self._words, new])
-            self._numbers = np.concatenate((self._numbers, more))
-            found = self._places(column.words)
-        return self._numbers[found.to_numpy(zero_copy_only=False)][column.code_K]
-
-    def _places(self, words: pa.StringArray) -> pa.Int32Array:
-        """Return the place of each word among those asked for before, null where it is new."""
-        from pyarrow import compute
-
-        return compute.call_function("index_in", [words], compute.SetLookupOptions(self._words))
-
-
-class Column:
-    """An array that grows where it lies: the system moves its pages, so no second copy is ever held."""
-
-    def __init__(self, dtype: type) -> None:
-        self._array = np.empty(0, dtype)
-        self._size = 0
-
-    def add(self, part: np.ndarray) -> None:
-        """Put the values of `part` at the end."""
-        end = self._size + part.size
-        if end > self._array.size:
-            self._array.resize(end + end // 8, refcheck=False)
-        self._array[self._size : end] = part
-        self._size = end
-
-    def whole(self) -> np.ndarray:
-        """Return the values; nothing may be added afterwards."""
-        self._array.resize(self._size, refcheck=False)
-        return self._array
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive lines, parsed: coded words for names and labels, float64 (K,) for scores."""
-
-    columns: dict[str, Coded | np.ndarray]
-    lines: int
-    first_line: int
-    raw: bytes
-
-    def words(self, role: str) -> Coded:
-        """Return the coded column "left", "right" or "label"."""
-        column = self.columns[role]
-        assert isinstance(column, Coded)
-        return column
-
-    def same(self) -> np.ndarray:
-        """Return the labels as bool (K,)."""
-        words, code_K = self.words("label")
-        return np.array([word.lower() in SAME for word in words.to_pylist()], dtype=bool)[code_K]
-
-    def scores(self) -> np.ndarray:
-        """Return the scores, float64 (K,)."""
-        column = self.columns["score"]
-        assert isinstance(column, np.ndarray)
-        return column
-
-
 class TextFile:
-    """A list on disk, plain or gzipped. `error` is what to raise, `expected` how its messages end."""
+    """A list on disk, plain or gzipped, of one kind."""
 
-    def __init__(
-        self, path: str | os.PathLike[str], error: type[BadTrials | BadScores], kind: str, expected: str
-    ) -> None:
-        self.path, self._error, self._kind = Path(path).expanduser(), error, kind
-        self._expected = expected
+    def __init__(self, path: str | os.PathLike[str], kind: Kind) -> None:
+        self.path, self.kind = Path(path).expanduser(), kind
 
     def refuse(self, line: Line | None, problem: str) -> BadTrials | BadScores:
         """Return the error that says what is wrong, with the line when there is one."""
-        if line is None:
-            return self._error(f"{self.path}: {problem}. Expected {self._expected}.")
-        shown = line.text if len(line.text) <= 80 else line.text[:77] + "..."
-        return self._error(
-            f"{self.path}, line {line.number}: {problem}, in {shown!r}. Expected {self._expected}."
-        )
+        where, shown = str(self.path), ""
+        if line is not None:
+            where += f", line {line.number}"
+            shown = f", in {line.text if len(line.text) <= 80 else line.text[:77] + '...'!r}"
+        return self.kind.error(f"{where}: {problem}{shown}. Expected {self.kind.expected}.")
 
     def sample(self) -> list[Line]:
         """Return the first lines that are neither blank nor comments. Raise when there is none."""
         if lines := list(islice(self.lines(), SAMPLE_LINES)):
             return lines
-        raise self._error(f"the {self._kind} {self.path} is empty. Expected {self._expected}.")
+        raise self.kind.error(f"the {self.kind.name} {self.path} is empty. Expected {self.kind.expected}.")
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines that are neither blank nor comments."""
-        for block, first_line in self._blocks():
-            yield from self._lines(block, first_line)
+        for raw, first_line in self._blocks():
+            yield from self._lines(raw, first_line)
 
-    def read(self, layout: Layout) -> Iterator[Block]:
-        """Yield the file in blocks. Raise for the first line that does not fit the layout."""
+    def read(self, layout: Layout, number: Mapping[str, Callable[[str], int]]) -> dict[str, np.ndarray]:
+        """Return the columns: names as int32 by `number[role]`, labels as bool, scores as float64, all (K,).
+
+        Raise for the first line that does not fit the layout, and for scores that are NaN or infinite.
+        """
+        lookups = {role: _Lookup(of_name) for role, of_name in number.items()}
+        lookups["label"] = _Lookup(lambda word: word.lower() in SAME)
+        parts: dict[str, list[np.ndarray]] = {role: [] for role in layout.roles if role}
+        bad, first_bad = 0, None
         for raw, first_line in self._blocks():
             if first_line <= layout.header_line < first_line + raw.count(b"\n") + 1:
                 raw = _without_line(raw, layout.header_line - first_line)
-            yield self._parse(raw, first_line, layout)
-
-    def first_bad(self, block: Block, is_bad_K: np.ndarray) -> Line:
-        """Return the first line of a block for which `is_bad_K` holds."""
-        place = int(np.flatnonzero(is_bad_K)[0])
-        return next(islice(self._lines(block.raw, block.first_line), place, None))
+            for role, column in (_parse_fast(raw, layout) or self._parse(raw, first_line, layout)).items():
+                if role != "score":
+                    column_K = lookups[role](column)
+                    parts[role].append(column_K.astype(bool) if role == "label" else column_K)
+                    continue
+                parts[role].append(column)
+                if (is_bad_K := ~np.isfinite(column)).any():
+                    bad += int(np.count_nonzero(is_bad_K))
+                    place = int(np.flatnonzero(is_bad_K)[0])
+                    first_bad = first_bad or next(islice(self._lines(raw, first_line), place, None))
+        if first_bad:
+            raise self.kind.error(
+                f"{self.path}: {bad:,} scores are NaN or infinite; the first is line {first_bad.number}, "
+                f"{first_bad.text!r}. A system must score every trial with a number: look at what it made of "
+                "these recordings."
+            )
+        return {role: np.concatenate(parts.pop(role)) for role in list(parts)}
 
     def _blocks(self) -> Iterator[tuple[bytes, int]]:
         """Yield (bytes, number of their first line); every block ends with the end of a line."""
@@ -178,56 +106,75 @@ class TextFile:
                 if rest:
                     yield rest + b"\n", number
         except (OSError, EOFError, zlib.error) as error:
-            raise self._error(
-                f"cannot read the {self._kind} {self.path} ({error}). Expected {self._expected}."
-            ) from None
+            raise self._unreadable(str(error)) from None
 
     def _lines(self, raw: bytes, first_line: int) -> Iterator[Line]:
-        """Yield the lines of a block that are neither blank nor comments."""
         for number, line in enumerate(io.BytesIO(raw), start=first_line):
             try:
                 text = line.rstrip(b"\r\n").decode()
             except UnicodeDecodeError as error:
-                raise self._error(
-                    f"cannot read the {self._kind} {self.path}: line {number} is not UTF-8 text "
-                    f"({error.reason}). Expected {self._expected}."
-                ) from None
+                raise self._unreadable(f"line {number} is not UTF-8 text: {error.reason}") from None
             if text.strip() and not text.startswith("#"):
                 yield Line(number, text)
 
-    def _parse(self, raw: bytes, first_line: int, layout: Layout) -> Block:
-        columns = _parse_fast(raw, layout) or self._parse_slowly(raw, first_line, layout)
-        lines = next(c.code_K if isinstance(c, Coded) else c for c in columns.values()).size
-        return Block(columns, lines, first_line, raw)
+    def _unreadable(self, why: str) -> BadTrials | BadScores:
+        return self.kind.error(
+            f"cannot read the {self.kind.name} {self.path} ({why}). Expected {self.kind.expected}."
+        )
 
-    def _parse_slowly(self, raw: bytes, first_line: int, layout: Layout) -> dict[str, Coded | np.ndarray]:
+    def _parse(self, raw: bytes, first_line: int, layout: Layout) -> dict[str, Any]:
         """Return what `_parse_fast` does, line by line; raise for the first line that does not fit."""
         import pyarrow as pa
 
         rows = []
         for line in self._lines(raw, first_line):
-            if problem := layout.problem(line.text):
+            if problem := layout.problem(line):
                 raise self.refuse(line, problem)
             rows.append(layout.fields(line.text))
-        columns: dict[str, Coded | np.ndarray] = {}
+        columns: dict[str, Any] = {}
         for place, role in enumerate(layout.roles):
             words = [row[place] for row in rows]
             if role == "score":
                 columns[role] = np.array([float(word) for word in words], dtype=np.float64)
             elif role:
-                known = {word: code for code, word in enumerate(dict.fromkeys(words))}
-                code_K = np.array([known[word] for word in words], dtype=np.int32)
-                columns[role] = Coded(pa.array(list(known), pa.string()), code_K)
+                columns[role] = pa.array(words, pa.string()).dictionary_encode()
         return columns
 
 
+class _Lookup:
+    """Numbers for the words of a column over all blocks; `number` is asked once for each word of the file."""
+
+    def __init__(self, number: Callable[[str], int]) -> None:
+        self._number = number
+        self._words: pa.StringArray | None = None
+        self._number_N = np.zeros(0, np.int32)
+
+    def __call__(self, column: pa.DictionaryArray) -> np.ndarray:
+        """Return the number of each line's word, int32 (K,)."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        def places() -> pa.Int32Array:  # null where a word is new
+            return compute.call_function("index_in", [words], compute.SetLookupOptions(self._words))
+
+        words: Any = column.dictionary
+        if self._words is None:
+            self._words = pa.array([], pa.string())
+        found = places()
+        if found.null_count:
+            new = words.filter(found.is_null())
+            more_N = np.array([self._number(word) for word in new.to_pylist()], dtype=np.int32)
+            self._words = pa.concat_arrays([self._words, new])
+            self._number_N = np.concatenate((self._number_N, more_N))
+            found = places()
+        code_K = column.indices.to_numpy(zero_copy_only=False)
+        return self._number_N[found.to_numpy(zero_copy_only=False)][code_K]
+
+
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    file = path.open("rb")
-    if file.read(2) == b"\x1f\x8b":
-        file.close()
-        return gzip.open(path)
-    file.seek(0)
-    return file
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if zipped else path.open("rb")
 
 
 def _without_line(raw: bytes, place: int) -> bytes:
@@ -240,8 +187,8 @@ def _without_line(raw: bytes, place: int) -> bytes:
 # -- parsing a block -----------------------------------------------------------------------------------------
 
 
-def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Coded | np.ndarray] | None:
-    """Return the columns by pyarrow, None when some line does not fit."""
+def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Any] | None:
+    """Return the columns by pyarrow, words as DictionaryArray; None when some line does not fit."""
     import pyarrow as pa
 
     # Most files are plain, and one look costs more than the parsing: so only what would be parsed wrongly
@@ -253,21 +200,24 @@ def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Coded | np.ndarray] | N
             columns = _by_arrow(_plain(raw, layout.delimiter) if clean else raw, layout)
         except pa.ArrowInvalid:
             continue
-        if not _doubtful(columns):
+        if not any(_is_doubtful(role, column) for role, column in columns.items()):
             return columns
     return None
 
 
-def _by_arrow(raw: bytes, layout: Layout) -> dict[str, Coded | np.ndarray]:
+def _by_arrow(raw: bytes, layout: Layout) -> dict[str, Any]:
     """Return the columns of a block. Raise ArrowInvalid when a line does not fit."""
     import pyarrow as pa
+    from pyarrow import compute
     from pyarrow import csv as arrow_csv
 
-    names = [role or f"_{place}" for place, role in enumerate(layout.roles)]
     coded = pa.dictionary(pa.int32(), pa.string())
     table = arrow_csv.read_csv(
         pa.py_buffer(raw),
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=len(raw) + 1),
+        read_options=arrow_csv.ReadOptions(
+            column_names=[role or f"_{place}" for place, role in enumerate(layout.roles)],
+            block_size=len(raw) + 1,
+        ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=layout.delimiter, quote_char='"' if layout.delimiter == "," else False
         ),
@@ -278,52 +228,38 @@ def _by_arrow(raw: bytes, layout: Layout) -> dict[str, Coded | np.ndarray]:
             strings_can_be_null=False,
         ),
     )
-    return {role: _column(table.column(role)) for role in layout.roles if role}
-
-
-def _column(column: pa.ChunkedArray) -> Coded | np.ndarray:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    if not pa.types.is_dictionary(column.type):
-        return column.to_numpy()
-    parts = column.unify_dictionaries().chunks
-    if not parts:
-        return Coded(pa.array([], pa.string()), np.zeros(0, np.int32))
-    code_K = np.concatenate([part.indices.to_numpy(zero_copy_only=False) for part in parts])
-    return Coded(compute.call_function("utf8_trim_whitespace", [parts[0].dictionary]), code_K)
+    columns: dict[str, Any] = {}
+    for role in filter(None, layout.roles):
+        whole: Any = table.column(role).combine_chunks()
+        if role == "score":
+            columns[role] = whole.to_numpy()
+            continue
+        words = compute.call_function("utf8_trim_whitespace", [whole.dictionary])
+        columns[role] = pa.DictionaryArray.from_arrays(whole.indices, words)
+    return columns
 
 
 def _plain(raw: bytes, delimiter: str) -> bytes:
     """Return the block without comments, carriage returns and white space that means nothing."""
     if raw.startswith(b"#") or b"\n#" in raw:
         raw = re.sub(rb"(?m)^#.*$", b"", raw)
-    if b"\r" in raw:
-        raw = raw.replace(b"\r\n", b"\n")
+    raw = raw.replace(b"\r\n", b"\n")
     if delimiter == ",":
         return re.sub(rb', +"', b',"', raw) if b', "' in raw else raw
     if delimiter == " ":
-        if b"\t" in raw:
-            raw = raw.replace(b"\t", b" ")
+        raw = raw.replace(b"\t", b" ")
         if b"  " in raw:
             raw = re.sub(rb"  +", b" ", raw)
-        if raw.startswith(b" ") or b"\n " in raw or b" \n" in raw:
-            raw = re.sub(rb"(?m)^ | $", b"", raw)
-    elif b" \n" in raw or b"\n " in raw:
-        raw = re.sub(rb"(?m)^[ \t]+$", b"", raw)
+    if raw.startswith(b" ") or b"\n " in raw or b" \n" in raw:
+        raw = re.sub(rb"(?m)^ | $" if delimiter == " " else rb"(?m)^[ \t]+$", b"", raw)
     return raw
 
 
-def _doubtful(columns: dict[str, Coded | np.ndarray]) -> bool:
+def _is_doubtful(role: str, column: Any) -> bool:
     """Return whether a word is no label, or a name is empty: the line that has it must be found."""
-    for role, column in columns.items():
-        if isinstance(column, Coded):
-            if role == "label" and not _are_labels(column):
-                return True
-            if role in NAMES and column.words.index("").as_py() >= 0:
-                return True
-    return False
-
-
-def _are_labels(column: Coded) -> bool:
-    return len(column.words) < 100 and {word.lower() for word in column.words.to_pylist()} <= SAME | DIFFERENT
+    if role == "score":
+        return False
+    if role == "label":
+        words = column.dictionary
+        return len(words) >= 100 or not {word.lower() for word in words.to_pylist()} <= SAME | DIFFERENT
+    return column.dictionary.index("").as_py() >= 0
