@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, roc_curve
 
 from voxid import metrics
 from voxid.errors import BadScores
-from voxid.metrics import likelihood, sweep
+from voxid.metrics import likelihood, rates
 
 # -- witnesses -----------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ def test_long_lists_are_counted_in_blocks(block: int, monkeypatch: pytest.Monkey
         ]
 
     whole = figures()
-    monkeypatch.setattr(sweep, "BLOCK", block)
+    monkeypatch.setattr(rates, "BLOCK", block)
     monkeypatch.setattr(likelihood, "BLOCK", block)
     assert figures() == whole
 
@@ -289,7 +289,7 @@ def test_few_bins_leave_the_figures_exact(monkeypatch: pytest.MonkeyPatch) -> No
     scores, labels = overlapping(9, decimals=3)
     whole = metrics.min_dcf_at(scores, labels), metrics.frr_at_far(scores, labels, 0.02)
     for bins in (1, 2, 30, 1000):
-        monkeypatch.setattr(sweep, "BINS", bins)
+        monkeypatch.setattr(rates, "BINS", bins)
         assert metrics.min_dcf_at(scores, labels)[::2] == pytest.approx(whole[0][::2])
         assert metrics.frr_at_far(scores, labels, 0.02) == pytest.approx(whole[1])
         assert metrics.eer(scores, labels).rate == pytest.approx(eer_by_sklearn(scores, labels))

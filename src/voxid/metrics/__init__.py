@@ -9,17 +9,6 @@ trials that are rejected. Trials with the same score are accepted or rejected to
 from __future__ import annotations
 
 from voxid.metrics.confidence import Interval, Paired, intervals, paired
-from voxid.metrics.costs import (
-    DCF_01,
-    DCF_05,
-    Det,
-    MinDcf,
-    OperatingPoint,
-    act_dcf,
-    det,
-    min_dcf,
-    min_dcf_at,
-)
 from voxid.metrics.histogram import BoundedDcf, BoundedEer, ScoreHistogram
 from voxid.metrics.identification import (
     FnirAt,
@@ -30,7 +19,22 @@ from voxid.metrics.identification import (
     top_k_accuracy,
 )
 from voxid.metrics.likelihood import Pav, cllr, min_cllr, pav, pav_llr
-from voxid.metrics.rates import Eer, RatesAt, eer, eer_grid, frr_at_far
+from voxid.metrics.rates import (
+    DCF_01,
+    DCF_05,
+    Det,
+    Eer,
+    MinDcf,
+    OperatingPoint,
+    RatesAt,
+    act_dcf,
+    det,
+    eer,
+    eer_grid,
+    frr_at_far,
+    min_dcf,
+    min_dcf_at,
+)
 
 __all__ = [
     "DCF_01",

@@ -22,10 +22,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.checks import as_array, finite, same_speaker
-from voxid.metrics.costs import DCF_01, DCF_05, act_dcf, min_dcf
 from voxid.metrics.likelihood import cllr, min_cllr
-from voxid.metrics.rates import eer, frr_at_far
+from voxid.metrics.rates import (
+    DCF_01,
+    DCF_05,
+    act_dcf,
+    as_array,
+    eer,
+    finite,
+    frr_at_far,
+    min_dcf,
+    same_speaker,
+)
 from voxid.metrics.resampling import draws, figures_of_draws, judged
 
 FEWEST_SPEAKERS = 5  # below this the draws hardly differ; below some 20, intervals are still too narrow

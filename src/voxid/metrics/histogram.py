@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.checks import as_array, finite, same_speaker
-from voxid.metrics.costs import Det, weights
+from voxid.metrics.rates import Det, as_array, finite, same_speaker, weights
 
 BLOCK = 1 << 18  # scores split by label at a time
 CHUNK = 1 << 16  # scores binned at a time: the steps in between stay in the cache
@@ -45,7 +44,7 @@ class ScoreHistogram:
     their side: they are never moved or lost, `outside` says how many they are, and a figure that would have
     to look inside one of them is refused.
 
-    Scores may come in any number of blocks and machines: histograms with the same bins add up (`merge`).
+    Scores may come in any number of blocks and machines: their counts add up (`add_counts`).
     Bins keep the order of scores, and an error rate at the edge of a bin is exact. So everything hidden lies
     between two neighbouring edges, and the counts of one bin bound it.
 
@@ -144,16 +143,6 @@ class ScoreHistogram:
             )
         self.target_B += target_B
         self.nontarget_B += nontarget_B
-
-    def merge(self, other: ScoreHistogram) -> None:
-        """Add the trials of another histogram; raise BadScores unless its bins are the same."""
-        if (self.bins, self.low, self.high) != (other.bins, other.low, other.high):
-            raise BadScores(
-                f"histograms add up when their bins are the same, got {self.bins} from {self.low:g} to "
-                f"{self.high:g} and {other.bins} from {other.low:g} to {other.high:g}. "
-                "Count again with one of them."
-            )
-        self.add_counts(other.target_B, other.nontarget_B)
 
     def det(self) -> Det:
         """Return the exact operating points at the lower edges of all bins, then "reject all"."""

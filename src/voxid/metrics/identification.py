@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.checks import as_array, finite
-from voxid.metrics.sweep import Points
+from voxid.metrics.rates import Points, as_array, finite
 
 BLOCK_VALUES = 1 << 20  # scores compared at a time
 

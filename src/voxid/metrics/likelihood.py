@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voxid.metrics.checks import as_array, split
+from voxid.metrics.rates import as_array, split
 
 BLOCK = 1 << 18  # LLRs at a time, so that no float64 copy of a long float32 list is made
 

@@ -1,18 +1,23 @@
-"""Where a verifier's two error rates meet, and how many it rejects when few impostors may pass.
+"""Error rates at thresholds: the EER, what rejecting impostors costs, detection costs, and the curve of all.
 
-# O occupied bins
+All thresholds are looked at in linear time: scores are counted in bins, then sorted only where the answer
+lies (`Sweep`).
+
+# K trials (T target, N non-target), B bins, O occupied bins, N distinct scores
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.checks import split
-from voxid.metrics.sweep import Sweep
+
+BINS = 1 << 16  # fine enough to leave few scores to sort, small enough for the cache
+BLOCK = 1 << 18  # scores binned at a time, so that memory does not grow with the list
 
 
 class Eer(NamedTuple):
@@ -125,3 +130,300 @@ def frr_at_far(scores: ArrayLike, labels: ArrayLike, far: float) -> RatesAt:
         threshold=points.threshold(point),
         resolved=allowed > 0,
     )
+
+
+# -- what decisions cost -------------------------------------------------------------------------------------
+
+
+class OperatingPoint(NamedTuple):
+    """What a decision is for: the prior of a target trial, and the costs of a miss and of a false alarm.
+
+    Unpack it into a cost function: `min_dcf(scores, labels, *DCF_05)`.
+
+    >>> round(OperatingPoint(p_target=0.01).threshold, 3)
+    4.595
+    """
+
+    p_target: float
+    c_miss: float = 1.0
+    c_fa: float = 1.0
+
+    @property
+    def threshold(self) -> float:
+        """The natural-log likelihood ratio from which accepting costs less on average (Bayes)."""
+        miss, fa = weights(*self)
+        return float(np.log(fa / miss))
+
+
+DCF_01 = OperatingPoint(0.01)  # VoxSRC and NIST SRE 2016 to 2021 name these two priors
+DCF_05 = OperatingPoint(0.05)
+
+
+class MinDcf(NamedTuple):
+    """The lowest normalised detection cost, a threshold that has it, and the errors there."""
+
+    cost: float
+    threshold: float
+    far: float
+    frr: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Det:
+    """The operating points of a verifier, from "accept all" to "reject all".
+
+    `far`, `frr` and `thresholds` are (N + 1,) float64: one point for each distinct score as the threshold, in
+    rising order, then "reject all" with a threshold of infinity. The ROC is (far, 1 - frr).
+    """
+
+    far: np.ndarray
+    frr: np.ndarray
+    thresholds: np.ndarray
+
+
+def det(scores: ArrayLike, labels: ArrayLike) -> Det:
+    """Return every operating point: the detection error trade-off curve. Raise BadScores as `eer` does.
+
+    >>> det([0.9, 0.4, 0.4], [1, 1, 0]).frr.tolist()
+    [0.0, 0.5, 1.0]
+    """
+    target, nontarget = split(scores, labels)
+    target.sort()
+    nontarget.sort()
+    both = np.concatenate((target, nontarget))
+    both.sort(kind="stable")  # merges the two sorted runs in linear time
+    score_N = both[np.concatenate(([True], both[1:] != both[:-1]))]
+    del both
+    return Det(
+        far=np.append(1 - nontarget.searchsorted(score_N) / nontarget.size, 0.0),
+        frr=np.append(target.searchsorted(score_N) / target.size, 1.0),
+        thresholds=np.append(score_N.astype(np.float64, copy=False), np.inf),
+    )
+
+
+def min_dcf(
+    scores: ArrayLike, labels: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
+) -> float:
+    """Return the lowest detection cost of any threshold, over that of the better blind guess (0 to 1).
+
+    The cost is c_miss * p_target * FRR + c_fa * (1 - p_target) * FAR, normalised by
+    min(c_miss * p_target, c_fa * (1 - p_target)): NIST SRE evaluation plans. Raise BadScores as `eer` does.
+
+    >>> min_dcf([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0], p_target=0.5)
+    0.5
+    """
+    return min_dcf_at(scores, labels, p_target, c_miss, c_fa).cost
+
+
+def min_dcf_at(
+    scores: ArrayLike, labels: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
+) -> MinDcf:
+    """Return `min_dcf` with a threshold that has this cost (the lowest such) and the errors there.
+
+    Exact and in linear time: only bins of scores that might hold the minimum are sorted.
+
+    >>> min_dcf_at([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0], p_target=0.5)
+    MinDcf(cost=0.5, threshold=0.35, far=0.5, frr=0.0)
+    """
+    miss, fa = weights(p_target, c_miss, c_fa)
+    sweep = Sweep(scores, labels)
+    # inside a bin FRR is at least that of its lower edge, and FAR at least that of its upper edge
+    least_O = miss * sweep.frr_O[:-1] + fa * sweep.far_O[1:]
+    best = np.min(miss * sweep.frr_O + fa * sweep.far_O)
+    worth_a_look = np.flatnonzero(least_O <= best)
+    points = sweep.points(int(worth_a_look[0]), int(worth_a_look[-1]))
+    cost = miss * points.frr + fa * points.far
+    point = int(np.argmin(cost))
+    return MinDcf(
+        float(cost[point] / min(miss, fa)),
+        points.threshold(point),
+        float(points.far[point]),
+        float(points.frr[point]),
+    )
+
+
+def act_dcf(
+    llrs: ArrayLike, labels: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
+) -> float:
+    """Return the normalised detection cost of calibrated scores at the Bayes threshold; may be above 1.
+
+    `llrs` are natural-log likelihood ratios; the threshold is log(c_fa * (1 - p_target) / (c_miss *
+    p_target)). Never below `min_dcf` of the same scores. Raise BadScores as `eer` does.
+
+    >>> act_dcf([3.0, -1.0, 1.0, -3.0], [1, 1, 0, 0], p_target=0.5)
+    1.0
+    """
+    miss, fa = weights(p_target, c_miss, c_fa)
+    target, nontarget = split(llrs, labels)
+    threshold = np.log(fa / miss)
+    frr = np.count_nonzero(target < threshold) / target.size
+    far = np.count_nonzero(nontarget >= threshold) / nontarget.size
+    return float((miss * frr + fa * far) / min(miss, fa))
+
+
+def weights(p_target: float, c_miss: float, c_fa: float) -> tuple[float, float]:
+    """Return the weights of FRR and of FAR in a detection cost; raise BadScores when they make no sense."""
+    if not (0 < p_target < 1 and 0 < c_miss < np.inf and 0 < c_fa < np.inf):
+        raise BadScores(
+            f"a detection cost needs 0 < p_target < 1 and positive costs, got p_target={p_target!r}, "
+            f"c_miss={c_miss!r}, c_fa={c_fa!r}. Try p_target=0.01 and costs of 1."
+        )
+    return c_miss * p_target, c_fa * (1 - p_target)
+
+
+# -- all thresholds at once ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Operating points by rising threshold: errors (N + 1,) when trials from `scores[i]` on are accepted.
+
+    `scores` ends with the score that begins what follows, infinity for "reject all".
+    """
+
+    scores: np.ndarray
+    far: np.ndarray
+    frr: np.ndarray
+
+    def threshold(self, point: int) -> float:
+        """Return a threshold that has the errors of a point, half-way to the score before it."""
+        if point == 0:
+            return float(self.scores[0])
+        before, here = self.scores[point - 1], self.scores[point]
+        if np.isinf(here):
+            return float(np.nextafter(before, here))
+        middle = before / 2 + here / 2
+        return float(middle if before < middle <= here else here)
+
+
+class Sweep:
+    """The trials of a verifier, counted in bins by a map that keeps the order of their scores.
+
+    `far_O`, `frr_O` are the errors at the lower edges of the occupied bins, then those of "reject all": exact
+    figures, since no bin is cut. `points(first, last)` looks inside. Raise BadScores as `split` does.
+    """
+
+    def __init__(self, scores: ArrayLike, labels: ArrayLike) -> None:
+        self.target, self.nontarget = split(scores, labels)
+        low = min(self.target.min(), self.nontarget.min())
+        high = max(self.target.max(), self.nontarget.max())
+        with np.errstate(over="ignore", divide="ignore"):
+            scale = (BINS - 1) / (high - low)
+        if not (0 < scale < np.inf):  # one score, or a span that overflows: one bin, slower but as exact
+            low = scale = self.target.dtype.type(0)
+        self._low, self._scale = low, scale
+        target_B, nontarget_B = self._count(self.target), self._count(self.nontarget)
+        self._occupied_O = np.flatnonzero(target_B + nontarget_B)
+        self._rejected_target_O, self.frr_O = self._errors(target_B)
+        self._rejected_nontarget_O, rejected_O = self._errors(nontarget_B)
+        self.far_O = 1 - rejected_O
+
+    def _errors(self, count_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many trials lie below each occupied bin, then all of them; and the same as shares."""
+        rejected_O = np.concatenate(([0], np.cumsum(count_B[self._occupied_O])))
+        return rejected_O, rejected_O / rejected_O[-1]
+
+    def _bins(self, part: np.ndarray) -> np.ndarray:
+        return ((part - self._low) * self._scale).astype(np.intp)
+
+    def _count(self, part: np.ndarray) -> np.ndarray:
+        count_B = np.zeros(BINS, np.int64)
+        for block in _blocks(part):
+            count_B += np.bincount(self._bins(block), minlength=BINS)
+        return count_B
+
+    def _within(self, part: np.ndarray, first: int, last: int) -> np.ndarray:
+        found = []
+        for block in _blocks(part):
+            bins = self._bins(block)
+            found.append(block[(bins >= first) & (bins <= last)])
+        return np.sort(np.concatenate(found))
+
+    def points(self, first: int, last: int) -> Points:
+        """Return the exact points inside the occupied bins `first` to `last`, counted among occupied ones.
+
+        The point that follows them ends the list: the lowest score above, or "reject all".
+        """
+        after = min(last + 1, self._occupied_O.size - 1)
+        ends = self._occupied_O[first], self._occupied_O[after]
+        target, nontarget = (self._within(part, *ends) for part in (self.target, self.nontarget))
+        score_N = np.unique(np.concatenate((target, nontarget)))
+        rejected_target = self._rejected_target_O[first] + target.searchsorted(score_N)
+        rejected_nontarget = self._rejected_nontarget_O[first] + nontarget.searchsorted(score_N)
+        count = np.searchsorted(self._bins(score_N), self._occupied_O[last], side="right") + 1
+        return Points(
+            scores=np.append(score_N, score_N.dtype.type(np.inf))[:count],
+            far=np.append(1 - rejected_nontarget / self.nontarget.size, 0.0)[:count],
+            frr=np.append(rejected_target / self.target.size, 1.0)[:count],
+        )
+
+
+def _blocks(part: np.ndarray) -> list[np.ndarray]:
+    return [part[start : start + BLOCK] for start in range(0, part.size, BLOCK)]
+
+
+# -- what every metric asks of its scores and labels ---------------------------------------------------------
+
+
+def split(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of target trials (T,) and of non-target trials (N,), copies that may be sorted.
+
+    float32 stays float32, everything else becomes float64. Raise BadScores for what no error rate can be
+    counted on.
+    """
+    score_K, label_K = as_array(scores, "scores"), as_array(labels, "labels")
+    if score_K.ndim != 1 or score_K.shape != label_K.shape:
+        raise BadScores(
+            f"scores and labels are lists of one length, got shapes {score_K.shape} and {label_K.shape}. "
+            "Give one label for each score."
+        )
+    return split_checked(finite(score_K), same_speaker(label_K))
+
+
+def split_checked(score_K: np.ndarray, same_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (target scores, non-target scores) of checked arrays; raise BadScores when one is empty."""
+    targets = int(np.count_nonzero(same_K))
+    nontargets = same_K.size - targets
+    if not targets or not nontargets:
+        raise BadScores(
+            f"an error rate needs trials of both kinds, got {targets} target, {nontargets} non-target trials."
+            " Add trials of the missing kind."
+        )
+    return score_K[same_K], score_K[~same_K]
+
+
+def as_array(values: ArrayLike, what: str) -> np.ndarray:
+    """Return `values` as an array; raise BadScores for lists of different lengths within each other."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise BadScores(f"the {what} are partly masked. Leave the masked trials out of scores and labels.")
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise BadScores(f"{what} are a list of numbers, got one that is no array: {error}") from error
+
+
+def finite(score_K: np.ndarray) -> np.ndarray:
+    """Return the scores as float32 if they were, else float64; raise BadScores unless all are finite."""
+    if score_K.dtype.kind not in "fiub":
+        raise BadScores(f"scores are real numbers, got an array of {score_K.dtype}. Give float32 or float64.")
+    if score_K.dtype != np.float32:
+        score_K = score_K.astype(np.float64, copy=False)
+    bad = score_K.size - int(np.count_nonzero(np.isfinite(score_K)))
+    if bad:
+        raise BadScores(
+            f"{bad} of {score_K.size} scores are NaN or infinite: find the embeddings that made them."
+        )
+    return score_K
+
+
+def same_speaker(label_K: np.ndarray) -> np.ndarray:
+    """Return booleans, True for target trials; raise BadScores for labels other than 0 and 1."""
+    if label_K.dtype == np.bool_:
+        return label_K
+    same_K = label_K == 1
+    if int(np.count_nonzero(same_K)) + int(np.count_nonzero(label_K == 0)) != label_K.size:
+        raise BadScores(
+            "labels are 1 (or True) for one speaker and 0 (or False) for two, got other values. "
+            "Turn words or -1 into these first."
+        )
+    return same_K

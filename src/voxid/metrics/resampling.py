@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxid.metrics.checks import split_checked
-from voxid.metrics.costs import DCF_01, DCF_05, OperatingPoint, weights
 from voxid.metrics.likelihood import cllr_of_counts, pool, softplus
+from voxid.metrics.rates import DCF_01, DCF_05, OperatingPoint, split_checked, weights
 
 TOGETHER = 64  # draws in one pass: a row of their weights is one cache line
 BLOCK = 1 << 14  # trials at a time: their weights for all draws of a pass stay in the cache
