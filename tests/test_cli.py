@@ -180,14 +180,14 @@ def test_a_bug_is_no_answer(
 
 def test_real_error_in_a_real_process() -> None:
     said = voxid("recipes", "bilstm-clean10")
-    assert said.returncode == errors.UnknownRecipe.exit_code
+    assert said.returncode == errors.BadRecipe.exit_code
     assert said.stdout == ""
-    assert said.stderr.startswith("UnknownRecipe: ")
+    assert said.stderr.startswith("BadRecipe: ")
     assert said.stderr.count("\n") == 1
     assert "bilstm-clean100" in said.stderr
     as_json = voxid("recipes", "bilstm-clean10", "--json")
     assert as_json.returncode == said.returncode
-    assert json.loads(as_json.stdout)["error"] == "UnknownRecipe"
+    assert json.loads(as_json.stdout)["error"] == "BadRecipe"
     assert as_json.stderr == ""
 
 

@@ -178,8 +178,8 @@ def test_speakers_reembed(two: Path) -> None:
         ("verify alice alice9.wav --far 0.1 --cost-miss 2", "BadConfig", "two ways"),
         ("verify alice alice9.wav --db mysql://here", "BadStoreUrl", "mysql://here"),
         ("speakers delete nobody", "PersonNotFound", "nobody"),
-        ("speakers import none.json", "BadExport", "none.json"),
-        ("speakers import alice9.wav", "BadExport", "not JSON"),
+        ("speakers import none.json", "StoreError", "none.json"),
+        ("speakers import alice9.wav", "StoreError", "not JSON"),
     ],
 )
 def test_errors_name_what_is_wrong(two: Path, arguments: str, error: str, said: str) -> None:

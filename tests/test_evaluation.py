@@ -27,8 +27,8 @@ from voxid.errors import (
     BadCohort,
     BadConfig,
     BadTrials,
+    EvaluationError,
     NotWritable,
-    SpeakersMet,
     UnknownComponent,
     UnknownModel,
 )
@@ -293,7 +293,7 @@ def test_scoring_that_cannot_be(use: Callable) -> None:
 
 def test_a_cohort_with_test_speakers_is_refused_unless_forced(use: Callable) -> None:
     use(data_of(utterances(8)))  # the cohort is the test itself
-    with pytest.raises(SpeakersMet, match="8 speakers of the test are in the cohort too"):
+    with pytest.raises(EvaluationError, match="8 speakers of the test are in the cohort too"):
         evaluate([CountingRuntime()], "any", "all", scoring=["mean"], cohort="any")
     forced = evaluate([CountingRuntime()], "any", "all", scoring=["mean"], cohort="any", force=True)
     assert "8 speakers of the test are in the cohort" in forced.data["warnings"][0]

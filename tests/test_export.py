@@ -32,7 +32,7 @@ from voxid.errors import (
     BadConfig,
     BadModel,
     DeviceUnavailable,
-    ExportMismatch,
+    ModelError,
     NotWritable,
     UnknownModel,
 )
@@ -313,7 +313,7 @@ def test_what_does_not_agree_is_not_written(
 
     monkeypatch.setattr(onnx_engine.OnnxNetwork, "encode", off)
     small(mode="full").save(tmp_path / "model")
-    with pytest.raises(ExportMismatch, match=r"differ by 3\.\de-04.*synthetic voices"):
+    with pytest.raises(ModelError, match=r"differ by 3\.\de-04.*synthetic voices"):
         export(tmp_path / "model", tmp_path / "exported")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
@@ -329,7 +329,7 @@ def test_nothing_of_another_kind_is_written_over(there: str, made: tuple[Path, P
 
 
 def test_int8_needs_speech_to_be_measured_on(made: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ExportMismatch, match="--data"):
+    with pytest.raises(ModelError, match="--data"):
         export(made[0], tmp_path / "out", int8=True)
 
 
@@ -402,7 +402,7 @@ def test_int8_is_written_when_the_error_rate_stays(
     monkeypatch.setattr(exporting, "_eer", eer)
     small(mode="full").save(tmp_path / "model")
     if not fits:
-        with pytest.raises(ExportMismatch, match=r"10\.210%, in 32 bits 10\.000% \(66 trials\)"):
+        with pytest.raises(ModelError, match=r"10\.210%, in 32 bits 10\.000% \(66 trials\)"):
             export(tmp_path / "model", tmp_path / "out", data=people, int8=True)
         assert not (tmp_path / "out").exists()
         return

@@ -17,7 +17,7 @@ from voxid.data import features_cache
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed, PackWriter, to_int16
 from voxid.data.seen import Seen
-from voxid.errors import AudioTruncated, BadPreparedData, DiskFull, EmptyCorpus
+from voxid.errors import AudioTruncated, CorpusError, DiskFull, EmptyCorpus
 from voxid.features import Mfcc, MfccConfig
 from voxid.types import Dropped, Utterance
 
@@ -120,7 +120,7 @@ def test_nothing_packed_is_an_error_with_the_reasons(tmp_path: Path) -> None:
         writer.drop(Dropped("u", "/x", "silent"))
         with pytest.raises(EmptyCorpus, match="1 silent"):
             writer.finish(["/x"], [])
-    with pytest.raises(BadPreparedData, match="voxid prepare"):
+    with pytest.raises(CorpusError, match="voxid prepare"):
         Packed.open(tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_damaged_folder_is_refused_and_says_what_to_do(
 ) -> None:
     make_pack(tmp_path, [2, 2], seconds=0.2)
     damage(tmp_path)
-    with pytest.raises(BadPreparedData, match="voxid prepare"):
+    with pytest.raises(CorpusError, match="voxid prepare"):
         Packed.open(tmp_path)
 
 
@@ -233,7 +233,7 @@ def test_stored_features_are_computed_once_and_belong_to_their_config(
     assert other.path != first.path
     assert other.utterance(0).shape[1] == 20
     first.path.write_bytes(first.path.read_bytes()[:-4])
-    with pytest.raises(BadPreparedData, match="Delete it"):
+    with pytest.raises(CorpusError, match="Delete it"):
         cached_features(packed, mfcc)
 
 

@@ -28,7 +28,7 @@ from voxid.data import seen as seen_module
 from voxid.data.pack import Packed, is_prepared
 from voxid.data.prepare import ensure_prepared, prepare
 from voxid.data.seen import Seen
-from voxid.errors import BadPreparedData, CorpusError, DiskFull, EmptyCorpus, NotWritable
+from voxid.errors import CorpusError, DiskFull, EmptyCorpus, NotWritable
 from voxid.types import Utterance
 
 RATE = 16_000
@@ -375,7 +375,7 @@ def test_a_prepared_folder_is_used_as_it_is(corpus: Path, tmp_path: Path) -> Non
     prepare(scan(corpus), tmp_path / "out")
     assert ensure_prepared([tmp_path / "out"], cache=tmp_path / "cache") == tmp_path / "out"
     assert ensure_prepared(str(tmp_path / "out")) == tmp_path / "out"
-    with pytest.raises(BadPreparedData, match="cannot be joined"):
+    with pytest.raises(CorpusError, match="cannot be joined"):
         ensure_prepared([corpus, tmp_path / "out"], cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

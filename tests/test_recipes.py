@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from voxid.cli.recipes import recipes as recipes_command
 from voxid.encoders.cost import cost
-from voxid.errors import BadConfig, BadRecipe, UnknownComponent, UnknownRecipe
+from voxid.errors import BadConfig, BadRecipe, UnknownComponent
 from voxid.recipes import recipe_text, shipped_recipes
 from voxid.training import initial_model, load_recipe
 
@@ -194,9 +194,9 @@ def test_bad_override_names_the_key(override: str, error: type[Exception], messa
 
 
 def test_bad_recipe_files(tmp_path: Path) -> None:
-    with pytest.raises(UnknownRecipe, match="Did you mean 'bilstm-clean100'"):
+    with pytest.raises(BadRecipe, match="Did you mean 'bilstm-clean100'"):
         load_recipe("bilstm-clean10")
-    with pytest.raises(UnknownRecipe, match="neither shipped nor a file"):
+    with pytest.raises(BadRecipe, match="neither shipped nor a file"):
         load_recipe(tmp_path)
     path = tmp_path / "mine.toml"
     path.write_text("name = ")

@@ -28,9 +28,9 @@ from voxid.errors import (
     NotCalibrated,
     PersonExists,
     PersonNotFound,
+    StoreError,
     TooLittleSpeech,
     UnknownModel,
-    UpgradeIncomplete,
 )
 from voxid.recognizer import Recognizer, kept_audio
 from voxid.scoring import Calibration, QualityTerm, unit_rows
@@ -510,7 +510,7 @@ def test_reembed_without_those_who_are_missing(line: Calibration, tmp_path: Path
     with Recognizer(url, model=SpectrumRuntime("two", line)) as rec:
         done = rec.reembed({"a": say(0, 1)}, missing="delete")
         assert (done.finished, done.missing, rec.speakers()) == (True, ("b",), ["a"])
-        with pytest.raises((ModelMismatch, UpgradeIncomplete)):
+        with pytest.raises((ModelMismatch, StoreError)):
             rec.reembed({"a": say(0, 1)})  # it is of this model already
 
 

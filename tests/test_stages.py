@@ -17,7 +17,7 @@ from torch import nn
 
 from voxid.augment import SpecAugment, WaveAugment
 from voxid.data.pack import Packed
-from voxid.errors import BadConfig, BadRecipe, CheckpointMismatch, NonFiniteLoss, OutOfMemory
+from voxid.errors import BadConfig, BadRecipe, ModelError, TrainingError
 from voxid.losses.aam import AamLoss
 from voxid.model.network import Model
 from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
@@ -361,7 +361,7 @@ def test_parts_of_a_batch_train_alike_whatever_the_threads_and_resume(
     train(of(2), packed, tmp_path / "stopped", resume=True)
     assert weights(tmp_path / "stopped") == weights(two.folder)
     assert logged(tmp_path / "stopped") == logged(two.folder)
-    with pytest.raises(CheckpointMismatch, match=r"training\.parts"):
+    with pytest.raises(ModelError, match=r"training\.parts"):
         train(load_recipe(path), packed, tmp_path / "two", resume=True)
     dropout = load_recipe("transformer-clean100-specaug", ["training.parts=2"])
     with pytest.raises(BadRecipe, match="has dropout"):
@@ -374,7 +374,7 @@ def test_where_the_end_matters_steps_cannot_be_raised(path: Path, packed: Packed
         return load_recipe(path, ["training.epochs=none", f"training.steps={steps}", *overrides])
 
     train(of(4, "stage=[]"), packed, tmp_path / "decaying")
-    with pytest.raises(CheckpointMismatch, match=r"training\.steps was 4, now it is 6"):
+    with pytest.raises(ModelError, match=r"training\.steps was 4, now it is 6"):
         train(of(6, "stage=[]"), packed, tmp_path / "decaying", resume=True)
     constant = ("stage=[]", "schedule.kind=constant")
     train(of(4, *constant), packed, tmp_path / "constant")
@@ -438,7 +438,7 @@ def test_a_loss_that_is_no_number_saves_its_batch(
         return original(self, emb_BD, labels_B) * (torch.nan if len(calls) == 20 else 1.0)
 
     monkeypatch.setattr(AamLoss, "forward", break_down)
-    with pytest.raises(NonFiniteLoss, match=r"loss of step 19 is nan.*step-00000019\.npz") as caught:
+    with pytest.raises(TrainingError, match=r"loss of step 19 is nan.*step-00000019\.npz") as caught:
         train(load_recipe(path), packed, tmp_path)
     content = json.loads((tmp_path / "nonfinite-step-00000019.json").read_text())
     assert content["labels"] == calls[19].tolist()
@@ -473,20 +473,20 @@ def test_out_of_memory_says_which_knob_to_turn(
     said = (
         r"6 windows of 30 frames.*Lower data\.rows .*or data\.window_max, or set training\.precision = .bf16"
     )
-    with pytest.raises(OutOfMemory, match=said):
+    with pytest.raises(TrainingError, match=said):
         train(load_recipe(path), packed, tmp_path / "training")
     stops_at = 4
-    with pytest.raises(OutOfMemory, match=r"Lower stage\.0\.data\.rows .*or stage\.0\.data\.window; and"):
+    with pytest.raises(TrainingError, match=r"Lower stage\.0\.data\.rows .*or stage\.0\.data\.window; and"):
         train(load_recipe(path, ["training.precision=bf16"]), packed, tmp_path / "stage")
 
 
 def test_a_network_that_does_not_fit_says_so(path: Path) -> None:
-    with pytest.raises(OutOfMemory, match=r"the encoder 'ecapa' itself.*lower the sizes in \[encoder\]"):
+    with pytest.raises(TrainingError, match=r"the encoder 'ecapa' itself.*lower the sizes in \[encoder\]"):
         initial_model(load_recipe(path, [f"encoder.embedding={10**14}"]))
 
 
 def test_real_allocation_failure_is_recognised() -> None:
-    with pytest.raises(OutOfMemory, match="for a row"), memory_advice("cpu", "a row", "Take none."):
+    with pytest.raises(TrainingError, match="for a row"), memory_advice("cpu", "a row", "Take none."):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 

@@ -15,16 +15,13 @@ from stores_server import Server
 
 from voxid import stores
 from voxid.errors import (
-    BadExport,
-    BadMetadata,
     BadName,
     BadVoiceprint,
-    LastVoiceprint,
     ModelMismatch,
     PersonExists,
     PersonNotFound,
+    StoreError,
     StoreUnavailable,
-    UpgradeIncomplete,
     VoiceprintNotFound,
 )
 from voxid.stores import NewPerson, Store, Voiceprint, voiceprint
@@ -208,7 +205,7 @@ def test_metadata_is_merged_and_nothing_is_lost(store: Store) -> None:
     store.enroll("alice", [print_of(2)], metadata={"c": 3})
     assert store.update_metadata("alice", {"a": None, "b": [True]}).metadata == {"b": [True], "c": 3}
     for bad in ({"x": float("nan")}, {"x": object()}, {1: 2}, ["x"], {"x": "y" * 1_000_001}):
-        with pytest.raises(BadMetadata):
+        with pytest.raises(StoreError):
             store.update_metadata("alice", bad)
     assert store.get("alice").metadata == {"b": [True], "c": 3}
 
@@ -273,7 +270,7 @@ def test_deleting_a_voiceprint(store: Store) -> None:
     assert store.delete_voiceprint("alice", one.id).voiceprints == (two,)
     with pytest.raises(VoiceprintNotFound, match=two.id):
         store.delete_voiceprint("alice", one.id)
-    with pytest.raises(LastVoiceprint):
+    with pytest.raises(StoreError):
         store.delete_voiceprint("alice", two.id)
 
 
@@ -342,7 +339,7 @@ def test_import_refuses_what_export_did_not_make(store: Store) -> None:
         {**whole, "created": "yesterday"},
     ]
     for bad in broken:
-        with pytest.raises(BadExport):
+        with pytest.raises(StoreError):
             store.import_(bad)
     assert store.count() == 0
 
@@ -375,10 +372,10 @@ def test_import_refuses_by_name_what_would_spoil_the_search_of_all(
     whole = store.export("mallory")
     store.delete("mallory")
     broken = {**whole, "voiceprints": [{**whole["voiceprints"][0], **changed}]}
-    with pytest.raises(BadExport, match=f"'mallory'.*{re.escape(said)}"):
+    with pytest.raises(StoreError, match=f"'mallory'.*{re.escape(said)}"):
         store.import_(broken)
     if "created" in changed:
-        with pytest.raises(BadExport, match=f"'mallory'.*{re.escape(said)}"):
+        with pytest.raises(StoreError, match=f"'mallory'.*{re.escape(said)}"):
             store.import_({**whole, "created": changed["created"]})
     assert store.count() == 0
 
@@ -466,7 +463,7 @@ def test_a_change_of_model_goes_on_where_it_was_and_is_not_seen_before_its_end(
     store = opened()
     old = [store.enroll(f"p{i}", [print_of(i, "old")]) for i in range(5)]
     seen = store.matrix()
-    with pytest.raises(UpgradeIncomplete, match="no change of model"):
+    with pytest.raises(StoreError, match="no change of model"):
         store.finish_upgrade()
     store.begin_upgrade("new", dim=3)
     for person in store.upgrade_pending(limit=2):
@@ -482,7 +479,7 @@ def test_a_change_of_model_goes_on_where_it_was_and_is_not_seen_before_its_end(
     assert len(again.export("p0")["voiceprints"]) == 2  # everything held, and that is two
     with pytest.raises(BadVoiceprint, match="makes 3 numbers; got 4"):
         again.upgrade_person(old[2], [print_of(1, "new", dim=4)])
-    with pytest.raises(UpgradeIncomplete, match=r"3 of 5 people.*'p2', 'p3', 'p4'"):
+    with pytest.raises(StoreError, match=r"3 of 5 people.*'p2', 'p3', 'p4'"):
         again.finish_upgrade()
     again.enroll("p0", [print_of(50, "old")])  # what was made for p0 is out of date now
     assert [p.name for p in again.upgrade_pending()] == ["p0", "p2", "p3", "p4"]

@@ -1,6 +1,7 @@
 """Every exception a user of voxid can meet. The library raises; only `cli/` turns one into an exit code.
 
-A message says what was wrong, what was got, what is allowed, and what to do next, in that order.
+A message says what was wrong, what was got, what is allowed, and what to do next, in that order. A class
+stands for what somebody catches by name; what differs only in its words is the class above it.
 """
 
 from __future__ import annotations
@@ -19,117 +20,84 @@ class VoxidError(Exception):
 
     exit_code = 1
 
+    def __init_subclass__(cls, exit_code: int | None = None, reason: str | None = None) -> None:
+        """Take the exit code of a kind, and for audio the short word that reports count it under."""
+        if exit_code is not None:
+            cls.exit_code = exit_code
+        if reason is not None:
+            cls.reason = reason
 
-# -- recipes and configs: exit code 3 ------------------------------------------------------------------
 
-
-class BadConfig(VoxidError):
+class BadConfig(VoxidError, exit_code=3):
     """An option is unknown, of the wrong type or out of range."""
-
-    exit_code = 3
 
 
 class BadRecipe(BadConfig):
-    """A recipe is not TOML, or its parts do not fit together."""
-
-
-class UnknownRecipe(BadConfig):
-    """No recipe by that name, and no such file."""
+    """A recipe is not there, is not TOML, or its parts do not fit together."""
 
 
 class UnknownComponent(BadConfig):
     """No encoder, loss, features, layout, ... by that name."""
 
 
-# -- audio: exit code 4 --------------------------------------------------------------------------------
+# -- audio -----------------------------------------------------------------------------------------------
 
 
-class AudioError(VoxidError):
+class AudioError(VoxidError, exit_code=4, reason="unusable"):
     """Something is wrong with one recording. `reason` is the short word that reports count it under."""
 
-    exit_code = 4
-    reason = "unusable"
+    reason: str
 
 
-class AudioNotFound(AudioError):
+class AudioNotFound(AudioError, reason="missing"):
     """There is no file at that path."""
 
-    reason = "missing"
 
-
-class AudioNotReadable(AudioError):
+class AudioNotReadable(AudioError, reason="not_readable"):
     """The file may not be opened by this user, or is a folder."""
 
-    reason = "not_readable"
 
-
-class AudioEmpty(AudioError):
+class AudioEmpty(AudioError, reason="empty"):
     """The file has no bytes, or decodes to no samples."""
 
-    reason = "empty"
 
-
-class AudioUndecodable(AudioError):
+class AudioUndecodable(AudioError, reason="undecodable"):
     """The bytes are not audio in a format voxid reads (text renamed to .wav, a corrupt header, m4a)."""
 
-    reason = "undecodable"
 
-
-class AudioTruncated(AudioError):
+class AudioTruncated(AudioError, reason="truncated"):
     """The file ends before its header says it does, or breaks off in the middle."""
 
-    reason = "truncated"
 
-
-class AudioTooShort(AudioError):
+class AudioTooShort(AudioError, reason="too_short"):
     """Fewer samples than the shortest speech an encoder can use."""
 
-    reason = "too_short"
 
-
-class AudioSilent(AudioError):
+class AudioSilent(AudioError, reason="silent"):
     """No sample is louder than the silence floor: there is no voice to tell."""
 
-    reason = "silent"
 
-
-class TooLittleSpeech(AudioError):
+class TooLittleSpeech(AudioError, reason="too_little_speech"):
     """The recording holds less net speech than was asked for."""
 
-    reason = "too_little_speech"
 
-
-class AudioNotFinite(AudioError):
+class AudioNotFinite(AudioError, reason="not_finite"):
     """The samples hold NaN or infinity, or are so large that their spectrum does."""
 
-    reason = "not_finite"
 
-
-class AudioNotScaled(AudioError):
+class AudioNotScaled(AudioError, reason="not_scaled"):
     """The samples are far beyond full scale: integers that were never divided by their range."""
 
-    reason = "not_scaled"
 
-
-class MicrophoneUnavailable(AudioError):
-    """There is no microphone to listen to, or it stopped."""
-
-    reason = "no_microphone"
-
-
-class BadAudioInput(AudioError):
+class BadAudioInput(AudioError, reason="bad_input"):
     """The value given is not a path, bytes, an open file or (samples, rate)."""
 
-    reason = "bad_input"
+
+# -- corpora and prepared data -----------------------------------------------------------------------------
 
 
-# -- corpora and prepared data: exit code 5 --------------------------------------------------------------
-
-
-class CorpusError(VoxidError):
-    """A corpus on disk cannot be used as it is."""
-
-    exit_code = 5
+class CorpusError(VoxidError, exit_code=5):
+    """A corpus on disk, or a prepared folder, cannot be used as it is."""
 
 
 class CorpusNotFound(CorpusError):
@@ -152,17 +120,11 @@ class NotEnoughSpeakers(CorpusError):
     """Training and evaluation need two speakers, and one of them with two utterances."""
 
 
-class BadPreparedData(CorpusError):
-    """A prepared folder is incomplete, damaged or of another version."""
+# -- models and checkpoints --------------------------------------------------------------------------------
 
 
-# -- models and checkpoints: exit code 6 -----------------------------------------------------------------
-
-
-class ModelError(VoxidError):
-    """A model cannot be used."""
-
-    exit_code = 6
+class ModelError(VoxidError, exit_code=6):
+    """A model cannot be used, or does not belong to what it is used with."""
 
 
 class UnknownModel(ModelError):
@@ -177,37 +139,19 @@ class BadCheckpoint(ModelError):
     """A checkpoint file is damaged, is not one, or would run code when opened."""
 
 
-class CheckpointMismatch(ModelError):
-    """A checkpoint belongs to another recipe, architecture or data set."""
-
-
 class ModelMismatch(ModelError):
     """Two embeddings were made by different models and cannot be compared."""
-
-
-class ExportMismatch(ModelError):
-    """An exported model does not do what the torch model does, so it was not written."""
 
 
 class NotCalibrated(ModelError):
     """The model has no calibration, so a score of it cannot become a decision."""
 
 
-# -- training and evaluation: exit code 7 ----------------------------------------------------------------
+# -- training and evaluation -------------------------------------------------------------------------------
 
 
-class TrainingError(VoxidError):
-    """Training cannot go on."""
-
-    exit_code = 7
-
-
-class NonFiniteLoss(TrainingError):
-    """The loss became NaN or infinite."""
-
-
-class OutOfMemory(TrainingError):
-    """A batch does not fit into the memory of the device."""
+class TrainingError(VoxidError, exit_code=7):
+    """Training cannot go on: memory, a loss that is not finite, a folder that cannot be used."""
 
 
 class DeviceUnavailable(TrainingError):
@@ -218,18 +162,12 @@ class RunExists(TrainingError):
     """The output folder holds another run already."""
 
 
-class EvaluationError(VoxidError):
-    """Something about trials or scores makes a number meaningless."""
-
-    exit_code = 8
+class EvaluationError(VoxidError, exit_code=8):
+    """Something about trials, speakers or scores makes a number meaningless."""
 
 
 class BadTrials(EvaluationError):
     """A trial list is malformed, names unknown utterances, or asks for trials that cannot be made."""
-
-
-class SpeakersMet(EvaluationError):
-    """Speakers who must be strangers are not: those of a calibration, of the training and of a test."""
 
 
 class BadScores(EvaluationError):
@@ -240,13 +178,11 @@ class BadCohort(EvaluationError):
     """The embeddings to fit a scorer on are missing, too few, or do not vary."""
 
 
-# -- stores of enrolled people: exit code 12 ----------------------------------------------------------------
+# -- stores of enrolled people -----------------------------------------------------------------------------
 
 
-class StoreError(VoxidError):
+class StoreError(VoxidError, exit_code=12):
     """Something is wrong with a store of enrolled people, or with what was asked of it."""
-
-    exit_code = 12
 
 
 class BadStoreUrl(StoreError):
@@ -281,45 +217,19 @@ class VoiceprintNotFound(StoreError):
     """The person, or the search index, has no voiceprint with that id."""
 
 
-class VoiceprintExists(StoreError):
-    """A search index holds a voiceprint with that id already."""
-
-
-class StaleIndex(StoreError):
-    """A search index and the place its exact embeddings are fetched from no longer agree."""
-
-
-class LastVoiceprint(StoreError):
-    """The only voiceprint of a person cannot be removed; the person can."""
-
-
 class BadName(StoreError):
     """A name of a person or a collection is empty, too long, or holds what no store can keep."""
-
-
-class BadMetadata(StoreError):
-    """Metadata is no dict of values that JSON can hold."""
 
 
 class BadVoiceprint(StoreError):
     """An embedding is no row of finite numbers, or of the wrong size, or there is none."""
 
 
-class BadExport(StoreError):
-    """What should be imported is not what `export` made."""
+# -- the world outside -------------------------------------------------------------------------------------
 
 
-class UpgradeIncomplete(StoreError):
-    """A change of model cannot end: people have no voiceprints of the new model, or none is under way."""
-
-
-# -- the world outside: exit codes 9 and 10 ----------------------------------------------------------------
-
-
-class OutputError(VoxidError):
+class OutputError(VoxidError, exit_code=9):
     """A file could not be written; what was there before is untouched."""
-
-    exit_code = 9
 
 
 class DiskFull(OutputError):
@@ -330,10 +240,8 @@ class NotWritable(OutputError):
     """This user may not write there, or something else stands in the way."""
 
 
-class DownloadError(VoxidError):
+class DownloadError(VoxidError, exit_code=10):
     """A download failed; what arrived is kept, and the same command goes on from there."""
-
-    exit_code = 10
 
 
 class ChecksumMismatch(DownloadError):
@@ -341,17 +249,11 @@ class ChecksumMismatch(DownloadError):
 
 
 class BadArchive(DownloadError):
-    """An archive is damaged, or does not hold what it should."""
+    """An archive is damaged, does not hold what it should, or tries to write outside its folder."""
 
 
-class UnsafeArchive(DownloadError):
-    """An archive tried to write outside its folder."""
-
-
-class MissingExtra(VoxidError):
+class MissingExtra(VoxidError, exit_code=11):
     """A part of voxid that is installed by an extra was asked for, and the extra is not installed."""
-
-    exit_code = 11
 
 
 _EXTRAS: dict[str, str] = dict.fromkeys(

@@ -16,7 +16,7 @@ import numpy as np
 
 from voxid.audio.checks import SILENCE_PEAK
 from voxid.audio.front import Inspected, inspect
-from voxid.errors import AudioError, AudioSilent, BadConfig, MicrophoneUnavailable, MissingExtra
+from voxid.errors import AudioError, AudioSilent, BadConfig, MissingExtra
 from voxid.types import SAMPLE_RATE
 
 BLOCK_S = 0.25
@@ -77,7 +77,7 @@ def microphone(device: str | int | None = None) -> Generator[np.ndarray]:
     """Yield blocks of samples (S,) float32 at 16 kHz from a microphone, until the iterator is closed.
 
     `device` is a number or a part of a name as `python -m sounddevice` lists them. Raise MissingExtra without
-    the library, MicrophoneUnavailable without such a device.
+    the library, AudioError without such a device.
     """
     sound = _library()
     arrived: queue.Queue[np.ndarray] = queue.Queue()
@@ -96,7 +96,7 @@ def microphone(device: str | int | None = None) -> Generator[np.ndarray]:
         )
         stream.start()
     except (sound.PortAudioError, ValueError) as error:
-        raise MicrophoneUnavailable(
+        raise AudioError(
             f"no microphone can be opened{'' if device is None else f' as {device!r}'} ({error}). "
             "Connect one, or list them: python -m sounddevice; or give a recording: --from FILE."
         ) from error
@@ -105,7 +105,7 @@ def microphone(device: str | int | None = None) -> Generator[np.ndarray]:
             try:
                 yield arrived.get(timeout=10)
             except queue.Empty:
-                raise MicrophoneUnavailable(
+                raise AudioError(
                     "the microphone gave nothing for 10 s. Was it unplugged? Connect it, and listen again."
                 ) from None
     finally:

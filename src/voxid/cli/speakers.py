@@ -154,14 +154,14 @@ def _export(people: People, given: list[str], out: Path | None, replace: bool) -
 
 
 def _import(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    from voxid.errors import BadExport
+    from voxid.errors import StoreError
 
     try:
         exported = json_module.loads(Path(given[0]).read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadExport(f"{given[0]}: cannot be read ({error.strerror}). Check the path.") from error
+        raise StoreError(f"{given[0]}: cannot be read ({error.strerror}). Check the path.") from error
     except ValueError as error:
-        raise BadExport(f"{given[0]}: is not JSON ({error}). Give a file `speakers export` wrote.") from error
+        raise StoreError(f"{given[0]}: is not JSON ({error}). Give what `speakers export` wrote.") from error
     person = people.import_(exported, replace=replace)
     return _row(person), [f"{person.name!r} is enrolled with {counted(person.prints, 'clip', 'clips')}"]
 

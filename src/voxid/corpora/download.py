@@ -64,7 +64,7 @@ def download(
         BadConfig: the mirror is none of the above.
         DownloadError: the file could not be fetched; what arrived is kept, the same call goes on from there.
         ChecksumMismatch: the bytes are not the published ones; they are deleted.
-        UnsafeArchive, BadArchive: the archive cannot be unpacked safely, or at all; nothing is left of it.
+        BadArchive: the archive cannot be unpacked safely, or at all; nothing is left of it.
         NotWritable, DiskFull, OutputError: `out` cannot be written.
 
     >>> download("librispeech", ["dev-clean"], "corpora", mirror="eu")  # doctest: +SKIP

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from voxid.errors import BadArchive, DiskFull, UnsafeArchive
+from voxid.errors import BadArchive, DiskFull
 from voxid.files import output_error
 
 
@@ -29,7 +29,7 @@ def unpack(
     name, a `..`, a link, a device or a pipe is refused, and `folder` is removed again, as on any other error
     and on Ctrl-C. `progress` gets the compressed bytes read so far and their total.
 
-    Raise UnsafeArchive, BadArchive (damaged, neither of the two), NotWritable, DiskFull or OutputError.
+    Raise BadArchive (damaged, neither of the two), NotWritable, DiskFull or OutputError.
     """
     source, target = Path(archive), Path(folder)
     try:
@@ -102,7 +102,7 @@ def _unzip_into(source: Path, target: Path, progress: Callable[[int, int], None]
 
 
 def _safe_name(member: tarfile.TarInfo, source: Path) -> PurePosixPath:
-    """Return the member's path inside the folder; raise UnsafeArchive when it is not one."""
+    """Return the member's path inside the folder; raise BadArchive when it is not one."""
     flaw = _flaw(member.name)
     if flaw is None and (member.issym() or member.islnk()):
         flaw = f"a link to {member.linkname!r}"
@@ -112,7 +112,7 @@ def _safe_name(member: tarfile.TarInfo, source: Path) -> PurePosixPath:
 
 
 def _safe_zip_name(member: zipfile.ZipInfo, source: Path) -> PurePosixPath:
-    """Return the member's path inside the folder; raise UnsafeArchive when it is not one."""
+    """Return the member's path inside the folder; raise BadArchive when it is not one."""
     flaw, mode = _flaw(member.orig_filename), stat.S_IFMT(member.external_attr >> 16)
     if flaw is None and mode == stat.S_IFLNK:
         flaw = "a link"
@@ -133,7 +133,7 @@ def _flaw(name: str) -> str | None:
 
 def _checked(name: str, flaw: str | None, source: Path) -> PurePosixPath:
     if flaw:
-        raise UnsafeArchive(
+        raise BadArchive(
             f"{source} holds {name!r}, {flaw}. Allowed are plain files and folders inside it. "
             "Nothing was unpacked. Do not trust where it came from."
         )

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from voxid.data.pack import Packed, release
-from voxid.errors import BadPreparedData
+from voxid.errors import CorpusError
 from voxid.files import atomic_write, user_cache
 from voxid.parallel import OneThreadWorkers
 from voxid.types import SAMPLE_RATE
@@ -43,7 +43,7 @@ class FeatureStore:
         self.offsets = np.concatenate([[0], np.cumsum(frames_N, dtype=np.int64)])
         expected = int(self.offsets[-1]) * dim * 4
         if path.stat().st_size != expected:
-            raise BadPreparedData(
+            raise CorpusError(
                 f"{path} has {path.stat().st_size} bytes, its utterances need {expected}. Delete it; "
                 "the next training writes it again."
             )

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from voxid.data.seen import Seen
-from voxid.errors import BadPreparedData, EmptyCorpus, OutputError, missing_extra
+from voxid.errors import CorpusError, EmptyCorpus, OutputError, missing_extra
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
 
@@ -253,7 +253,7 @@ class Packed:
 
     @classmethod
     def open(cls, folder: str | Path) -> Packed:
-        """Return the prepared folder, its index checked; raise BadPreparedData.
+        """Return the prepared folder, its index checked; raise CorpusError.
 
         >>> Packed.open("prepared").wave(0).dtype  # doctest: +SKIP
         dtype('int16')
@@ -340,7 +340,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads((folder / "prepared.json").read_text("utf-8"))
     except FileNotFoundError:
-        raise BadPreparedData(
+        raise CorpusError(
             f"{folder} is not a prepared folder: it has no prepared.json. "
             f"Prepare the corpus first: voxid prepare CORPUS -o {folder}."
         ) from None
@@ -354,8 +354,8 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _bad(folder: Path, what: str) -> BadPreparedData:
-    return BadPreparedData(
+def _bad(folder: Path, what: str) -> CorpusError:
+    return CorpusError(
         f"prepared folder {folder} cannot be used: {what}. "
         "Delete it and run voxid prepare on the corpus again."
     )

@@ -24,7 +24,7 @@ from voxid import audio
 from voxid.corpora import Scan, scan
 from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
 from voxid.data.seen import Seen
-from voxid.errors import AudioError, BadPreparedData, EmptyCorpus, NotWritable
+from voxid.errors import AudioError, CorpusError, EmptyCorpus, NotWritable
 from voxid.files import output_error, user_cache
 from voxid.parallel import ordered
 from voxid.types import Dropped, Utterance
@@ -122,7 +122,7 @@ def ensure_prepared(
     if prepared and len(given) == 1:
         return given[0]
     if prepared:
-        raise BadPreparedData(
+        raise CorpusError(
             f"{prepared[0]} is prepared already, and cannot be joined with other data. Give that folder "
             "alone, or all corpora as they are on disk."
         )

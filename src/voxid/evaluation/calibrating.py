@@ -14,7 +14,7 @@ import numpy as np
 
 from voxid import metrics
 from voxid.embed import Runtime, load
-from voxid.errors import BadCohort, BadTrials, NotWritable, SpeakersMet
+from voxid.errors import BadCohort, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.enrolling import enrollment_terms
@@ -75,7 +75,7 @@ def calibrate(
     them or 300).
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
-    nor those it will be tested on (the test would know its answers). SpeakersMet is raised for the data of
+    nor those it will be tested on (the test would know its answers). EvaluationError is raised for data of
     the model's training, for speakers of `test`, and for those its run was tested on; `force` makes it a
     warning. The speakers' names and mean embeddings are kept beside the model, so that a later evaluation
     notices them too.
@@ -119,7 +119,7 @@ def calibrate(
     if test is not None:
         met += _common(runtime, speakers, read_data(test, layout), kept)
     if met and not force:
-        raise SpeakersMet(
+        raise EvaluationError(
             f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )

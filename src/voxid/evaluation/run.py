@@ -71,7 +71,7 @@ def evaluate(
     All pairs of more than 20,000 utterances are counted in bins as they are scored: the report then has error
     rates with a bound, by cosine, and no intervals, groups or HTML page.
 
-    Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, SpeakersMet (test
+    Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, EvaluationError (test
     speakers in the cohort, unless `force`), BadConfig ("llr" without a calibration) or OutputError.
 
     Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`

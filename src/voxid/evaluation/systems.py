@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from voxid.embed import Runtime
-from voxid.errors import BadCohort, BadConfig, SpeakersMet
+from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
 from voxid.evaluation.measure import System
@@ -57,7 +57,7 @@ class SystemMaker:
         self.warnings: list[str] = []
 
     def of(self, name: str, folder: str, runtime: Runtime) -> list[System]:
-        """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or SpeakersMet."""
+        """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
         cache = EmbeddingCache.of(runtime) if self._cache else None
         used_U = self._plan.used()
         voices = embed_used(runtime, self._test, used_U, cache=cache, progress=self._steps.next())
@@ -102,7 +102,7 @@ class SystemMaker:
         met = tested.common(SpeakerSet.of(others, voices))
         if met and not self._force:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
-            raise SpeakersMet(
+            raise EvaluationError(
                 f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
                 "Take a cohort of other speakers, or --force it."
             )

@@ -22,7 +22,7 @@ from voxid.embed import Runtime, find_model
 from voxid.embed.onnx import OnnxRuntime, quantized_weight
 from voxid.embed.torch import TorchRuntime
 from voxid.encoders.cost import cost
-from voxid.errors import BadModel, ExportMismatch, NotWritable, VoxidError
+from voxid.errors import BadModel, ModelError, NotWritable, VoxidError
 from voxid.evaluation import EvaluationData, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
@@ -90,7 +90,7 @@ def export(
     change by 2 % at most, relative. `name` and the error rates in `reports` (report.json of `voxid evaluate`)
     go into the metadata.
 
-    Raise ExportMismatch when the engines do not agree, or the EER moves too far: then nothing is written.
+    Raise ModelError when the engines do not agree, or the EER moves too far: then nothing is written.
     Raise also a ModelError, CorpusError, NotWritable, DiskFull or OutputError.
 
     Example: `export("runs/base", "exported/base", data="LibriSpeech/dev-clean").agreement.worst`
@@ -100,7 +100,7 @@ def export(
     model = Model.load(source)
     _check_place(out, source)
     if int8 and data is None:
-        raise ExportMismatch(
+        raise ModelError(
             "an int8 model needs --data: a corpus to measure what 8 bits do to the equal error rate. "
             "Take speakers the model was not trained on."
         )
@@ -199,14 +199,14 @@ def _rate(row: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Agreement:
-    """Write the folder of the model in 32 bits; raise ExportMismatch unless it does what torch does."""
+    """Write the folder of the model in 32 bits; raise ModelError unless it does what torch does."""
     model.save(folder)
     try:
         graphs = trace(model, (folder / WEIGHTS_FILE).read_bytes())
     except VoxidError:
         raise
     except Exception as error:  # the exporter's own exceptions have many bases
-        raise ExportMismatch(
+        raise ModelError(
             f"torch cannot turn this model into a graph: {type(error).__name__}: {str(error)[:300]}. "
             "Use the model by torch."
         ) from error
@@ -265,7 +265,7 @@ def _to_int8(
     _write_config(folder, changed, weights_sha256="", calibration=calibration)
     after, _ = _eer(OnnxRuntime.load(folder), corpus, progress)
     if not abs(after - before) <= MOST_EER_CHANGE * before:
-        raise ExportMismatch(
+        raise ModelError(
             f"in 8 bits the EER on {corpus.name} is {after:.3%}, in 32 bits {before:.3%} "
             f"({trials:,} trials): it may change by {MOST_EER_CHANGE:.0%} at most, relative. "
             "Nothing was written. "

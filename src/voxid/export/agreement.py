@@ -10,7 +10,7 @@ import numpy as np
 from voxid.corpora.synthetic import speak, voice
 from voxid.embed import Runtime
 from voxid.embed.decode import decode
-from voxid.errors import CorpusError, ExportMismatch
+from voxid.errors import CorpusError, ModelError
 from voxid.evaluation import EvaluationData
 from voxid.types import SAMPLE_RATE
 
@@ -75,9 +75,9 @@ def relative(expected_ND: np.ndarray, got_ND: np.ndarray) -> float:
 
 
 def demand(agreement: Agreement) -> None:
-    """Raise ExportMismatch when the two are too far apart."""
+    """Raise ModelError when the two are too far apart."""
     if not agreement.worst <= MOST_DIFFERENCE:  # NaN is a mismatch too
-        raise ExportMismatch(
+        raise ModelError(
             f"onnxruntime and torch differ by {agreement.worst:.1e} on {agreement.recordings} recordings of "
             f"{agreement.speech} ({agreement.shortest_s:.1f} to {agreement.longest_s:.1f} s); at most "
             f"{MOST_DIFFERENCE:.0e} is allowed. Nothing was written. Use the model by torch, and please "

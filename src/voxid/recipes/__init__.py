@@ -6,7 +6,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from voxid.errors import BadRecipe, UnknownRecipe, did_you_mean
+from voxid.errors import BadRecipe, did_you_mean
 
 
 def shipped_recipes() -> list[str]:
@@ -16,14 +16,14 @@ def shipped_recipes() -> list[str]:
 
 
 def recipe_text(name_or_path: str | os.PathLike[str]) -> str:
-    """Return the TOML text of a shipped recipe or of a file; raise UnknownRecipe or BadRecipe."""
+    """Return the TOML text of a shipped recipe or of a file; raise BadRecipe."""
     shipped = shipped_recipes()
     if str(name_or_path) in shipped:
         return (resources.files("voxid.recipes") / f"{name_or_path}.toml").read_text("utf-8")
     try:
         return Path(name_or_path).read_text("utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UnknownRecipe(
+        raise BadRecipe(
             f"no recipe {str(name_or_path)!r}: neither shipped nor a file. Shipped: {', '.join(shipped)}."
             f"{did_you_mean(str(name_or_path), shipped)}"
         ) from None

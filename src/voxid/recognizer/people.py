@@ -60,7 +60,7 @@ class People:
     def remove_clip(self, name: str, voiceprint: str) -> Person:
         """Return the person without one voiceprint, named by its id (`Clip.voiceprint`).
 
-        Raise VoiceprintNotFound, and LastVoiceprint for the only one.
+        Raise VoiceprintNotFound, and StoreError for the only one.
         """
         self.get(name)
         return self.store.delete_voiceprint(name, voiceprint, collection=self.collection)
@@ -78,7 +78,7 @@ class People:
     def import_(self, exported: Mapping[str, Any], *, replace: bool = False) -> Person:
         """Return the person that `export` described, put into this collection.
 
-        Raise BadExport, ModelMismatch, and PersonExists unless `replace`.
+        Raise StoreError, ModelMismatch, and PersonExists unless `replace`.
         """
         return self.store.import_(exported, replace=replace, collection=self.collection)
 

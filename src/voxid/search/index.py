@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voxid.errors import BadVoiceprint, VoiceprintExists, VoiceprintNotFound
+from voxid.errors import BadVoiceprint, StoreError, VoiceprintNotFound
 from voxid.parallel import usable_cores
 from voxid.search.blocks import FIRST, ROWS, Block, object_array
 from voxid.search.kernels import STORAGES, Storage, prepare
@@ -125,7 +125,7 @@ class Index:
         people by their nearest voiceprint; "mean" by the mean cosine of theirs. Up to 64 queries share one
         reading of the memory (4 with "mean"), so memory does not grow with Q.
 
-        Raise BadVoiceprint for queries of another size, NaN, infinity or zeros; StaleIndex when `fetch` no
+        Raise BadVoiceprint for queries of another size, NaN, infinity or zeros; StoreError when `fetch` no
         longer gives what was added; ValueError for a `top` below 1.
         """
         emb_QD = np.asarray(emb_QD)
@@ -189,7 +189,7 @@ class Index:
     def add(self, ids: Sequence[Any], emb_ND: ArrayLike, *, groups: Sequence[Any] | None = None) -> None:
         """Add voiceprints, all or none. `ids` are hashable and new; `groups` says whose they are.
 
-        A voiceprint without a group is a person of its own. Raise VoiceprintExists for an id that is there
+        A voiceprint without a group is a person of its own. Raise StoreError for an id that is there
         or comes twice, BadVoiceprint for embeddings that are not (N, D), have NaN, infinity or only zeros.
         """
         names, labels = _listed(ids), None if groups is None else _listed(groups)
@@ -365,7 +365,7 @@ class Index:
         seen: set[Any] = set()
         for name in names:
             if name in self._row_of or name in seen:
-                raise VoiceprintExists(
+                raise StoreError(
                     f"the voiceprint {name!r} is in the index already, or comes twice. Nothing was added. "
                     "Use update() for a new embedding of it."
                 )

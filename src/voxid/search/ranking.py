@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voxid.errors import StaleIndex
+from voxid.errors import StoreError
 from voxid.search.blocks import ROWS, Block
 from voxid.search.kernels import Query, scan, store
 from voxid.search.unit import unit_rows
@@ -150,7 +150,7 @@ class Search:
         ids = block.id_N[row_C].tolist()
         fetched = np.asarray(self.fetch(ids))
         if len(fetched) != len(ids):
-            raise StaleIndex(
+            raise StoreError(
                 f"fetch was asked for {len(ids)} voiceprints and gave {len(fetched)}. Some are gone: "
                 "remove them from the index, then search again."
             )
@@ -161,7 +161,7 @@ class Search:
             same_C &= again.step_N == block.step_N[row_C]
         if not same_C.all():
             bad = ids[int(np.flatnonzero(~same_C)[0])]
-            raise StaleIndex(
+            raise StoreError(
                 f"fetch gave another embedding for the voiceprint {bad!r} than the index holds. "
                 "Update it in the index, then search again."
             )

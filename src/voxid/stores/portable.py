@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from voxid.errors import BadExport, StoreError
+from voxid.errors import StoreError
 from voxid.stores.held import checked
 from voxid.stores.values import (
     AuditEntry,
@@ -66,11 +66,11 @@ def _out(v: Voiceprint) -> dict[str, Any]:
 
 
 def imported(value: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
-    """Return the person, the collection and the time of creation in an export; raise BadExport."""
+    """Return the person, the collection and the time of creation in an export; raise StoreError."""
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
-        raise BadExport("this is no exported person: no 'format' of ours. Pass what `export` gave, whole.")
+        raise StoreError("this is no exported person: no 'format' of ours. Pass what `export` gave, whole.")
     if value.get("version") != VERSION:
-        raise BadExport(
+        raise StoreError(
             f"the export is of version {value.get('version')!r}; this voxid reads {VERSION}. Update voxid."
         )
     try:
@@ -80,7 +80,7 @@ def imported(value: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
         return one, str(value["collection"]), to_time(from_time(value["created"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StoreError) as error:
         name = value.get("name")
-        raise BadExport(
+        raise StoreError(
             f"the export of {name!r:.200} cannot be taken ({type(error).__name__}: {error!s:.300}). "
             "Pass what `export` gave, whole."
         ) from error

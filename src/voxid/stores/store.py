@@ -17,11 +17,10 @@ import numpy as np
 import voxid.stores.portable as portable
 from voxid.errors import (
     BadVoiceprint,
-    LastVoiceprint,
     ModelMismatch,
     PersonExists,
     PersonNotFound,
-    UpgradeIncomplete,
+    StoreError,
     VoiceprintNotFound,
 )
 from voxid.stores.held import AUDIT_COLUMNS, Held, batches, checked
@@ -139,7 +138,7 @@ class Store(ABC):
 
         A new person is created; `replace` removes the voiceprints held before; `metadata` is merged as by
         `update_metadata`. The first enrollment fixes the model of the collection. Raise ModelMismatch,
-        BadVoiceprint, BadName, BadMetadata, and PersonExists when `exist_ok` is False.
+        BadVoiceprint, BadName, StoreError, and PersonExists when `exist_ok` is False.
         """
         one = checked(NewPerson(name, voiceprints, metadata), model)
         with self._change(collection, create=True) as held:
@@ -201,7 +200,7 @@ class Store(ABC):
         return Erasure(id, audit, time, person.prints, self._wipe(held.session))
 
     def delete_voiceprint(self, name: str, id: str, *, collection: str = DEFAULT) -> Person:
-        """Return the person without that voiceprint; raise VoiceprintNotFound, LastVoiceprint."""
+        """Return the person without that voiceprint; raise VoiceprintNotFound, StoreError."""
         with self._change(collection) as held:
             who, name = held.known(name)
             query = "SELECT id FROM voiceprints WHERE person = ? AND model = ? ORDER BY number"
@@ -211,7 +210,7 @@ class Store(ABC):
                     f"{name!r} has no voiceprint {id!r:.200}. They have: {', '.join(map(str, prints))}."
                 )
             if len(prints) == 1:
-                raise LastVoiceprint(
+                raise StoreError(
                     f"{id!r} is the only voiceprint of {name!r}: without it nobody could be recognised. "
                     "Enroll another one first, or delete the person."
                 )
@@ -228,7 +227,7 @@ class Store(ABC):
     ) -> Person:
         """Return the person that `export` described, put (back) into `collection` or the one exported from.
 
-        Raise BadExport for a value that `export` did not make, PersonExists unless `replace`, ModelMismatch.
+        Raise StoreError for a value that `export` did not make, PersonExists unless `replace`, ModelMismatch.
         """
         one, space, created = portable.imported(exported)
         with self._change(collection or space, create=True) as held:
@@ -514,14 +513,14 @@ class Store(ABC):
     ) -> Upgrade:
         """Put the new model into use and remove the old voiceprints, in one transaction.
 
-        `missing`: people without new voiceprints are an error (UpgradeIncomplete), or are deleted.
+        `missing`: people without new voiceprints are an error (StoreError), or are deleted.
         """
         with self._change(collection) as held:
             progress = _progress(_under_way(held))
             left = progress.people - progress.done
             if left and missing != "delete":
                 names = ", ".join(repr(p.name) for p in held.pending(None, NAMED))
-                raise UpgradeIncomplete(
+                raise StoreError(
                     f"{left:,} of {progress.people:,} people in {held.name!r} have no voiceprints of model "
                     f"{held.next_model}: {names}{' ...' if left > NAMED else ''}. Embed their recordings "
                     "again, enroll them anew, or finish with missing='delete', which deletes them."
@@ -611,9 +610,9 @@ def _progress(held: Held) -> Upgrade:
 
 
 def _under_way(held: Held) -> Held:
-    """Return the collection; raise UpgradeIncomplete where no change of model is under way."""
+    """Return the collection; raise StoreError where no change of model is under way."""
     if not held.next_model:
-        raise UpgradeIncomplete(
+        raise StoreError(
             f"no change of model is under way in the collection {held.name!r:.200}. "
             "Begin one with `begin_upgrade`."
         )

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from voxid.errors import BadMetadata, BadName, BadVoiceprint, ModelMismatch
+from voxid.errors import BadName, BadVoiceprint, ModelMismatch, StoreError
 
 DEFAULT = "default"  # the collection of those who do not name one
 MOST_NAME = 1_000  # characters in a name
@@ -356,13 +356,13 @@ def comparable(emb_ND: np.ndarray, speech_N: np.ndarray) -> np.ndarray:
 
 
 def checked_metadata(metadata: Any) -> dict[str, Any]:
-    """Return `metadata` as JSON gives it back; raise BadMetadata."""
+    """Return `metadata` as JSON gives it back; raise StoreError."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise BadMetadata(f"metadata is a dict with text as keys; got {metadata!r:.200}.")
+        raise StoreError(f"metadata is a dict with text as keys; got {metadata!r:.200}.")
     try:
         return json.loads(to_json(metadata))
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadMetadata(
+        raise StoreError(
             f"metadata holds what JSON cannot ({error}). Use text, numbers, lists and dicts."
         ) from None
 
@@ -375,7 +375,7 @@ def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     """
     new = {key: value for key, value in {**old, **changes}.items() if value is not None}
     if len(text := to_json(new)) > MOST_METADATA:
-        raise BadMetadata(
+        raise StoreError(
             f"metadata has at most {MOST_METADATA:,} characters of JSON; got {len(text):,}. "
             "Keep large things elsewhere."
         )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from voxid.config import Config
 from voxid.embed import find_model
-from voxid.errors import BadConfig, CheckpointMismatch, ModelError, RunExists
+from voxid.errors import BadConfig, ModelError, RunExists
 from voxid.model.network import Model
 from voxid.training.start import differences, lessons_of
 
@@ -104,7 +104,7 @@ def average_models(models: Sequence[StrPath], out: StrPath, *, name: str = "aver
 
     Where `out` holds that very mean already, it stays as it is, with a calibration that it may have by now.
 
-    Raise BadConfig for fewer than two models, UnknownModel, BadModel, CheckpointMismatch that names what
+    Raise BadConfig for fewer than two models, UnknownModel, BadModel, ModelError that names what
     differs, RunExists when `out` holds anything else, or an OutputError.
 
     Example: `average_models(["runs/seed-0", "runs/seed-1"], "runs/mean")`
@@ -149,7 +149,7 @@ def _need_alike(first: Model, where: Path, other: Model, there: Path) -> None:
         theirs, ours = other.inference.model_dump(), first.inference.model_dump()
         found.append(f"inference is {theirs} in {there} and {ours} in {where}")
     if found:
-        raise CheckpointMismatch(
+        raise ModelError(
             f"these models have no mean: {'; '.join(found)}. Take models of one recipe, best such that were "
             "trained on from the same weights (--init)."
         )

@@ -132,7 +132,7 @@ def load_recipe(source: str | os.PathLike[str] | Recipe, overrides: Sequence[str
     """Return the recipe of that name or path, or the recipe itself, with "optimizer.lr=1e-3" and such put in.
 
     A value is TOML; what is not TOML is taken as a string, and "none" means None. Every table is checked by
-    its component. Raise UnknownRecipe, BadRecipe, BadConfig or UnknownComponent that names the key.
+    its component. Raise BadRecipe, BadConfig or UnknownComponent that names the key.
 
     >>> load_recipe("bilstm-clean100", ["training.steps=5"]).training.steps
     5

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from voxid.data.batches import Batch
-from voxid.errors import BadCheckpoint, BadConfig, CheckpointMismatch, MissingExtra, RunExists
+from voxid.errors import BadCheckpoint, BadConfig, MissingExtra, ModelError, RunExists
 from voxid.files import atomic_write, output_error
 from voxid.training.recipe import Recipe, complete
 
@@ -61,7 +61,7 @@ def open_run(
     """Make `folder` ready for training `recipe` on the data of that fingerprint, from the model `init`.
 
     Return the checkpoint to go on from, None to start at step 0, and warnings. Without `resume`, a run that
-    is there is deleted: `refuse_to_spoil` is asked before. Raise CheckpointMismatch, BadCheckpoint,
+    is there is deleted: `refuse_to_spoil` is asked before. Raise ModelError, BadCheckpoint,
     NotWritable or DiskFull.
     """
     checkpoint, warnings = None, []
@@ -91,7 +91,7 @@ def open_run(
 
 
 def _check_start(folder: Path, given: dict[str, Any] | None, then: dict[str, Any] | None) -> None:
-    """Raise CheckpointMismatch when a run that is resumed started from another model than the `given` one.
+    """Raise ModelError when a run that is resumed started from another model than the `given` one.
 
     `then` is what its checkpoint says ({}: from random weights), None without a checkpoint; to resume with
     one, no model has to be given.
@@ -105,13 +105,13 @@ def _check_start(folder: Path, given: dict[str, Any] | None, then: dict[str, Any
         with suppress(OSError, ValueError):
             then = dict(json.loads((folder / INIT).read_text(encoding="utf-8")))
         if given is None and then:
-            raise CheckpointMismatch(
+            raise ModelError(
                 f"{folder} has no checkpoint yet, and started from the model {named(then)}. Give that model "
                 "again with --init, or start in another folder."
             )
     if given is not None and given["fingerprint"] != then.get("fingerprint"):
         start = f"from the model {named(then)}" if then else "from random weights"
-        raise CheckpointMismatch(
+        raise ModelError(
             f"the run in {folder} started {start}, not from {named(given)}. Leave --init out to go on with "
             "it, or start in another folder."
         )
@@ -217,7 +217,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
-    """Raise CheckpointMismatch, naming each key, when going on would mix two trainings."""
+    """Raise ModelError, naming each key, when going on would mix two trainings."""
     try:  # as it would be written today: options it did not know have their defaults
         written = complete(Recipe.parse(checkpoint.recipe, "recipe")).model_dump(mode="json")
     except BadConfig:  # of a voxid that knew other options: they show up as differences
@@ -235,7 +235,7 @@ def _check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
         different.append(f"training.steps is {recipe.training.steps}, and {checkpoint.step} are done already")
     if different:
         more = " (training.steps may be raised)" if recipe.open_ended else ""
-        raise CheckpointMismatch(
+        raise ModelError(
             f"cannot go on from step {checkpoint.step}: {'; '.join(different)}. Use the recipe and data the "
             f"training was started with{more}, or another output folder."
         )

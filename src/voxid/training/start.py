@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voxid.embed import find_model
-from voxid.errors import CheckpointMismatch
+from voxid.errors import ModelError
 from voxid.model.network import Model, misfits
 
 CHANGES_NO_WEIGHT = {"dropout"}  # options of an encoder that may differ: they are for training only
@@ -18,7 +18,7 @@ def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
 
     That is its name, its fingerprint, and what it was trained on itself. Features and encoder have to be the
     same, option by option; the loss is not part of a model folder and starts afresh. Raise UnknownModel,
-    BadModel, or CheckpointMismatch that names what differs.
+    BadModel, or ModelError that names what differs.
     """
     folder = find_model(source)
     found = Model.load(folder)
@@ -26,7 +26,7 @@ def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
     if not different and (problem := misfits(model.encoder.state_dict(), found.encoder.state_dict())):
         different = [problem]
     if different:
-        raise CheckpointMismatch(
+        raise ModelError(
             f"cannot start from {folder}: {'; '.join(different)}. Weights fit features and encoder of the "
             "same options only. Set the recipe's to the model's (--set encoder.KEY=VALUE), or take the "
             "recipe the model was trained with: the recipe.toml in its run folder."

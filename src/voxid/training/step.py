@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from voxid.encoders.threads import PartThreads, RowThreads
-from voxid.errors import BadRecipe, OutOfMemory
+from voxid.errors import BadRecipe, TrainingError
 from voxid.parallel import usable_cores
 
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
@@ -112,7 +112,7 @@ def threads_of_torch(number: int | None) -> Iterator[None]:
 
 @contextmanager
 def memory_advice(where: str, need: str, advice: str) -> Iterator[None]:
-    """Turn running out of memory into OutOfMemory that says what to change.
+    """Turn running out of memory into TrainingError that says what to change.
 
     `where` is the device, `need` what it should hold, `advice` a sentence on the options to change.
     """
@@ -121,7 +121,7 @@ def memory_advice(where: str, need: str, advice: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _no_memory(error):
             raise
-        raise OutOfMemory(
+        raise TrainingError(
             f"{where} has too little memory for {need} ({_first_line(error)}). {advice}"
         ) from error
 

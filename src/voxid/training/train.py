@@ -32,7 +32,7 @@ from voxid.data.prepare import ensure_prepared
 from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.embed.device import pick_device
 from voxid.embed.torch import TorchRuntime
-from voxid.errors import BadRecipe, NonFiniteLoss
+from voxid.errors import BadRecipe, TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
 from voxid.losses import LOSSES
@@ -121,7 +121,7 @@ def train(
 
     Raise BadConfig kinds about the recipe, a CorpusError about speech or the folders of [augment] (such as
     NotEnoughSpeakers), UnknownModel or BadModel about `init`, DeviceUnavailable, BadTrials, RunExists,
-    CheckpointMismatch, BadCheckpoint, NonFiniteLoss, OutOfMemory, MissingExtra, DiskFull or NotWritable.
+    ModelError, BadCheckpoint, TrainingError, MissingExtra, DiskFull or NotWritable.
 
     >>> import voxid
     >>> voxid.train("tiny", train="LibriSpeech/train-clean-100", test="LibriSpeech/test-clean",
@@ -422,7 +422,7 @@ class Training:
         return report.models[0].eer
 
     def read_results(self) -> None:
-        """Fetch the losses of the steps since the last call; raise NonFiniteLoss."""
+        """Fetch the losses of the steps since the last call; raise TrainingError."""
         for step, result in self.unread:
             loss = float(result.loss)
             if not math.isfinite(loss):
@@ -453,7 +453,7 @@ class Training:
         if on_row:
             on_row(row)
 
-    def non_finite(self, step: int, loss: float) -> NonFiniteLoss:
+    def non_finite(self, step: int, loss: float) -> TrainingError:
         """Return the error for a loss that is no number, its batch written to files for inspection."""
         batches = next(stage for stage in self.stages if step < stage.end).batches
         names = self.packed.utterances()
@@ -463,7 +463,7 @@ class Training:
         saved = (
             "" if self.saved is None else f", or from the model of step {self.saved}, with --init {self.out}"
         )
-        return NonFiniteLoss(
+        return TrainingError(
             f"the loss of step {step} is {loss}; it has to be a finite number. Its batch is described in "
             f"{path}, and lies beside it as {path.stem}.npz. Lower optimizer.lr or training.clip_norm, and "
             f"start again in another folder{saved}."
