@@ -239,7 +239,7 @@ def test_decoding_never_runs_far_ahead(corpus: Path, tmp_path: Path) -> None:
 
     prepare(utterances(), tmp_path / "out", workers=2, progress=progress)
     assert done == 100
-    assert max(distance) <= 2 * (preparing.AHEAD + 1)
+    assert max(distance) <= 2 * (preparing.WAITING_PER_WORKER + 1)
 
 
 def test_the_example_of_seen_runs() -> None:

@@ -299,7 +299,7 @@ def test_a_stage_can_do_without_augmentation(
 # ---- stopping and going on ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [4, 16, 17, 18, 19, 24, 25, 26])  # in, before, at and after a boundary
+@pytest.mark.parametrize("step", [4, 17, 18, 19, 26])  # in, before, at and after a boundary
 def test_resumed_at_any_step_it_ends_with_the_same_weights(
     recipe: Recipe, packed: Packed, whole: TrainResult, tmp_path: Path, step: int
 ) -> None:

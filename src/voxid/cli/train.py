@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -67,12 +67,13 @@ def train(
     from voxid.training import train as run
 
     def on_plan(plan: Plan, warnings: list[str]) -> None:
+        pause()
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
         if not as_json:
             typer.echo("\n  ".join(_plan_lines(plan, init)))
 
-    with _live(quiet=as_json) as callbacks:
+    with _live(quiet=as_json) as (callbacks, pause):
         result = run(
             recipe,
             train_data,
@@ -142,37 +143,35 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 
 
 @contextmanager
-def _live(quiet: bool) -> Iterator[dict[str, Any]]:
-    """Yield `train`'s callbacks: a bar with what is going on, the time left, speed and loss.
+def _live(quiet: bool) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
+    """Yield `train`'s callbacks for a bar (what is going on, time left, speed, loss), and what takes it away.
 
     Without a terminal, a line every ten seconds of training.
     """
     if quiet or not sys.stderr.isatty():
-        yield {} if quiet else _plain_lines()
+        yield {} if quiet else _plain_lines(), lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, numbers="")
+    words, numbers = TextColumn("{task.description}"), TextColumn("{task.fields[numbers]}")
+    columns = (words, BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn(), numbers)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None, numbers="")
 
-        def progress(what: str, done: int, total: int) -> None:
-            if what != bar.tasks[0].description:
-                bar.reset(task, description=what, numbers="")
-            bar.update(task, completed=done, total=total or None)
+    def progress(what: str, done: int, total: int) -> None:
+        if what != bar.tasks[0].description:
+            bar.reset(task, description=what, numbers="")
+        bar.update(task, completed=done, total=total or None)
+        bar.start()
 
-        def on_row(row: Row) -> None:
-            bar.update(task, numbers=f"{row.steps_per_s:.1f} steps/s, {_numbers(row)}")
+    def on_row(row: Row) -> None:
+        bar.update(task, numbers=f"{row.steps_per_s:.1f} steps/s, {_numbers(row)}")
 
-        yield {"progress": progress, "on_row": on_row}
+    try:
+        yield {"progress": progress, "on_row": on_row}, bar.stop
+    finally:
+        bar.stop()
 
 
 def _plain_lines() -> dict[str, Any]:

@@ -30,7 +30,7 @@ from voxid.parallel import ordered
 from voxid.types import Dropped, Utterance
 
 LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
-AHEAD = 3  # decoded recordings that wait, for each worker: at most 4 MB each
+WAITING_PER_WORKER = 3  # decoded recordings that wait to be packed: at most 4 MB each
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ def prepare(
     with _temporary(target) as folder:
         with PackWriter(folder) as writer:
             packer = _Packer(writer)
-            decoding = ordered(_decode, utterances, workers=workers, ahead=AHEAD * workers)
+            decoding = ordered(_decode, utterances, workers=workers, ahead=WAITING_PER_WORKER * workers)
             with closing(decoding) as recordings:
                 for done, decoded in enumerate(recordings, 1):
                     packer.take(decoded)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from voxid.config import Config
 
-ALMOST = 1e-3  # what an exponential ramp has left to go at its end, where it is set to its goal
+RAMP_LEFT = 1e-3  # what an exponential ramp has left to go at its end, where it is set to its goal
 
 
 class ScheduleConfig(Config):
@@ -97,7 +97,7 @@ class Schedule:
             return self.margin
         done = max(0.0, (step - start) / (end - start)) if end > start else 0.0
         if config.margin_ramp == "exponential":
-            done = 1 - ALMOST**done
+            done = 1 - RAMP_LEFT**done
         return config.margin_from + (self.margin - config.margin_from) * done
 
     def in_steps(self, time: float) -> float:

@@ -20,7 +20,7 @@ from voxid.errors import BadRecipe, TrainingError
 from voxid.parallel import usable_cores
 
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 TRIED_ROWS, TRIED_FRAMES = 2, 20  # of the batch that shows whether a device can compute in 16 bits
 
 
@@ -177,7 +177,7 @@ def check_precision(encoder: nn.Module, features: int, precision: str, device: t
 
 def _no_memory(error: Exception) -> bool:
     said = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(m in said for m in NO_MEMORY)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(m in said for m in MEMORY_WORDS)
 
 
 def _first_line(error: Exception) -> str:
