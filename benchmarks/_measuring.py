@@ -15,8 +15,8 @@ import numpy as np
 
 from voxid import metrics
 from voxid.evaluation import EvaluationData
-from voxid.evaluation.confidence import LEVEL, RESAMPLES
-from voxid.evaluation.scores import Scored
+from voxid.evaluation.measure import LEVEL, RESAMPLES
+from voxid.evaluation.scores import Scores
 from voxid.metrics.confidence import FEWEST_SPEAKERS
 from voxid.metrics.resampling import draws, figures_of_draws, judged
 
@@ -38,7 +38,7 @@ class SampledEer:
 
 
 def sampled_eer(
-    scored: Scored, data: EvaluationData, *, resamples: int = RESAMPLES, seed: int = 0, threads: int = 1
+    scored: Scores, data: EvaluationData, *, resamples: int = RESAMPLES, seed: int = 0, threads: int = 1
 ) -> SampledEer:
     """Return the EER of scored trials of `data` with its draws: one seed draws alike for every system."""
     speaker_N = data.speakers()

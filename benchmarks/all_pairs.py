@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 from voxid import metrics
-from voxid.evaluation.streaming import COLUMNS, ROWS, all_pairs_histogram
+from voxid.evaluation.all_pairs import COLUMNS, ROWS, all_pairs_histogram
 from voxid.scoring import cosine_of_pairs, unit_rows
 
 

@@ -23,8 +23,8 @@ import numpy as np
 import voxid
 from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
+from voxid.evaluation.calibrating import enrollment_terms
 from voxid.evaluation.embedding import Voices, embed_used
-from voxid.evaluation.enrolling import enrollment_terms
 from voxid.scoring import Calibration, Cohort, fit, qualities, reference, unit_rows
 from voxid.scoring.decision import Rule, rule
 from voxid.scoring.evidence import llr_table

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from voxid import metrics
-from voxid.evaluation.report import Clip, Panel
+from voxid.evaluation.report import Clip
 from voxid.evaluation.report.values import ModelReport, Report
+from voxid.evaluation.scores import Scores
 
 EVIL = """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked=1">"""
 EVIL_SPEAKER = """O'Brien "Bo" & <b>söhne</b> \U0001f600 {{ 7 * 7 }}"""
@@ -166,7 +166,7 @@ def make_report(*models: ModelReport, **changes: Any) -> Report:
     return dataclasses.replace(known, **changes)
 
 
-def make_panels(report: Report) -> list[Panel]:
+def make_scores(report: Report) -> list[Scores]:
     """Return trials to draw for each model: two bells."""
     rng = np.random.default_rng(0)
     panels = []
@@ -175,7 +175,8 @@ def make_panels(report: Report) -> list[Panel]:
         llr_K = 2 * rng.standard_normal(6000) + np.where(same_K, 2.0, -2.0)
         score_K = (llr_K / 20).astype(np.float32)
         llrs = llr_K if known.calibration else None
-        panels.append(Panel(known.model, score_K, same_K, llrs, metrics.eer(score_K, same_K).threshold))
+        nobody_K = np.zeros(6000, np.int32)
+        panels.append(Scores(nobody_K, nobody_K, same_K, score_K, llr_K=llrs, name=known.model))
     return panels
 
 

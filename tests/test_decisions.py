@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from voxid.errors import BadConfig, BadScores, NotCalibrated
+from voxid.evaluation.calibrating import enrollment_terms
 from voxid.evaluation.embedding import Voices
-from voxid.evaluation.enrolling import enrollment_terms
 from voxid.metrics import cllr, min_cllr
 from voxid.scoring import Calibration, EnrollmentTerm, Impostors, fit, reference, unit_rows
 from voxid.scoring.calibration import line_for

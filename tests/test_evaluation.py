@@ -32,11 +32,14 @@ from voxid.errors import (
     UnknownComponent,
     UnknownModel,
 )
-from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run, writing
-from voxid.evaluation.scores import score
+from voxid.evaluation import EvaluationData, calibrate, evaluate, make_trials, read_data, run
+from voxid.evaluation import scores as scores_module
+from voxid.evaluation.embedding import embed_used, with_models
+from voxid.evaluation.scores import Scores, score_trials
 from voxid.model.network import Model
 from voxid.recognizer import compare
 from voxid.scoring import Calibration, make_scorer
+from voxid.trials import Trials
 from voxid.types import Utterance
 
 
@@ -82,6 +85,10 @@ def utterances(speakers: int = 6, each: int = 5, **labels: list) -> list[Utteran
         for s in range(speakers)
         for i in range(each)
     ]
+
+
+def score(runtime: Any, data: EvaluationData, trials: Trials) -> Scores:
+    return score_trials(with_models(embed_used(runtime, data, trials.used()), trials), trials)
 
 
 def data_of(items: list[Utterance]) -> EvaluationData:
@@ -375,7 +382,7 @@ def test_readable_scores_are_a_trial_list(
     first = evaluate([CountingRuntime(1.0)], "any", "100-triplets", tmp_path / "a", seed=5)
     again = evaluate([CountingRuntime(1.0)], "any", tmp_path / "a" / "scores-counting.csv", tmp_path / "b")
     assert again.models[0].eer == first.models[0].eer
-    monkeypatch.setattr(writing, "READABLE_TRIALS", 100)
+    monkeypatch.setattr(scores_module, "READABLE_TRIALS", 100)
     long = evaluate([CountingRuntime()], "any", "100-triplets", tmp_path / "c")
     assert "scores-counting.csv" not in long.files
 

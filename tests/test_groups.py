@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from voxid import metrics
 from voxid.evaluation import EvaluationData
-from voxid.evaluation.groups import Judged, groups, hardest, worst
+from voxid.evaluation.groups import groups, hardest, worst
+from voxid.evaluation.scores import Scores
 from voxid.types import Utterance
 
+THRESHOLD = 0.75
 SEXES = ["m", "f", "m", "f", "", "f"]
 AGES = [30.0, 10.0, 9.0, 12.0, 50.0, None]
 LANGUAGES = ["en", "zh", "en", "zh", "en", ""]
@@ -30,17 +33,17 @@ def data() -> EvaluationData:
 
 
 @pytest.fixture
-def judged(data: EvaluationData) -> Judged:
+def judged(data: EvaluationData) -> Scores:
     rng = np.random.default_rng(3)
     pairs = np.array(list(itertools.combinations(range(24), 2)), dtype=np.int32)
     rng.shuffle(pairs, axis=0)
     left, right = pairs.T.copy()
     same = data.speakers()[left] == data.speakers()[right]
     score = (rng.standard_normal(left.size) + 1.5 * same).astype(np.float32)
-    return Judged(left, right, same, score, threshold=0.75, llr_K=2.0 * score.astype(np.float64))
+    return Scores(left, right, same, score, llr_K=2.0 * score.astype(np.float64))
 
 
-def by_hand(judged: Judged, chosen: np.ndarray) -> dict[str, float]:
+def by_hand(judged: Scores, chosen: np.ndarray) -> dict[str, float]:
     score, same = judged.score_K[chosen], judged.same_K[chosen]
     return {
         "eer": metrics.eer(score, same).rate,
@@ -53,9 +56,9 @@ def by_hand(judged: Judged, chosen: np.ndarray) -> dict[str, float]:
     }
 
 
-def test_groups_are_those_that_a_loop_finds(data: EvaluationData, judged: Judged) -> None:
+def test_groups_are_those_that_a_loop_finds(data: EvaluationData, judged: Scores) -> None:
     speech_s = np.tile([0.5, 2.5, 2.9, 7.0], 6)
-    found = groups(data, judged, speech_s)
+    found = groups(data, replace(judged, speech_s_N=speech_s), THRESHOLD)
     said = data.utterances
     pairs = [(said[a], said[b]) for a, b in zip(judged.left_K, judged.right_K, strict=True)]
     child = [None if u.age is None else u.age < 18 for u in said]
@@ -89,10 +92,10 @@ def test_groups_are_those_that_a_loop_finds(data: EvaluationData, judged: Judged
     assert not any(name.startswith("corpus") for name in found)
 
 
-def test_a_kind_with_one_group_is_not_listed(data: EvaluationData, judged: Judged) -> None:
-    found = groups(data, judged, np.full(24, 2.0))
+def test_a_kind_with_one_group_is_not_listed(data: EvaluationData, judged: Scores) -> None:
+    found = groups(data, replace(judged, speech_s_N=np.full(24, 2.0)), THRESHOLD)
     assert not any(name.startswith("duration") for name in found)
-    found = groups(data, judged, np.full(24, np.nan))
+    found = groups(data, judged, THRESHOLD)
     assert not any(name.startswith("duration") for name in found)
 
 
@@ -101,16 +104,16 @@ def test_many_languages_are_told_as_the_commonest_and_others() -> None:
     items = [Utterance(f"s{i}", f"u{i}", f"/c/{i}", language=x) for i, x in enumerate(languages)]
     data = EvaluationData("many", ["/c"], "abc", items, audio=lambda i: items[i])
     left, right = np.array(list(itertools.combinations(range(len(items)), 2)), dtype=np.int32).T.copy()
-    judged = Judged(left, right, np.zeros(left.size, bool), np.zeros(left.size), 0.5)
-    found = groups(data, judged, np.full(len(items), np.nan))
+    judged = Scores(left, right, np.zeros(left.size, bool), np.zeros(left.size))
+    found = groups(data, judged, 0.5)
     names = [name for name in found if name.startswith("language")]
     assert len(names) == 14
     assert found["language: other, other"]["trials"] == 6 * 5 // 2
     assert found["language: l00, l00"]["trials"] == 3
 
 
-def test_hardest_speakers_are_counted_from_both_sides(data: EvaluationData, judged: Judged) -> None:
-    listed = hardest(data, judged)
+def test_hardest_speakers_are_counted_from_both_sides(data: EvaluationData, judged: Scores) -> None:
+    listed = hardest(data, judged, THRESHOLD)
     fa, nontargets, fr, targets, with_whom = (Counter() for _ in range(5))
     for a, b, same, score in zip(judged.left_K, judged.right_K, judged.same_K, judged.score_K, strict=True):
         one, other = data.utterances[a].speaker, data.utterances[b].speaker
@@ -133,19 +136,19 @@ def test_hardest_speakers_are_counted_from_both_sides(data: EvaluationData, judg
         assert first["trials"] == 16
     rates = [row["far"] + row["frr"] for row in listed]
     assert rates == sorted(rates, reverse=True)
-    assert len(hardest(data, judged, most=2)) == 2
+    assert len(hardest(data, judged, THRESHOLD, most=2)) == 2
 
 
-def test_speakers_without_errors_or_names_are_not_hard(data: EvaluationData, judged: Judged) -> None:
-    perfect = Judged(judged.left_K, judged.right_K, judged.same_K, judged.same_K.astype(float), 0.5)
-    assert hardest(data, perfect) == []
+def test_speakers_without_errors_or_names_are_not_hard(data: EvaluationData, judged: Scores) -> None:
+    perfect = replace(judged, score_K=judged.same_K.astype(float))
+    assert hardest(data, perfect, 0.5) == []
     items = [Utterance("", u.utterance, u.path) for u in data.utterances]
     nameless = EvaluationData("nameless", ["/c"], "abc", items, audio=lambda i: items[i])
-    assert hardest(nameless, judged) == []
+    assert hardest(nameless, judged, THRESHOLD) == []
 
 
-def test_worst_trials_are_the_extreme_errors(data: EvaluationData, judged: Judged) -> None:
-    found = worst(data, judged, most=5)
+def test_worst_trials_are_the_extreme_errors(data: EvaluationData, judged: Scores) -> None:
+    found = worst(data, judged, THRESHOLD, most=5)
     wrong = np.flatnonzero(~judged.same_K & (judged.score_K >= 0.75))
     expected = sorted(wrong, key=lambda k: -judged.score_K[k])[:5]
     assert [row["score"] for row in found["false_accepts"]] == [float(judged.score_K[k]) for k in expected]
@@ -160,5 +163,5 @@ def test_worst_trials_are_the_extreme_errors(data: EvaluationData, judged: Judge
     }
     lowest = np.sort(judged.score_K[judged.same_K & (judged.score_K < 0.75)])[:5]
     assert [row["score"] for row in found["false_rejects"]] == lowest.tolist()
-    few = worst(data, Judged(judged.left_K, judged.right_K, judged.same_K, judged.score_K, 99.0))
+    few = worst(data, judged, 99.0)
     assert few["false_accepts"] == []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from html_report import EVIL, EVIL_SPEAKER, PLAIN, clip, group, make_panels, make_report, model, trial
+from html_report import EVIL, EVIL_SPEAKER, PLAIN, clip, group, make_report, make_scores, model, trial
 
 from voxid.errors import AudioSilent, EvaluationError, NotWritable
 from voxid.evaluation.report import Clip, clips, findings, formats, tables, write_html
@@ -46,13 +46,13 @@ class Page(HTMLParser):
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = make_report()
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_html(path, report, make_panels(report), clip)
+    write_html(path, report, make_scores(report), clip)
     return path
 
 
 def read(tmp_path: Path, report: Any, **options: Any) -> str:
     """Return the text of the page of a report as a reader sees it, markup left out."""
-    write_html(tmp_path / "report.html", report, make_panels(report), **options)
+    write_html(tmp_path / "report.html", report, make_scores(report), **options)
     return Page((tmp_path / "report.html").read_text("utf-8")).text
 
 
@@ -88,7 +88,7 @@ def test_the_page_refers_to_nothing_outside(written: Path) -> None:
 
 def test_the_page_is_repeatable(written: Path, tmp_path: Path) -> None:
     report = make_report()
-    write_html(tmp_path / "again.html", report, make_panels(report), clip)
+    write_html(tmp_path / "again.html", report, make_scores(report), clip)
     assert (tmp_path / "again.html").read_bytes() == written.read_bytes()
 
 
@@ -126,7 +126,7 @@ def test_identification_is_shown_where_there_is_one(written: Path, tmp_path: Pat
     assert "98.76" in section
     assert "100.00" in section
     without = make_report(model("a", identification=None))
-    write_html(tmp_path / "page.html", without, make_panels(without))
+    write_html(tmp_path / "page.html", without, make_scores(without))
     assert 'id="identification"' not in (tmp_path / "page.html").read_text()
 
 
@@ -222,10 +222,10 @@ def test_a_report_that_knows_little_has_a_page(tmp_path: Path) -> None:
     assert "Is one system better" not in text
 
 
-def test_a_model_without_a_panel_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_scores_is_refused(tmp_path: Path) -> None:
     report = make_report()
     with pytest.raises(EvaluationError, match=re.escape(repr(PLAIN))):
-        write_html(tmp_path / "report.html", report, make_panels(report)[:1])
+        write_html(tmp_path / "report.html", report, make_scores(report)[:1])
     assert not list(tmp_path.iterdir())
 
 
@@ -233,7 +233,7 @@ def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     report = make_report(model("a"))
     with pytest.raises(NotWritable):
-        write_html(tmp_path / "file" / "report.html", report, make_panels(report))
+        write_html(tmp_path / "file" / "report.html", report, make_scores(report))
 
 
 # -- recordings ------------------------------------------------------------------------------------------

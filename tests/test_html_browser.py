@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from html_report import EVIL, PLAIN, clip, make_panels, make_report
+from html_report import EVIL, PLAIN, clip, make_report, make_scores
 
 from voxid.evaluation.report import tables, write_html
 
@@ -24,7 +24,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="pip install play
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = make_report()
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_html(path, report, make_panels(report), clip)
+    write_html(path, report, make_scores(report), clip)
     return path
 
 

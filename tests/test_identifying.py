@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from voxid.evaluation import EvaluationData
-from voxid.evaluation.groups import Judged
-from voxid.evaluation.identifying import identification
+from voxid.evaluation.measure import identification
+from voxid.evaluation.scores import Scores
 from voxid.types import Utterance
 
 
-def world(enrolled: int = 8, strangers: int = 2, each: int = 30) -> tuple[EvaluationData, Judged]:
+def world(enrolled: int = 8, strangers: int = 2, each: int = 30) -> tuple[EvaluationData, Scores]:
     """Enrollment models first, then the probes of enrolled speakers and of strangers; every pair once."""
     models = [Utterance(f"s{s}", f"model {s}", "") for s in range(enrolled)]
     probes = [Utterance(f"s{s}", f"s{s}/{i}", "") for s in range(enrolled + strangers) for i in range(each)]
@@ -22,7 +22,7 @@ def world(enrolled: int = 8, strangers: int = 2, each: int = 30) -> tuple[Evalua
     same = np.array([said[a].speaker == said[b].speaker for a, b in zip(left, right, strict=True)])
     score = np.random.default_rng(0).standard_normal(left.size) + 3.0 * same
     order = np.random.default_rng(1).permutation(left.size)
-    return data, Judged(left[order], right[order], same[order], score[order], 1.0)
+    return data, Scores(left[order], right[order], same[order], score[order])
 
 
 def test_it_is_what_a_loop_over_probes_finds() -> None:
@@ -49,11 +49,11 @@ def test_it_is_what_a_loop_over_probes_finds() -> None:
 def test_trials_that_are_missing_or_twice_make_no_identification() -> None:
     data, judged = world()
     parts = (judged.left_K, judged.right_K, judged.same_K, judged.score_K)
-    assert identification(data, Judged(*(part[1:] for part in parts), 1.0)) is None
+    assert identification(data, Scores(*(part[1:] for part in parts))) is None
     twice = [part.copy() for part in parts]
     for part in twice:
         part[0] = part[1]
-    assert identification(data, Judged(*twice, 1.0)) is None
+    assert identification(data, Scores(*twice)) is None
 
 
 def test_a_speaker_enrolled_twice_makes_no_identification() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from voxid import metrics
 from voxid.errors import BadScores
-from voxid.evaluation import streaming
-from voxid.evaluation.streaming import all_pairs_histogram
+from voxid.evaluation import all_pairs as streaming
+from voxid.evaluation import all_pairs_histogram
 from voxid.metrics import ScoreHistogram, histogram
 from voxid.scoring import cosine
 

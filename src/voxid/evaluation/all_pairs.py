@@ -1,130 +1,132 @@
-"""All pairs of a test set that is too large to hold its trials: counted as they are scored.
+"""Every pair of a large set of utterances, counted as it is scored: memory does not grow with the pairs.
 
-# N utterances, D embedding
+# N utterances, D embedding, B bins
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from voxid import __version__, metrics, plots
 from voxid.embed import Runtime
-from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.errors import BadScores
+from voxid.evaluation.embedding import Voices
 from voxid.evaluation.measure import FARS, count_reasons
-from voxid.evaluation.report.values import ModelReport, Report, describe_data, now
-from voxid.evaluation.streaming import all_pairs_histogram
-from voxid.evaluation.systems import Steps
-from voxid.metrics import ScoreHistogram
+from voxid.evaluation.report.values import ModelReport
+from voxid.metrics import Det, ScoreHistogram
+from voxid.scoring import unit_rows
 from voxid.trials.data import EvaluationData
 
-WHY_NOT = "there are too many trials to hold; take N-pairs for intervals, groups and the worst trials"
+WHY_NO_INTERVALS = (
+    "there are too many trials to hold; take N-pairs for intervals, groups and the worst trials"
+)
+ROWS, COLUMNS = 512, 1024  # of a tile: 2 MiB of scores, which stay in the cache while they are counted
 
 
-def evaluate_all_pairs(
-    named: Sequence[tuple[str, str, Runtime]],
-    test: EvaluationData,
-    folder: Path | None,
-    *,
-    cache: bool = True,
-    progress: Progress | None = None,
-) -> Report:
-    """Return the error rates of (name, folder, runtime) on all pairs of `test`, by cosine, in bounded memory.
+def all_pairs_histogram(
+    emb_ND: ArrayLike, speaker_N: ArrayLike, *, bins: int = 1 << 16, threads: int | None = None
+) -> ScoreHistogram:
+    """Return the counted cosines of all N (N - 1) / 2 pairs of different utterances.
 
-    Scores are counted in narrow bins: each EER comes with `eer_error_bound`, which the exact one is within.
-    There are no intervals, groups or lists of trials; `folder` gets report.json and det.png.
+    `emb_ND` is (N, D), `speaker_N` (N,) numbers or names. 100,000 utterances are 5 billion trials; their
+    error rates come with a bound: `histogram.eer()`. Matrix products of blocks of rows are counted as they
+    are made, on `threads` threads. Memory: the embeddings and a few MiB a thread. Identical embeddings have
+    a cosine of 1, which is counted as outside. Raise BadScores for embeddings that have no direction, and
+    when the two arguments do not fit.
+
+    >>> found = all_pairs_histogram([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], ["ann", "ann", "bob", "bob"])
+    >>> found.targets, found.nontargets, found.eer().rate
+    (2, 4, 0.0)
     """
-    everyone = np.arange(len(test.utterances))
-    steps = Steps(progress, [everyone.size] * len(named))
-    models, curves, warnings = [], [], []
-    for name, source, runtime in named:
-        kept = EmbeddingCache.of(runtime) if cache else None
-        voices = embed_used(runtime, test, everyone, cache=kept, progress=steps.next())
-        counted = all_pairs_histogram(voices.emb_UD, test.speakers()[voices.row_N >= 0])
-        models.append(_measure(name, source, runtime, voices, counted, everyone.size))
-        curves.append((name, counted.det()))
-        warnings += voices.warnings
-    pairs = everyone.size * (everyone.size - 1) // 2
-    of_each = np.bincount(test.speakers())
-    targets = int((of_each * (of_each - 1) // 2).sum())
-    report = Report(
-        voxid=__version__,
-        made=now(),
-        data=describe_data(test, everyone.size, warnings),
-        trials={
-            "spec": "all",
-            "seed": None,
-            "count": pairs,
-            "targets": targets,
-            "nontargets": pairs - targets,
-            "enrollment_models": 0,
-            "warnings": {},
-            "left_out": {},
-        },
-        left_out={
-            "utterances": models[0].left_out,
-            "trials": max(model.trials_lost for model in models),
-            "when_prepared": test.dropped,
-        },
-        intervals={"level": 0.95, "resamples": 0, "seed": None, "resampled": "speakers", "why_not": WHY_NOT},
-        models=models,
-        paired=[],
-        out=str(folder or ""),
-        files=["det.png", "report.json"] if folder else [],
-    )
-    if folder:
-        plots.save(plots.det_curve(curves), folder / "det.png")
-        report.write(folder / "report.json")
-    return report
+    rows_ND = unit_rows(emb_ND)
+    speakers = np.asarray(speaker_N)
+    if speakers.shape != rows_ND.shape[:1]:
+        raise BadScores(
+            f"each embedding has one speaker, got {rows_ND.shape[0]} embeddings and speakers of shape "
+            f"{speakers.shape}. Give both for the same utterances."
+        )
+    _, code_N = np.unique(speakers, return_inverse=True)
+    order = np.argsort(code_N, kind="stable")  # a speaker's pairs lie together, near the diagonal
+    rows_ND, code_N = rows_ND[order], code_N[order]
+    histogram = ScoreHistogram(bins)
+
+    def of_tile(corner: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        return _count_tile(histogram, rows_ND, code_N, *corner)
+
+    size = len(rows_ND)
+    corners = [(i, j) for i in range(0, size, ROWS) for j in range(i - i % COLUMNS, size, COLUMNS)]
+    with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as workers:
+        for start in range(0, len(corners), 64):  # so that few results wait at any time
+            for all_B, target_B in workers.map(of_tile, corners[start : start + 64]):
+                histogram.add_counts(target_B, all_B - target_B)
+    return histogram
 
 
-def _measure(
-    name: str, source: str, runtime: Runtime, voices: Voices, counted: ScoreHistogram, utterances: int
-) -> ModelReport:
-    rate = counted.eer()
-    curve = counted.det()
-    return ModelReport(
+def _count_tile(
+    histogram: ScoreHistogram, rows_ND: np.ndarray, code_N: np.ndarray, top: int, left: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (counts of all pairs, of target pairs) of a tile, as far as it lies above the diagonal.
+
+    Target trials are few, and rectangles of the tile: counting all, then them, is less work than telling
+    every score's kind. Both counts are of the same products, to the bit.
+    """
+    bottom, right = min(top + ROWS, len(rows_ND)), min(left + COLUMNS, len(rows_ND))
+    score_IJ = rows_ND[top:bottom] @ rows_ND[left:right].T
+    row_I, column_J = np.arange(top, bottom), np.arange(left, right)
+    if left < bottom:  # the diagonal goes through
+        all_B = histogram.count(score_IJ[column_J > row_I[:, None]])
+    else:
+        all_B = histogram.count(score_IJ)
+    targets = [np.empty(0, np.float32)]
+    first, last = max(code_N[top], code_N[left]), min(code_N[bottom - 1], code_N[right - 1])
+    for speaker in range(first, last + 1):
+        begin, end = np.searchsorted(code_N, (speaker, speaker + 1))
+        rows = slice(max(begin - top, 0), max(end - top, 0))
+        columns = slice(max(begin - left, 0), max(end - left, 0))
+        own = score_IJ[rows, columns]
+        targets.append(own[column_J[columns] > row_I[rows, None]])
+    return all_B, histogram.count(np.concatenate(targets))
+
+
+def measure_all_pairs(
+    name: str, folder: str, runtime: Runtime, voices: Voices, test: EvaluationData
+) -> tuple[ModelReport, Det]:
+    """Return the figures of a model on all pairs of `test`, by cosine, and its DET curve.
+
+    Each EER comes with `eer_error_bound`, which the exact one is within. There are no groups, nor trials.
+    """
+    counted = all_pairs_histogram(voices.emb_UD, test.speakers()[voices.row_N >= 0])
+    rate, curve = counted.eer(), counted.det()
+    trials = counted.targets + counted.nontargets
+    utterances = len(test.utterances)
+    report = ModelReport(
         model=name,
-        folder=source,
+        folder=folder,
         fingerprint=runtime.fingerprint,
         inference=runtime.score_mode,
         scoring="cosine",
         eer=rate.rate,
         eer_threshold=rate.threshold,
         eer_error_bound=rate.error_bound,
-        eer_grid=None,
-        eer_grid_threshold=None,
         min_dcf=counted.min_dcf(0.01).cost,
         min_dcf_05=counted.min_dcf(0.05).cost,
-        act_dcf=None,
-        act_dcf_05=None,
-        cllr=None,
-        cllr_of="",
-        min_cllr=None,
-        frr_at_far={f"{far:g}": _frr(curve, far, counted.nontargets) for far in FARS},
-        intervals={},
-        calibration=None,
-        trials=counted.targets + counted.nontargets,
+        frr_at_far={
+            f"{far:g}": float(curve.frr[int(np.argmax(curve.far <= far))])
+            if far * counted.nontargets >= 1
+            else None
+            for far in FARS
+        },
+        trials=trials,
         targets=counted.targets,
         nontargets=counted.nontargets,
-        trials_lost=utterances * (utterances - 1) // 2 - counted.targets - counted.nontargets,
+        trials_lost=utterances * (utterances - 1) // 2 - trials,
         utterances=voices.utterances,
         left_out=count_reasons(voices.left_out),
         full_sequence=voices.full_sequence,
-        identification=None,
-        groups={},
-        hardest=[],
-        worst={"false_accepts": [], "false_rejects": []},
         embed_s=round(voices.seconds, 3),
-        score_s=0.0,
         from_cache=voices.from_cache,
     )
-
-
-def _frr(curve: metrics.Det, far: float, nontargets: int) -> float | None:
-    if far * nontargets < 1:
-        return None
-    return float(curve.frr[int(np.argmax(curve.far <= far))])
+    return report, curve

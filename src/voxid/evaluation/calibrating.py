@@ -1,4 +1,7 @@
-"""Fit the line from score to log-likelihood ratio on a set of speakers, and keep it in the model folder."""
+"""Fit the line from score to log-likelihood ratio on a set of speakers, and keep it in the model folder.
+
+# U embedded utterances, S speakers, M models, T tests, K trials
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,26 @@ import numpy as np
 
 from voxid import metrics
 from voxid.embed import Runtime, load
-from voxid.errors import BadCohort, BadTrials, EvaluationError, NotWritable
+from voxid.errors import BadCohort, BadScores, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used
-from voxid.evaluation.enrolling import enrollment_terms
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scored, score_trials
+from voxid.evaluation.scores import Scores, score_trials
 from voxid.files import place_id
 from voxid.pretrained import shipped
-from voxid.scoring import Calibration, CalibrationSet, Cohort, check_measures, fit, qualities
+from voxid.scoring import (
+    Calibration,
+    CalibrationSet,
+    Cohort,
+    EnrollmentTerm,
+    Impostors,
+    check_measures,
+    fit,
+    qualities,
+    reference,
+)
 from voxid.scoring.calibration import COUNTS
+from voxid.scoring.evidence import llr_table
 from voxid.scoring.normalization import TOP_K
 from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
@@ -31,7 +44,8 @@ from voxid.trials.pool import Filter, classes
 from voxid.trials.specs import read_spec
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
-FEWEST_SPEAKERS = 10
+FEWEST_SPEAKERS = 10  # of a calibration; and with `n` clips to enroll, and more to test, of a line for n
+MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
 
 StrPath = str | os.PathLike[str]
 Data = StrPath | Iterable[StrPath]
@@ -161,7 +175,7 @@ def calibrate(
     llr_K = calibration.llr(scored.score_K.astype(np.float64), weighed)
     return Calibrated(
         calibration=calibration,
-        eer=metrics.eer(scored.score_K, scored.same_K).rate,
+        eer=scored.eer.rate,
         cllr=metrics.cllr(llr_K, scored.same_K),
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
@@ -170,7 +184,7 @@ def calibrate(
     )
 
 
-def _speaker_pairs(corpus: EvaluationData, scored: Scored) -> np.ndarray:
+def _speaker_pairs(corpus: EvaluationData, scored: Scores) -> np.ndarray:
     """Return a number (K,) for the pair of speakers of each trial."""
     speaker_N = corpus.speakers().astype(np.int64)
     left_K, right_K = speaker_N[scored.left_K], speaker_N[scored.right_K]
@@ -248,3 +262,85 @@ def _warnings(targets: int, speakers: int) -> list[str]:
         f"fitted on {targets} trials of one speaker and {speakers} speakers: too few to trust a probability. "
         f"Take at least {FEWEST_TARGETS} such trials and {FEWEST_SPEAKERS} speakers."
     ]
+
+
+# -- what several enrollment clips change -----------------------------------------------------------------
+
+
+def enrollment_terms(
+    calibration: Calibration,
+    voices: Voices,
+    speaker_U: np.ndarray,
+    cohort: Cohort | None,
+    seed: int = 0,
+    *,
+    class_U: np.ndarray | None = None,
+) -> tuple[EnrollmentTerm, ...]:
+    """Return a term for each of COUNTS clips for which ten speakers have a clip more than that.
+
+    Clips are weighted by their net speech and drawn by `seed`; the other utterances of these speakers are
+    the tests. `speaker_U` (U,) numbers the speaker of each row of `voices.emb_UD`; who differ in
+    `class_U` (U,) are not compared (None: all are).
+    """
+    class_U = np.zeros_like(speaker_U) if class_U is None else class_U
+    one_clip = calibration.model_copy(update={"enrollments": ()})
+    terms = []
+    for count in COUNTS:
+        try:
+            term = _term(one_clip, voices, speaker_U, class_U, cohort, count, seed)
+        except BadScores:  # so few, or so odd, that no line can be fitted: then none is kept
+            term = None
+        if term is not None:
+            terms.append(term)
+    return tuple(terms)
+
+
+def _term(
+    calibration: Calibration,
+    voices: Voices,
+    speaker_U: np.ndarray,
+    class_U: np.ndarray,
+    cohort: Cohort | None,
+    count: int,
+    seed: int,
+) -> EnrollmentTerm | None:
+    rng = np.random.default_rng([seed, 301, count])
+    names, sizes = np.unique(speaker_U, return_counts=True)
+    names = names[sizes > count]
+    if names.size < FEWEST_SPEAKERS:
+        return None
+    names = np.sort(rng.permutation(names)[:MOST_MODELS])
+    draws = [
+        _draw(calibration, voices, speaker_U, class_U, cohort, names, count, rng)
+        for _ in range(max(1, min(MOST_DRAWS, MOST_MODELS // names.size)))
+    ]
+    llr_K, same_K, pair_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    line = fit(llr_K, same_K, calibration.prior)
+    strangers = Impostors.of(line.llr(llr_K)[~same_K], pair_K[~same_K])
+    return EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=strangers)
+
+
+def _draw(
+    calibration: Calibration,
+    voices: Voices,
+    speaker_U: np.ndarray,
+    class_U: np.ndarray,
+    cohort: Cohort | None,
+    names: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the LLRs as of one clip, the truth and the pair of speakers of one random choice of clips."""
+    clips = [rng.permutation(np.flatnonzero(speaker_U == name))[:count] for name in names]
+    enrolled = np.concatenate(clips)
+    others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), enrolled)
+    tests = np.sort(rng.permutation(others)[:MOST_TESTS])
+    sides = voices.sides
+    models = reference(sides.emb_ND[enrolled], sides.speech_s_N[enrolled], np.arange(names.size) * count)
+    llr_K = llr_table(calibration, models, sides.take(tests), cohort).ravel()
+    same_K = (names[:, None] == speaker_U[tests]).ravel()
+    place_T = np.searchsorted(names, speaker_U[tests])
+    pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
+    class_M = np.array([class_U[rows[0]] for rows in clips])
+    alike_K = (class_M[:, None] == class_U[tests]).ravel()
+    return llr_K[alike_K], same_K[alike_K], pair_K[alike_K]

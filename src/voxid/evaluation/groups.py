@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from voxid import metrics
+from voxid.evaluation.scores import Scores
 from voxid.trials.data import EvaluationData
 
 DURATIONS_S = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # where one bucket ends and the next begins
@@ -20,34 +21,22 @@ WORST = 20
 CONFUSED = 3  # with how many others a speaker of the hardest list is shown
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Scored trials and the threshold they are judged at; higher scores mean the same speaker."""
-
-    left_K: np.ndarray  # int32: utterance numbers
-    right_K: np.ndarray
-    same_K: np.ndarray  # bool
-    score_K: np.ndarray
-    threshold: float
-    llr_K: np.ndarray | None = None
-
-
-def groups(data: EvaluationData, judged: Judged, speech_s_N: np.ndarray) -> dict[str, dict[str, Any]]:
+def groups(data: EvaluationData, scores: Scores, threshold: float) -> dict[str, dict[str, Any]]:
     """Return the figures of each group of trials, as far as labels tell: name -> figures.
 
     "same_sex_and_age_group" holds the harder trials, of speakers who are alike ("same_sex" where no age is
-    known). Then come sex, age group, the shorter side's seconds of speech (`speech_s_N`, NaN where unknown),
-    language and corpus; groups of different kinds overlap. EER and minDCF have the group's own threshold, FAR
-    and FRR the threshold of all trials.
+    known). Then come sex, age group, the shorter side's seconds of speech, language and corpus; groups of
+    different kinds overlap. EER and minDCF have the group's own threshold, FAR and FRR the `threshold` of all
+    trials.
     """
     sex_N, adult_N, speaker_N = data.sexes(), data.adults(), data.speakers()
     found: dict[str, dict[str, Any]] = {}
 
     def add(kind: str, name: str, in_K: np.ndarray) -> None:
         if in_K.any():
-            found[name] = {"kind": kind, **_figures(judged, in_K, speaker_N)}
+            found[name] = {"kind": kind, **_figures(scores, threshold, in_K, speaker_N)}
 
-    left, right = judged.left_K, judged.right_K
+    left, right = scores.left_K, scores.right_K
     alike_K = (sex_N[left] == sex_N[right]) & (sex_N[left] >= 0)
     if (adult_N >= 0).any():
         alike_K &= (adult_N[left] == adult_N[right]) & (adult_N[left] >= 0)
@@ -57,39 +46,34 @@ def groups(data: EvaluationData, judged: Judged, speech_s_N: np.ndarray) -> dict
     for kind, class_N, names in _classes(data, sex_N, adult_N):
         for name, in_K in _pairs_of_classes(class_N[left], class_N[right], names):
             add(kind, f"{kind}: {name}", in_K)
+    speech_s_N = np.full(speaker_N.size, np.nan) if scores.speech_s_N is None else scores.speech_s_N
     shorter_K = np.fmin(speech_s_N[left], speech_s_N[right])
     for low, high in zip((0.0, *DURATIONS_S), (*DURATIONS_S, np.inf), strict=True):
         name = f"{low:g} to {high:g} s" if np.isfinite(high) else f"{low:g} s or more"
         add("duration", f"duration: {name}", (shorter_K >= low) & (shorter_K < high))
-    alone = {kind for kind in ("sex", "age", "duration", "language", "corpus") if _of(found, kind) == 1}
-    return {name: group for name, group in found.items() if group["kind"] not in alone}
+    count = Counter(group["kind"] for group in found.values())
+    return {
+        name: group for name, group in found.items() if group["kind"] == "alike" or count[group["kind"]] > 1
+    }
 
 
-def _of(found: dict[str, dict[str, Any]], kind: str) -> int:
-    return sum(group["kind"] == kind for group in found.values())
-
-
-def _figures(judged: Judged, in_K: np.ndarray, speaker_N: np.ndarray) -> dict[str, Any]:
-    score_K, same_K = judged.score_K[in_K], judged.same_K[in_K]
-    accepted_K = score_K >= judged.threshold
+def _figures(scores: Scores, threshold: float, in_K: np.ndarray, speaker_N: np.ndarray) -> dict[str, Any]:
+    score_K, same_K = scores.score_K[in_K], scores.same_K[in_K]
+    accepted_K = score_K >= threshold
+    heard = np.unique(np.concatenate((speaker_N[scores.left_K[in_K]], speaker_N[scores.right_K[in_K]])))
     targets = int(np.count_nonzero(same_K))
     nontargets = same_K.size - targets
     figures: dict[str, Any] = {"eer": None, "eer_threshold": None, "min_dcf": None}
     if targets and nontargets:
-        rate, threshold = metrics.eer(score_K, same_K)
-        figures = {"eer": rate, "eer_threshold": threshold, "min_dcf": metrics.min_dcf(score_K, same_K)}
+        rate, at = metrics.eer(score_K, same_K)
+        figures = {"eer": rate, "eer_threshold": at, "min_dcf": metrics.min_dcf(score_K, same_K)}
     return figures | {
         "far": int(np.count_nonzero(accepted_K & ~same_K)) / nontargets if nontargets else None,
         "frr": int(np.count_nonzero(~accepted_K & same_K)) / targets if targets else None,
         "trials": int(same_K.size),
         "targets": targets,
         "nontargets": nontargets,
-        "speakers": int(
-            np.count_nonzero(
-                np.bincount(speaker_N[judged.left_K[in_K]], minlength=speaker_N.max() + 1)
-                + np.bincount(speaker_N[judged.right_K[in_K]], minlength=speaker_N.max() + 1)
-            )
-        ),
+        "speakers": int(heard.size),
     }
 
 
@@ -124,15 +108,17 @@ def _pairs_of_classes(
         yield "two different", (left_K >= 0) & (right_K >= 0) & (left_K != right_K)
 
 
-def hardest(data: EvaluationData, judged: Judged, most: int = WORST) -> list[dict[str, Any]]:
+def hardest(
+    data: EvaluationData, scores: Scores, threshold: float, most: int = WORST
+) -> list[dict[str, Any]]:
     """Return the speakers with the most errors at the threshold, and whom each is taken for, hardest first.
 
     Ordered by the mean of a speaker's FAR (in trials against others) and FRR. Speakers without an error, and
     speakers whose name is not known (""), are not listed.
     """
     names, speaker_N = data.speaker_names(), data.speakers()
-    left_K, right_K = speaker_N[judged.left_K], speaker_N[judged.right_K]
-    accepted_K, same_K = judged.score_K >= judged.threshold, judged.same_K
+    left_K, right_K = speaker_N[scores.left_K], speaker_N[scores.right_K]
+    accepted_K, same_K = scores.score_K >= threshold, scores.same_K
 
     def count(in_K: np.ndarray, both: bool) -> np.ndarray:
         counted = np.bincount(left_K[in_K], minlength=len(names))
@@ -183,38 +169,40 @@ def _confused(
     ]
 
 
-def worst(data: EvaluationData, judged: Judged, most: int = WORST) -> dict[str, list[dict[str, Any]]]:
+def worst(
+    data: EvaluationData, scores: Scores, threshold: float, most: int = WORST
+) -> dict[str, list[dict[str, Any]]]:
     """Return the errors farthest on the wrong side of the threshold, the worst first: two lists of trials.
 
     "false_accepts" are the highest scores of two people, "false_rejects" the lowest of one; only trials that
     are errors at the threshold.
     """
-    accepted_K = judged.score_K >= judged.threshold
+    accepted_K = scores.score_K >= threshold
     return {
-        "false_accepts": _extreme(data, judged, np.flatnonzero(accepted_K & ~judged.same_K), -1, most),
-        "false_rejects": _extreme(data, judged, np.flatnonzero(~accepted_K & judged.same_K), 1, most),
+        "false_accepts": _extreme(data, scores, np.flatnonzero(accepted_K & ~scores.same_K), -1, most),
+        "false_rejects": _extreme(data, scores, np.flatnonzero(~accepted_K & scores.same_K), 1, most),
     }
 
 
 def _extreme(
-    data: EvaluationData, judged: Judged, trial_E: np.ndarray, sign: int, most: int
+    data: EvaluationData, scores: Scores, trial_E: np.ndarray, sign: int, most: int
 ) -> list[dict[str, Any]]:
-    key_E = sign * judged.score_K[trial_E].astype(np.float64)
+    key_E = sign * scores.score_K[trial_E].astype(np.float64)
     if trial_E.size > most:
         some = np.argpartition(key_E, most)[: most + 1]
         trial_E, key_E = trial_E[some], key_E[some]
     listed = trial_E[np.lexsort((trial_E, key_E))][:most].tolist()
     rows = []
     for k in listed:
-        left, right = data.utterances[judged.left_K[k]], data.utterances[judged.right_K[k]]
+        left, right = data.utterances[scores.left_K[k]], data.utterances[scores.right_K[k]]
         rows.append(
             {
                 "left": left.utterance,
                 "right": right.utterance,
                 "left_speaker": left.speaker,
                 "right_speaker": right.speaker,
-                "score": float(judged.score_K[k]),
-                "llr": None if judged.llr_K is None else float(judged.llr_K[k]),
+                "score": float(scores.score_K[k]),
+                "llr": None if scores.llr_K is None else float(scores.llr_K[k]),
             }
         )
     return rows

@@ -1,70 +1,43 @@
-"""From the scores of a system to its figures.
+"""From scores to figures: error rates and costs, how sure they are, and who is found among many.
 
-# N utterances of the data, K trials
+# N utterances, K trials, Q probes
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from voxid import metrics
 from voxid.errors import BadScores
-from voxid.evaluation.groups import Judged, groups, hardest, worst
-from voxid.evaluation.identifying import identification
+from voxid.evaluation.groups import groups, hardest, worst
 from voxid.evaluation.report.values import ModelReport
+from voxid.evaluation.scores import Scores
+from voxid.metrics import Searches, searches
 from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
 
 FARS = (0.01, 0.001, 0.0001)
-
-
-@dataclass(frozen=True, eq=False)
-class System:
-    """What is measured: scores on trials, and what is known of where they come from.
-
-    `left_K`, `right_K` are int32 numbers of utterances, `same_K` bool, `score_K` float. `llr_K` are
-    calibrated natural-log likelihood ratios, None where there is no calibration. `speech_s_N` are the seconds
-    heard of each utterance, NaN where unknown. `kept_K` marks, among the trials of the whole list, those that
-    are here; None: all.
-    """
-
-    name: str
-    left_K: np.ndarray
-    right_K: np.ndarray
-    same_K: np.ndarray
-    score_K: np.ndarray
-    llr_K: np.ndarray | None
-    speech_s_N: np.ndarray
-    kept_K: np.ndarray | None = None
-    enrolled: bool = False  # the left sides are enrolled speakers
-    scoring: str = "cosine"
-    folder: str = ""
-    fingerprint: str = ""
-    inference: str = ""
-    calibration: dict[str, Any] | None = None
-    utterances: int = 0
-    trials_lost: int = 0
-    left_out: list[Dropped] = field(default_factory=list)
-    no_score: int = 0  # trials that whoever scored them gave no number
-    full_sequence: int = 0
-    from_cache: int = 0
-    embed_s: float = 0.0
-    score_s: float = 0.0
+LEVEL = 0.95
+RESAMPLES = 1000
+PAIRED_FIGURES = ("eer", "min_dcf")
+FRR = "frr_at_far_"  # followed by the FAR; with fewer non-target trials than 1 / FAR it is not resolved
+RANKS = (1, 5)
+FPIR = 0.01
 
 
 def measure(
-    system: System, data: EvaluationData, intervals: dict[str, list[float]], with_grid: bool = False
+    system: Scores, data: EvaluationData, intervals: dict[str, list[float]], with_grid: bool = False
 ) -> ModelReport:
-    """Return the figures of a system; `intervals` are those of `confidence.of_systems`."""
+    """Return the figures of a system; `intervals` are those of `of_systems`."""
     scores, same, llrs = system.score_K, system.same_K, system.llr_K
-    rate, threshold = metrics.eer(scores, same)
+    rate, threshold = system.eer
     grid = _grid(scores, same) if with_grid else None
-    judged = Judged(system.left_K, system.right_K, same, scores, threshold, llrs)
     targets = int(np.count_nonzero(same))
     return ModelReport(
         model=system.name,
@@ -74,7 +47,6 @@ def measure(
         scoring=system.scoring,
         eer=rate,
         eer_threshold=threshold,
-        eer_error_bound=0.0,
         eer_grid=grid.rate if grid else None,
         eer_grid_threshold=grid.threshold if grid else None,
         min_dcf=metrics.min_dcf(scores, same, p_target=0.01),
@@ -94,10 +66,10 @@ def measure(
         utterances=system.utterances,
         left_out=count_reasons(system.left_out) | ({"no_score": system.no_score} if system.no_score else {}),
         full_sequence=system.full_sequence,
-        identification=identification(data, judged) if system.enrolled else None,
-        groups=groups(data, judged, system.speech_s_N),
-        hardest=hardest(data, judged),
-        worst=worst(data, judged),
+        identification=identification(data, system) if system.enrolled else None,
+        groups=groups(data, system, threshold),
+        hardest=hardest(data, system, threshold),
+        worst=worst(data, system, threshold),
         embed_s=round(system.embed_s, 3),
         score_s=round(system.score_s, 3),
         from_cache=system.from_cache,
@@ -119,3 +91,132 @@ def _grid(scores: np.ndarray, same: np.ndarray) -> metrics.Eer | None:
         return metrics.eer_grid(scores, same)
     except BadScores:  # every score is outside the grid; the exact EER stands beside it
         return None
+
+
+# -- how sure the figures are ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Intervals of each system (figure -> [low, high]), the paired tests, and how they were made."""
+
+    intervals: list[dict[str, list[float]]]
+    paired: list[dict[str, Any]]
+    how: dict[str, Any]
+
+
+def of_systems(
+    systems: Sequence[Scores], data: EvaluationData, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Confidence:
+    """Return the confidence in the figures of all systems, and of each pair of systems on common trials.
+
+    Where there can be none (a speaker is not known, too few of them, `resamples` 0) all of it is empty and
+    `how["why_not"]` says why.
+    """
+    how = {"level": LEVEL, "resamples": resamples, "seed": seed, "resampled": "speakers"}
+    nothing: list[dict[str, list[float]]] = [{} for _ in systems]
+    if not resamples:
+        return Confidence(nothing, [], how | {"why_not": "not asked for"})
+    if not all(data.speaker_names()):
+        unknown = "the speakers are not known, and trials that share a speaker are not independent"
+        return Confidence(nothing, [], how | {"why_not": unknown})
+    speaker_N = data.speakers()
+    options = {"resamples": resamples, "level": LEVEL, "seed": seed}
+    try:
+        intervals = [_intervals(system, speaker_N, options) for system in systems]
+        paired = [
+            row for a, b in itertools.combinations(systems, 2) for row in _paired(a, b, speaker_N, options)
+        ]
+    except BadScores as error:
+        return Confidence(nothing, [], how | {"why_not": str(error)})
+    return Confidence(intervals, paired, how)
+
+
+def _intervals(system: Scores, speaker_N: np.ndarray, options: dict[str, Any]) -> dict[str, list[float]]:
+    found = metrics.intervals(
+        system.score_K,
+        system.same_K,
+        speaker_N[system.left_K],
+        speaker_N[system.right_K],
+        llrs=system.llr_K,
+        **options,
+    )
+    nontargets = int(np.count_nonzero(~system.same_K))
+    return {
+        figure: [interval.low, interval.high]
+        for figure, interval in found.items()
+        if not figure.startswith(FRR) or float(figure.removeprefix(FRR)) * nontargets >= 1
+    }
+
+
+def _paired(a: Scores, b: Scores, speaker_N: np.ndarray, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the comparison of two systems by each figure, on the trials that both could score."""
+    in_a, in_b = _common(a, b)
+    if not in_a.any():
+        return []
+    found = metrics.paired(
+        a.score_K[in_a],
+        b.score_K[in_b],
+        a.same_K[in_a],
+        speaker_N[a.left_K[in_a]],
+        speaker_N[a.right_K[in_a]],
+        figures=PAIRED_FIGURES,
+        **options,
+    )
+    return [
+        {
+            "a": a.name,
+            "b": b.name,
+            "figure": figure,
+            **asdict(found[figure]),
+            "trials": int(np.count_nonzero(in_a)),
+        }
+        for figure in PAIRED_FIGURES
+    ]
+
+
+def _common(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Return bool masks over the trials of `a` and of `b`: those that both scored, in the same order."""
+    all_a = np.ones(a.score_K.size, bool) if a.kept_K is None else a.kept_K
+    all_b = np.ones(b.score_K.size, bool) if b.kept_K is None else b.kept_K
+    common = all_a & all_b
+    return common[all_a], common[all_b]
+
+
+# -- identification ----------------------------------------------------------------------------------------
+
+
+def identification(data: EvaluationData, scores: Scores) -> dict[str, Any] | None:
+    """Return how well the probes (right) find their speakers among the enrolled ones (left).
+
+    "top_1" and "top_5" are shares of the probes of enrolled speakers. For "fnir" every probe is also searched
+    as a stranger, without its own speaker's enrollment: "fpir" is the share of strangers taken for someone,
+    the largest up to 1 % that a threshold gives, and "fnir" the share of enrolled people missed at it (None
+    where there are too few probes to tell 1 % from 0). None where not every probe met every enrolled
+    speaker, or a speaker is enrolled twice, or there are fewer than three.
+    """
+    speaker_N = data.speakers()
+    enrolled_N, column_K = np.unique(scores.left_K, return_inverse=True)
+    probe_Q, row_K = np.unique(scores.right_K, return_inverse=True)
+    who_N, who_Q = speaker_N[enrolled_N], speaker_N[probe_Q]
+    whole = scores.score_K.size == enrolled_N.size * probe_Q.size
+    if not whole or enrolled_N.size < 3 or np.unique(who_N).size < who_N.size:
+        return None
+    score_QN = np.full((probe_Q.size, enrolled_N.size), np.nan, dtype=scores.score_K.dtype)
+    score_QN[row_K, column_K] = scores.score_K
+    if np.isnan(score_QN).any():  # a pair came twice, so another never came
+        return None
+    found = searches(score_QN, who_Q, who_N)
+    if not found.rank_M.size:
+        return None
+    score_QN[who_Q[:, None] == who_N] = -np.inf  # now each probe is a stranger
+    asked = Searches(found.mate_M, found.rank_M, score_QN.max(axis=1), found.enrolled)
+    at = asked.fnir_at_fpir(FPIR)
+    tops = {f"top_{rank}": found.top_k(rank) for rank in RANKS if rank <= found.enrolled}
+    return {
+        "enrolled": found.enrolled,
+        "probes": int(probe_Q.size),
+        **tops,
+        "fnir": at.fnir if at.resolved else None,
+        "fpir": at.fpir if at.resolved else None,
+    }

@@ -8,21 +8,24 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voxid import __version__
+from voxid import __version__, plots
 from voxid.embed import Runtime, load
 from voxid.errors import BadTrials
-from voxid.evaluation.all_pairs import evaluate_all_pairs
-from voxid.evaluation.confidence import RESAMPLES, of_systems
-from voxid.evaluation.measure import System, measure
-from voxid.evaluation.report.values import Report, describe_data, now
-from voxid.evaluation.systems import SystemMaker, parse_scorers
-from voxid.evaluation.writing import make_folder, write_files
+from voxid.evaluation.all_pairs import WHY_NO_INTERVALS, measure_all_pairs
+from voxid.evaluation.cache import EmbeddingCache
+from voxid.evaluation.embedding import Progress, embed_used
+from voxid.evaluation.measure import LEVEL, RESAMPLES, measure, of_systems
+from voxid.evaluation.overlap import TESTED_SPEAKERS
+from voxid.evaluation.report.values import Report, describe_data, describe_trials, now
+from voxid.evaluation.report.writing import make_folder, recordings, write_report
+from voxid.evaluation.scores import Scores, write_scores
+from voxid.evaluation.systems import Steps, SystemMaker, parse_scorers
 from voxid.trials import Trials, make_trials
 from voxid.trials.data import EvaluationData, read_data
 from voxid.trials.values import MOST_TRIALS
@@ -47,7 +50,7 @@ def evaluate(
     device: str = "cpu",
     cache: bool = True,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     command: str | None = None,
 ) -> Report:
     """Return the error rates of `models` on `trials` of `data`, and write them with figures into `out`.
@@ -91,7 +94,7 @@ def evaluate(
                 f"all pairs of {len(test.utterances):,} utterances are counted by cosine only, not by "
                 f"{', '.join(scorers)}. Take random ones, for example 1000000-pairs."
             )
-        return evaluate_all_pairs(named, test, folder, cache=cache, progress=progress)
+        return _all_pairs(named, test, folder, cache, progress)
     plan = make_trials(trials, test, seed)
     maker = SystemMaker(
         test,
@@ -111,8 +114,16 @@ def evaluate(
         voxid=__version__,
         made=now(),
         data=describe_data(test, plan.used().size, maker.warnings, others),
-        trials=describe_trials(plan),
-        left_out=left_out(test, plan, systems),
+        trials=describe_trials(
+            plan.spec,
+            len(plan),
+            int(np.count_nonzero(plan.same_K)),
+            seed=plan.seed,
+            enrollment_models=len(plan.models) if plan.models else 0,
+            warnings=plan.warnings,
+            left_out=plan.left_out,
+        ),
+        left_out=_left_out(test, plan, systems),
         intervals=sure.how,
         models=[
             measure(system, listed, found, eer_grid)
@@ -121,7 +132,61 @@ def evaluate(
         paired=sure.paired,
         out=str(folder or ""),
     )
-    return write_files(folder, report, systems, listed, maker.speakers, command) if folder else report
+    if folder is None:
+        return report
+    files = [name for system in systems for name in write_scores(folder, system, listed)]
+    for name, met in maker.speakers.items():
+        files.append(TESTED_SPEAKERS.format(name))
+        met.save(folder / files[-1])
+    return write_report(folder, report, systems, files, recordings(listed), command)
+
+
+def _all_pairs(
+    named: Sequence[tuple[str, str, Runtime]],
+    test: EvaluationData,
+    folder: Path | None,
+    cache: bool,
+    progress: Progress | None,
+) -> Report:
+    """Return the report of models on so many trials that they are only counted; no page, no intervals."""
+    everyone = np.arange(len(test.utterances))
+    steps = Steps(progress, [everyone.size] * len(named))
+    models, curves, warnings = [], [], []
+    for name, source, runtime in named:
+        kept = EmbeddingCache.of(runtime) if cache else None
+        voices = embed_used(runtime, test, everyone, cache=kept, progress=steps.next())
+        model, curve = measure_all_pairs(name, source, runtime, voices, test)
+        models.append(model)
+        curves.append((name, curve))
+        warnings += voices.warnings
+    of_each = np.bincount(test.speakers())
+    targets, count = int((of_each * (of_each - 1) // 2).sum()), everyone.size * (everyone.size - 1) // 2
+    report = Report(
+        voxid=__version__,
+        made=now(),
+        data=describe_data(test, everyone.size, warnings),
+        trials=describe_trials("all", count, targets),
+        left_out={
+            "utterances": models[0].left_out,
+            "trials": max(model.trials_lost for model in models),
+            "when_prepared": test.dropped,
+        },
+        intervals={
+            "level": LEVEL,
+            "resamples": 0,
+            "seed": None,
+            "resampled": "speakers",
+            "why_not": WHY_NO_INTERVALS,
+        },
+        models=models,
+        paired=[],
+        out=str(folder or ""),
+        files=["det.png", "report.json"] if folder else [],
+    )
+    if folder:
+        plots.save(plots.det_curve(curves), folder / "det.png")
+        report.write(folder / "report.json")
+    return report
 
 
 def _source(model: StrPath | Runtime) -> str:
@@ -144,22 +209,7 @@ def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
     return names
 
 
-def describe_trials(trials: Trials) -> dict[str, Any]:
-    """Return what report.json says of the trials."""
-    targets = int(np.count_nonzero(trials.same_K))
-    return {
-        "spec": trials.spec,
-        "seed": trials.seed,
-        "count": len(trials),
-        "targets": targets,
-        "nontargets": len(trials) - targets,
-        "enrollment_models": len(trials.models) if trials.models else 0,
-        "warnings": trials.warnings,
-        "left_out": trials.left_out,
-    }
-
-
-def left_out(data: EvaluationData, trials: Trials, systems: Sequence[System]) -> dict[str, Any]:
+def _left_out(data: EvaluationData, trials: Trials, systems: Sequence[Scores]) -> dict[str, Any]:
     """Return what no system, or not every system, was measured on."""
     reasons = {dropped.utterance: dropped.reason for system in systems for dropped in system.left_out}
     kept = [system.kept_K for system in systems if system.kept_K is not None]

@@ -15,10 +15,10 @@ import numpy as np
 
 from voxid import __version__, metrics
 from voxid.errors import BadScores
-from voxid.evaluation.confidence import RESAMPLES, of_systems
-from voxid.evaluation.measure import System, measure
-from voxid.evaluation.report.values import ModelReport, Report, now
-from voxid.evaluation.writing import make_folder, write_figures, write_report
+from voxid.evaluation.measure import RESAMPLES, measure, of_systems
+from voxid.evaluation.report.values import ModelReport, Report, describe_trials, now
+from voxid.evaluation.report.writing import make_folder, write_report
+from voxid.evaluation.scores import Scores
 from voxid.trials.data import EvaluationData
 from voxid.trials.scorefiles import ScoreFile, read_scores
 from voxid.types import Utterance
@@ -82,10 +82,7 @@ def measure_scores(
         paired=sure.paired,
         out=str(folder or ""),
     )
-    if folder is None:
-        return report
-    drawn = write_figures(folder, report, systems)
-    return write_report(folder, report, systems, drawn, None, command)
+    return write_report(folder, report, systems, command=command) if folder else report
 
 
 def _names(files: Sequence[ScoreFile]) -> list[str]:
@@ -102,7 +99,7 @@ def _names(files: Sequence[ScoreFile]) -> list[str]:
 
 def _common_ground(
     files: Sequence[ScoreFile], names: Sequence[str], llr: bool
-) -> tuple[EvaluationData, list[System]]:
+) -> tuple[EvaluationData, list[Scores]]:
     """Return the recordings that all files name, numbered once, and a system for each file."""
     number: dict[str, int] = {}
     speaker: dict[str, str] = {}
@@ -119,25 +116,22 @@ def _common_ground(
         utterances=said,
         audio=lambda i: said[i],
     )
-    return data, [
-        _system(file, name, number, len(said), llr) for file, name in zip(files, names, strict=True)
-    ]
+    return data, [_system(file, name, number, llr) for file, name in zip(files, names, strict=True)]
 
 
-def _system(file: ScoreFile, name: str, number: dict[str, int], count: int, llr: bool) -> System:
+def _system(file: ScoreFile, name: str, number: dict[str, int], llr: bool) -> Scores:
     if file.left_K is None or file.right_K is None:
         left_K = right_K = np.zeros(len(file), dtype=np.int32)
     else:
         place_N = np.array([number[word] for word in file.names], dtype=np.int32)
         left_K, right_K = place_N[file.left_K], place_N[file.right_K]
-    return System(
+    return Scores(
         name=name,
         left_K=left_K,
         right_K=right_K,
         same_K=file.same_K,
         score_K=file.score_K,
         llr_K=file.score_K if llr else None,
-        speech_s_N=np.full(count, np.nan),
         scoring="llr" if llr else "scores",
         folder=file.path,
         inference=file.format,
@@ -151,7 +145,7 @@ def _lost(file: ScoreFile) -> int:
     return sum(file.lost.values())
 
 
-def _align(systems: list[System]) -> bool:
+def _align(systems: list[Scores]) -> bool:
     """Put the trials of all systems into one order, in place; return whether that can be done.
 
     It cannot when the files have other trials and one of them names a pair twice, or none at all.
@@ -185,7 +179,7 @@ def _align(systems: list[System]) -> bool:
     return True
 
 
-def _unpaired(systems: Sequence[System], same_trials: bool) -> list[str]:
+def _unpaired(systems: Sequence[Scores], same_trials: bool) -> list[str]:
     if same_trials or len(systems) < 2:
         return []
     return ["the files have other trials, some of them twice: no paired tests"]
@@ -216,16 +210,12 @@ def _describe_trials(files: Sequence[ScoreFile], trials: StrPath | None) -> dict
     count = max(len(file) + _lost(file) for file in files)
     most = max(files, key=lambda file: len(file) + _lost(file))
     targets = int(np.count_nonzero(most.same_K)) + most.lost.get("targets", 0)
-    return {
-        "spec": os.fspath(trials) if trials is not None else "as scored",
-        "seed": None,
-        "count": count,
-        "targets": targets,
-        "nontargets": count - targets,
-        "enrollment_models": 0,
-        "warnings": {kind: number for file in files for kind, number in file.warnings.items()},
-        "left_out": {},
-    }
+    return describe_trials(
+        os.fspath(trials) if trials is not None else "as scored",
+        count,
+        targets,
+        warnings={kind: number for file in files for kind, number in file.warnings.items()},
+    )
 
 
 def _warnings(files: Sequence[ScoreFile], names: Sequence[str]) -> list[str]:

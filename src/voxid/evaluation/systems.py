@@ -16,10 +16,9 @@ import numpy as np
 from voxid.embed import Runtime
 from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
-from voxid.evaluation.measure import System
+from voxid.evaluation.embedding import Progress, embed_used, with_models
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scored, llrs, score_trials
+from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
@@ -56,7 +55,7 @@ class SystemMaker:
         self.speakers: dict[str, SpeakerSet] = {}
         self.warnings: list[str] = []
 
-    def of(self, name: str, folder: str, runtime: Runtime) -> list[System]:
+    def of(self, name: str, folder: str, runtime: Runtime) -> list[Scores]:
         """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
         cache = EmbeddingCache.of(runtime) if self._cache else None
         used_U = self._plan.used()
@@ -73,20 +72,31 @@ class SystemMaker:
         if self._by_itself and calibration is not None and calibration.qualities:
             fitted[LLR] = fitted["cosine"]
         self.warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
-        systems: list[System] = []
-        measured: dict[str, System] = {}  # LLRs are made of the cosines, which are computed once
+        systems: list[Scores] = []
+        measured: dict[str, Scores] = {}  # LLRs are made of the cosines, which are computed once
         for spec, scorer in fitted.items():
             base = "cosine" if spec == LLR else spec
             if base not in measured:
-                scored = score_trials(enrolled, self._plan, scorer)
-                measured[base] = System(
+                scores = score_trials(enrolled, self._plan, scorer)
+                llr_K = scores.score_K.astype(np.float64) if self._scorers[spec].gives_llr else None
+                line = calibration if base == "cosine" else None  # it is for cosines
+                if line is not None:
+                    llr_K = llrs(scores, enrolled, line, getattr(runtime.model, "cohort", None))
+                measured[base] = replace(
+                    scores,
                     name=name,
                     folder=folder,
-                    enrolled=self._plan.models is not None,
+                    scoring=base,
+                    llr_K=llr_K,
+                    fingerprint=runtime.fingerprint,
+                    inference=runtime.score_mode,
+                    calibration=None if line is None else line.model_dump(mode="json"),
                     utterances=voices.utterances,
-                    **_system(runtime, scored, base, self._scorers[spec], calibration),
                 )
-            system = _by_llr(measured[base]) if spec == LLR else measured[base]
+            system = measured[base]
+            if spec == LLR:
+                assert system.llr_K is not None
+                system = replace(system, scoring=LLR, score_K=system.llr_K.astype(np.float32))
             systems.append(system if len(fitted) == 1 else replace(system, name=f"{name} {spec}"))
         return systems
 
@@ -165,49 +175,6 @@ def usable_calibration(
     if force:
         return calibration, [f"{who}: actual DCF and Cllr are too good"]
     return None, [f"{who} and is not used; --force uses it all the same"]
-
-
-def _system(
-    runtime: Runtime, scored: Scored, spec: str, scorer: Scorer, calibration: Calibration | None
-) -> dict[str, Any]:
-    """Return the fields of a System that follow from its scores."""
-    score_K, voices = scored.score_K, scored.voices
-    llr_K = score_K.astype(np.float64) if scorer.gives_llr else None
-    if calibration is not None and spec == "cosine":
-        llr_K = llrs(scored, calibration, getattr(runtime.model, "cohort", None))
-    else:
-        calibration = None  # it is for cosines
-    return {
-        "left_K": scored.left_K,
-        "right_K": scored.right_K,
-        "same_K": scored.same_K,
-        "score_K": score_K,
-        "llr_K": llr_K,
-        "speech_s_N": _by_utterance(voices),
-        "kept_K": scored.kept_K,
-        "scoring": spec,
-        "fingerprint": runtime.fingerprint,
-        "inference": runtime.score_mode,
-        "calibration": None if calibration is None else calibration.model_dump(mode="json"),
-        "trials_lost": int(np.count_nonzero(~scored.kept_K)),
-        "left_out": voices.left_out,
-        "full_sequence": voices.full_sequence,
-        "from_cache": voices.from_cache,
-        "embed_s": voices.seconds,
-        "score_s": scored.seconds,
-    }
-
-
-def _by_llr(system: System) -> System:
-    """Return a calibrated system with its LLRs in place of its scores."""
-    assert system.llr_K is not None
-    return replace(system, scoring=LLR, score_K=system.llr_K.astype(np.float32))
-
-
-def _by_utterance(voices: Voices) -> np.ndarray:
-    speech_s_N = np.full(voices.row_N.size, np.nan)
-    speech_s_N[voices.row_N >= 0] = voices.speech_s_U
-    return speech_s_N
 
 
 class Steps:

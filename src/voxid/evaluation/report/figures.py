@@ -9,29 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from markupsafe import Markup
 
 from voxid import metrics, plots
 from voxid.evaluation.report.values import ModelReport
+from voxid.evaluation.scores import Scores
 from voxid.plots import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Panel:
-    """The trials of one system, to draw: scores (K,), truth (K,) bool, and LLRs (K,) if it is calibrated.
-
-    `name` is the `ModelReport.model` it belongs to; `threshold` is drawn into the histogram of its scores.
-    """
-
-    name: str
-    score_K: np.ndarray
-    same_K: np.ndarray
-    llr_K: np.ndarray | None
-    threshold: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +30,31 @@ class ModelFigures:
     bayes_error: Markup | None = None
 
 
-def det_figure(panels: Sequence[Panel], models: Sequence[ModelReport]) -> Markup:
+def det_figure(systems: Sequence[Scores], models: Sequence[ModelReport]) -> Markup:
     """Return the DET curves of all systems in one SVG."""
-    curves = [(panel.name, metrics.det(panel.score_K, panel.same_K)) for panel in panels]
+    curves = [(system.name, metrics.det(system.score_K, system.same_K)) for system in systems]
     rates = "; ".join(f"{m.model} {100 * m.eer:.2f} %" for m in models)
     figure = plots.det_curve(curves, title="")
     figure.set_size_inches(5.0, figure.get_figheight() - 1.0)
     return _svg(figure, "det", f"Detection error trade-off. Equal error rates: {rates}.")
 
 
-def model_figures(number: int, panel: Panel, model: ModelReport) -> ModelFigures:
+def model_figures(number: int, system: Scores, model: ModelReport) -> ModelFigures:
     """Return the figures of system `number` of the report, in its colour."""
-    threshold = "no threshold" if panel.threshold is None else f"threshold {panel.threshold:.3f}"
-    scores = [("", panel.score_K, panel.same_K, panel.threshold)]
+    scores = [("", system.score_K, system.same_K, model.eer_threshold)]
     figure = plots.score_histograms(scores, xlabel=f"score ({model.scoring})")
     figure.set_size_inches(5.0, 3.2)
     axes = figure.axes[0]
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])  # the legend stands above the bars
     about = f"Histograms of the scores of {model.model}: {model.targets:,} trials of one speaker, "
     histogram = _svg(
-        figure, f"scores-{number}", f"{about}{model.nontargets:,} of different speakers, {threshold}."
+        figure,
+        f"scores-{number}",
+        f"{about}{model.nontargets:,} of different speakers, threshold {model.eer_threshold:.3f}.",
     )
-    if panel.llr_K is None:
+    if system.llr_K is None:
         return ModelFigures(model.model, histogram)
-    llrs = metrics.det(panel.llr_K, panel.same_K)
+    llrs = metrics.det(system.llr_K, system.same_K)
     color = COLORS[number % len(COLORS)]
     actual = "" if model.act_dcf is None else f", actual {model.act_dcf:.3f}"
     return ModelFigures(

@@ -21,8 +21,9 @@ import voxid.evaluation.report.formats as formats
 import voxid.evaluation.report.tables as tables
 from voxid.errors import EvaluationError
 from voxid.evaluation.report.clips import CLIP_S, Clip, ClipStore
-from voxid.evaluation.report.figures import Panel, det_figure, model_figures
+from voxid.evaluation.report.figures import det_figure, model_figures
 from voxid.evaluation.report.values import ModelReport, Report
+from voxid.evaluation.scores import Scores
 from voxid.files import atomic_write
 from voxid.plots import COLORS
 
@@ -33,7 +34,7 @@ ERRORS = ("false_accepts", "false_rejects")
 def write_html(
     path: str | os.PathLike[str],
     report: Report,
-    panels: Sequence[Panel],
+    systems: Sequence[Scores],
     clip: Callable[[str], Clip | None] | None = None,
     *,
     command: str | None = None,
@@ -41,18 +42,18 @@ def write_html(
     """Write `report` as one HTML page: tables, figures, and recordings of the worst trials to listen to.
 
     The page opens from disk: it loads nothing, and a content security policy in it forbids that it could.
-    `panels` hold the trials to draw, one for each of `report.models`, by name. `clip(utterance)` gives the
+    `systems` are the trials to draw, one for each of `report.models`, by name. `clip(utterance)` gives the
     recording of an utterance, or None; each is stored once, cut to its first 10 seconds, as long as the page
     stays below 10 MB (what found no room is counted). Without `clip` the page has no players. `command` is
     what the user typed; without it the page shows a command made up from the report.
 
-    Raise EvaluationError when a model has no panel, DiskFull, NotWritable or OutputError.
+    Raise EvaluationError when a model has no scores, DiskFull, NotWritable or OutputError.
     """
-    by_name = {panel.name: panel for panel in panels}
+    by_name = {system.name: system for system in systems}
     if missing := [model.model for model in report.models if model.model not in by_name]:
         raise EvaluationError(
-            f"no trials to draw for {', '.join(map(repr, missing))}; got panels for "
-            f"{', '.join(map(repr, by_name)) or 'no model'}. Give one Panel for each model of the report."
+            f"no trials to draw for {', '.join(map(repr, missing))}; got scores of "
+            f"{', '.join(map(repr, by_name)) or 'no model'}. Give the Scores of each model of the report."
         )
     store = ClipStore(clip)
     drawn = [by_name[model.model] for model in report.models]

@@ -13,7 +13,7 @@ from voxid.files import atomic_write
 from voxid.trials.data import EvaluationData
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReport:
     """The figures of one system: a model and a way of scoring. Rates are fractions, times are seconds.
 
@@ -30,19 +30,20 @@ class ModelReport:
     scoring: str  # "cosine", "as-norm", ...
     eer: float
     eer_threshold: float
-    eer_error_bound: float  # the exact EER is within this; 0 but where trials were too many to hold
-    eer_grid: float | None
-    eer_grid_threshold: float | None
+    eer_error_bound: float = 0.0  # the exact EER is within this; 0 but where trials were too many to hold
+    eer_grid: float | None = None
+    eer_grid_threshold: float | None = None
     min_dcf: float  # p_target = 0.01
     min_dcf_05: float  # p_target = 0.05
-    act_dcf: float | None  # p_target = 0.01; None without a calibration
-    act_dcf_05: float | None
-    cllr: float | None
-    cllr_of: str
-    min_cllr: float | None
+    act_dcf: float | None = None  # p_target = 0.01; None without a calibration
+    act_dcf_05: float | None = None
+    cllr: float | None = None
+    cllr_of: str = ""
+    min_cllr: float | None = None
     frr_at_far: dict[str, float | None]  # keys "0.01", "0.001", "0.0001"; None: too few non-target trials
-    intervals: dict[str, list[float]]  # figure -> [low, high], 95 % unless report.intervals says otherwise
-    calibration: dict[str, Any] | None  # as stored with the model, with the set it was fitted on
+    # figure -> [low, high], 95 % unless report.intervals says otherwise
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None  # as stored with the model, with the set it was fitted on
     trials: int
     targets: int
     nontargets: int
@@ -50,13 +51,19 @@ class ModelReport:
     utterances: int
     left_out: dict[str, int]
     full_sequence: int
-    identification: dict[str, Any] | None  # enrolled, probes, top_1, top_5, fnir, fpir; for enrollment trials
-    groups: dict[str, dict[str, Any]]  # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
-    hardest: list[dict[str, Any]]  # speakers with the most errors, and whom they are taken for
-    worst: dict[str, list[dict[str, Any]]]  # "false_accepts", "false_rejects": the worst trials of each
-    embed_s: float
-    score_s: float
-    from_cache: int  # utterances whose embedding was known from an earlier evaluation
+    # enrolled, probes, top_1, top_5, fnir, fpir; for enrollment trials
+    identification: dict[str, Any] | None = None
+    # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # speakers with the most errors, and whom they are taken for
+    hardest: list[dict[str, Any]] = field(default_factory=list)
+    # "false_accepts", "false_rejects": the worst trials of each
+    worst: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {"false_accepts": [], "false_rejects": []}
+    )
+    embed_s: float = 0.0
+    score_s: float = 0.0
+    from_cache: int = 0  # utterances whose embedding was known from an earlier evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +119,26 @@ def describe_data(
             "speakers": len(cohort.speaker_names()),
         }
     return described
+
+
+def describe_trials(
+    spec: str,
+    count: int,
+    targets: int,
+    *,
+    seed: int | None = None,
+    enrollment_models: int = 0,
+    warnings: dict[str, int] | None = None,
+    left_out: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """Return what report.json says of the trials."""
+    return {
+        "spec": spec,
+        "seed": seed,
+        "count": count,
+        "targets": targets,
+        "nontargets": count - targets,
+        "enrollment_models": enrollment_models,
+        "warnings": warnings or {},
+        "left_out": left_out or {},
+    }
