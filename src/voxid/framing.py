@@ -5,11 +5,18 @@ In the middle of a recording there is no end. So a block is handed on together w
 it, the frames that touched a cut are left out, and any function from waves to frames gives the frames of the
 whole: a torch module or an exported graph.
 
-Shapes: S samples, T frames, U numbers in a summary.
+The summary of an utterance may leave its pauses out. What a pause is, is said here for torch and numpy alike:
+a frame much softer than the speech. The loudness of a frame is the mean over its bands of the fourth root of
+their energy, near to how people hear (Zwicker and Fastl, "Psychoacoustics"): a tone is one loud band among
+many soft ones, and a band that a codec left empty takes away no more than itself. The loudness of the speech
+is a mean over frames that each count as much as their amplitude: silence, however long, does not move it.
+
+Shapes: S samples, T frames, M mel bands, U numbers in a summary.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, TypeVar
 
@@ -17,6 +24,8 @@ import numpy as np
 
 Summary = Literal["mean", "peak"]  # of every band over the frames; of all bands and frames
 Array = TypeVar("Array")  # numpy's or torch's, one axis: len, slices
+STEP_DB = 0.5  # loudness counts in steps: sums by step say what is over any threshold
+DB = 40 / math.log(10)  # from the logarithm of a fourth root of energy
 
 
 class Framing(NamedTuple):
@@ -54,8 +63,28 @@ class Framing(NamedTuple):
             yield held, slice(done - first, None)
 
 
+def loudness_steps(logmel_TM: np.ndarray) -> np.ndarray:
+    """Return the loudness of frames, in whole steps of STEP_DB (T,), from the logarithms of bands."""
+    loudness_T = np.exp(logmel_TM * np.float32(0.25)).mean(axis=1)
+    return np.floor(np.log(loudness_T) * np.float32(DB / STEP_DB)).astype(np.int64)
+
+
+def pause_step(step_T: np.ndarray, count_T: np.ndarray, pause_db: float) -> int:
+    """Return the step of the softest frames that are no pause; each of `step_T` stands for `count_T` frames.
+
+    >>> pause_step(np.array([100, -140]), np.array([300, 9000]), pause_db=30.0)  # 50 dB, and silence
+    40
+    """
+    amplitude_T = 10 ** (step_T * (STEP_DB / 20))
+    speech = (count_T * amplitude_T**2).sum() / (count_T * amplitude_T).sum()
+    return math.floor((20 * math.log10(speech) - pause_db) / STEP_DB + 1e-3)
+
+
 class Summing:
     """The summary of one utterance's `log_mel` from its pieces (T, M), in 64 bits, holding none of them.
+
+    With `pause_db` a mean is one over the frames that are less than so many decibels softer than the speech,
+    and the step of loudness from which they are follows it. `frames` counts the frames that are no pause.
 
     >>> mean = Summing("mean")
     >>> for logmel_TM in (np.array([[1.0, 2.0]]), np.array([[3.0, 2.0], [5.0, 2.0]])):
@@ -64,25 +93,37 @@ class Summing:
     ([[3.0, 2.0]], 3)
     """
 
-    def __init__(self, kind: Summary) -> None:
+    def __init__(self, kind: Summary, pause_db: float | None = None) -> None:
         self._kind = kind
-        self._total: np.ndarray | None = None
+        self._pause_db = pause_db
+        self._sums: dict[int, np.ndarray] = {}  # step of loudness -> the sum of its frames, and their number
+        self._peak = np.full(1, -np.inf)
         self.frames = 0
 
     def add(self, logmel_TM: np.ndarray) -> None:
         """Take the next frames."""
         if not len(logmel_TM):
             return
-        if self._kind == "mean":
-            new = logmel_TM.sum(axis=0, dtype=np.float64)
-            self._total = new if self._total is None else self._total + new
-        else:
-            new = logmel_TM.max(keepdims=True).reshape(1)
-            self._total = new if self._total is None else np.maximum(self._total, new)
         self.frames += len(logmel_TM)
+        if self._kind == "peak":
+            self._peak = np.maximum(self._peak, logmel_TM.max())
+            return
+        step_T = np.zeros(len(logmel_TM)) if self._pause_db is None else loudness_steps(logmel_TM)
+        for step in np.unique(step_T).tolist():
+            mine_TM = logmel_TM[step_T == step]
+            sums = np.append(mine_TM.sum(axis=0, dtype=np.float64), len(mine_TM))
+            self._sums[step] = self._sums.get(step, 0.0) + sums
 
     def value(self) -> np.ndarray:
         """Return the summary float32 (1, U); there has to be a frame."""
-        assert self._total is not None, "a recording without a frame has no summary"
-        total_U = self._total / self.frames if self._kind == "mean" else self._total
-        return total_U[None].astype(np.float32)
+        assert self.frames, "a recording without a frame has no summary"
+        if self._kind == "peak":
+            return self._peak[None].astype(np.float32)
+        least = min(self._sums)
+        if self._pause_db is not None:
+            counts = np.array([sums[-1] for sums in self._sums.values()])
+            least = pause_step(np.array(list(self._sums)), counts, self._pause_db)
+        *total, self.frames = sum(sums for step, sums in self._sums.items() if step >= least)
+        self.frames = int(self.frames)
+        mean_U = np.array(total) / self.frames
+        return np.append(mean_U, [] if self._pause_db is None else least)[None].astype(np.float32)

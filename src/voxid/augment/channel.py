@@ -25,8 +25,10 @@ def fast_length(samples: int) -> int:
     return min(odd << max(0, math.ceil(math.log2(max(1, samples) / odd))) for odd in (1, 3, 5, 9))
 
 
-def band_limit(wave_BS: Tensor, low_hz: float, high_hz: float) -> Tensor:
-    """Return what passes from `low_hz` to `high_hz`, as on a telephone; phases stay as they are.
+def band_limit(wave_BS: Tensor, low_hz: float | Tensor, high_hz: float | Tensor) -> Tensor:
+    """Return what passes from `low_hz` to `high_hz` (one band, or (B, 1) of them), as on a telephone.
+
+    Phases stay as they are.
 
     Outside, within EDGE_HZ, nothing is left.
     """

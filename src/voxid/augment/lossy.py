@@ -15,18 +15,21 @@ import soxr
 from voxid.types import SAMPLE_RATE
 
 Codec = Literal["mp3", "vorbis", "opus", "gsm"]
+Line = Literal["pcm", "a-law", "mu-law", "adpcm", "gsm", "celp"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
+LINES = {"a-law": "ALAW", "mu-law": "ULAW", "adpcm": "IMA_ADPCM", "gsm": "GSM610"}
 MP3_DELAY = 1105  # samples: of an encoder (576) and a decoder (529), where the file does not say so itself
-GSM_RATE = 8000  # Hz
+LINE_RATE = 8000  # Hz
 MOST_LEVEL = 0.999  # at 1 some of libsndfile's encoders refuse
 
 
-def compress(wave_S: np.ndarray, codec: Codec, level: float) -> np.ndarray:
+def compress(wave_S: np.ndarray, codec: Codec | Line, level: float) -> np.ndarray:
     """Return wave_S, float32, encoded and decoded again, at its own loudness and in its own time.
 
     `level` is how hard to compress, 0 to 1: at 1 MP3 has 8 kbit/s, Opus about 6 to 8, Vorbis what it needs
     at its lowest quality. GSM 06.10 (ETSI EN 300 961), what mobile telephones began with, has one rate, 13
-    kbit/s at 8 kHz. Silence stays as it is.
+    kbit/s at 8 kHz. So have the other codecs of telephone lines: A-law and mu-law (ITU-T G.711), ADPCM, and
+    "celp", Opus at 8 kHz, whose speech mode predicts from a code book as AMR does. Silence stays as it is.
 
     >>> wave_S = np.sin(np.arange(16_000) / 8).astype(np.float32)
     >>> coded_S = compress(wave_S, "mp3", 1.0)
@@ -37,9 +40,13 @@ def compress(wave_S: np.ndarray, codec: Codec, level: float) -> np.ndarray:
     if top == 0:
         return wave_S
     scaled_S = wave_S / max(1.0, top)  # a codec would clip what is beyond full scale
-    if codec == "gsm":
-        line_S = soxr.resample(scaled_S, SAMPLE_RATE, GSM_RATE)
-        decoded_S = soxr.resample(_through(line_S, "WAV", "GSM610", GSM_RATE), GSM_RATE, SAMPLE_RATE)
+    if codec in ("pcm", "celp") or codec in LINES:
+        line_S = soxr.resample(scaled_S, SAMPLE_RATE, LINE_RATE)
+        if codec == "celp":
+            line_S = _through(line_S, "OGG", "OPUS", LINE_RATE, level)
+        elif codec != "pcm":
+            line_S = _through(line_S, "WAV", LINES[codec], LINE_RATE)
+        decoded_S = soxr.resample(line_S, LINE_RATE, SAMPLE_RATE)
     elif codec == "mp3":
         decoded_S = _through(scaled_S, "MP3", "MPEG_LAYER_III", SAMPLE_RATE, level)
         if decoded_S.size >= wave_S.size + MP3_DELAY:  # too low a rate for the frame that tells the delay

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from voxid.augment.channel import amplify, band_limit, clip, mu_law
 from voxid.augment.clips import Clips
+from voxid.augment.faults import FAULTS, Fault, spoil
 from voxid.augment.levels import INAUDIBLE, active_rms, add_at_snr
-from voxid.augment.lossy import CODECS, Codec, compress
+from voxid.augment.lossy import CODECS, Codec, Line, compress
 from voxid.augment.reverb import Rooms, convolve
 from voxid.config import Config
 
@@ -64,6 +65,14 @@ class AugmentConfig(Config):
     lossy_prob: Probability = 0.0
     lossy: tuple[Codec, ...] = CODECS  # one of them, at random; naming one twice makes it twice as likely
     lossy_level: Span = (0.5, 1.0)  # how hard they compress, 1 most
+    line_prob: Probability = 0.0  # a telephone call: a band of its own, 8 kHz, and one of these codecs
+    lines: tuple[Line, ...] = ("pcm", "a-law", "mu-law", "adpcm", "gsm", "celp")
+    line_low: Span = (100.0, 400.0)  # Hz, where the band of a call begins ...
+    line_high: Span = (2800.0, 3900.0)  # ... and ends
+    fault_prob: Probability = (
+        0.0  # silence, a beep, lost packets: what a recording may hold beside its speech
+    )
+    faults: tuple[Fault, ...] = FAULTS
     clips_seconds: float = Field(3600.0, gt=0)  # of noise, of music and of babble that are held in memory
 
     @model_validator(mode="after")
@@ -90,6 +99,16 @@ class AugmentConfig(Config):
             raise ValueError(
                 f"lossy_prob is {self.lossy_prob:g}, and lossy is empty: name {', '.join(CODECS)}"
             )
+        if self.line_prob > 0 and not self.lines:
+            raise ValueError(
+                f"line_prob is {self.line_prob:g}, and lines is empty: name some, or leave it out"
+            )
+        if self.fault_prob > 0 and not self.faults:
+            raise ValueError(
+                f"fault_prob is {self.fault_prob:g}, and faults is empty: name {', '.join(FAULTS)}"
+            )
+        if not 0 <= self.line_low[0] <= self.line_low[1] < self.line_high[0]:
+            raise ValueError("line_low and line_high are spans in Hz, the lower first")
         if not 0 <= self.lossy_level[0] <= self.lossy_level[1] <= 1:
             raise ValueError("lossy_level is two numbers from 0 to 1, the least first")
         if self.rt60[0] < 0.05:
@@ -181,6 +200,8 @@ class WaveAugment:
             "telephone": lambda wave_CS, _, rng: band_limit(wave_CS, *config.telephone_band),
             "codec": lambda wave_CS, _, rng: mu_law(wave_CS),
             "lossy": self._compress,
+            "line": self._call,
+            "fault": lambda wave_CS, _, rng: spoil(wave_CS, config.faults, rng),
         }
 
     def _reverberate(self, wave_CS: Tensor, _: _Rows, rng: np.random.Generator) -> Tensor:
@@ -188,11 +209,20 @@ class WaveAugment:
         return convolve(wave_CS, self.sources.rooms.draw(rng, len(wave_CS)).to(wave_CS.device))
 
     def _compress(self, wave_CS: Tensor, _: _Rows, rng: np.random.Generator) -> Tensor:
-        config = self.config
-        codec_C = rng.integers(len(config.lossy), size=len(wave_CS))
-        level_C = rng.uniform(*config.lossy_level, size=len(wave_CS))
+        return self._through(wave_CS, self.config.lossy, rng)
+
+    def _call(self, wave_CS: Tensor, _: _Rows, rng: np.random.Generator) -> Tensor:
+        low_C, high_C = (_draw(rng, span, wave_CS) for span in (self.config.line_low, self.config.line_high))
+        return self._through(band_limit(wave_CS, low_C[:, None], high_C[:, None]), self.config.lines, rng)
+
+    def _through(
+        self, wave_CS: Tensor, codecs: tuple[Codec, ...] | tuple[Line, ...], rng: np.random.Generator
+    ) -> Tensor:
+        """Return each row after one of `codecs`, drawn for it."""
+        codec_C = rng.integers(len(codecs), size=len(wave_CS))
+        level_C = rng.uniform(*self.config.lossy_level, size=len(wave_CS))
         rows = zip(wave_CS.cpu().numpy(), codec_C.tolist(), level_C.tolist(), strict=True)
-        coded = [compress(wave_S, config.lossy[codec], level) for wave_S, codec, level in rows]
+        coded = [compress(wave_S, codecs[codec], level) for wave_S, codec, level in rows]
         return torch.from_numpy(np.stack(coded)).to(wave_CS.device)
 
     def _adder(self, kind: str) -> Callable[[Tensor, _Rows, np.random.Generator], Tensor]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,7 +17,15 @@ from voxid.augment import samples_needed, speed
 from voxid.config import Config
 from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
-from voxid.data.samplers import CorpusSampler, SpeakerSampler, UniformSampler, corpora_of
+from voxid.data.samplers import (
+    SHUFFLE,
+    CorpusSampler,
+    SpeakerSampler,
+    UniformSampler,
+    corpora_of,
+    sessions_of,
+    shares_of,
+)
 from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
 from voxid.errors import NotEnoughSpeakers
 from voxid.types import SAMPLE_RATE
@@ -34,7 +42,14 @@ class DataConfig(Config):
     speakers: int = Field(default=16, ge=2, le=10_000)  # of a batch of pk ...
     utterances: int = Field(default=4, ge=2, le=1_000)  # ... and of each of them
     temperature: float = Field(default=1.0, gt=0)  # of corpora: 1 as large as they are, high makes them equal
-    balance: Literal["utterances", "speakers"] = "utterances"  # inside a corpus
+    balance: Literal["utterances", "speakers", "sessions"] = (
+        "utterances"  # inside a corpus; sessions: speakers,
+    )
+    # and of each speaker the sessions. With pk: windows of a speaker are of as many sessions as can be
+    lone: float = Field(default=1.0, gt=0)  # of corpora: how likely a speaker with one recording is
+    shares: dict[str, float] = Field(
+        default_factory=dict
+    )  # of corpora: a corpus' part of a batch, by its name
     crops: int = Field(default=1, ge=1)  # windows of each utterance drawn, as neighbours (not for triplets)
     window: int = Field(default=100, ge=2)  # frames
     window_max: int | None = Field(default=None, ge=2)  # frames; each batch has a length between the two
@@ -170,6 +185,27 @@ class Batches:
             wave_BS = self.augment(wave_BS, labels_B, generator(self.seed, step, WAVES, self.rank))
         return Batch(step, rows_B, starts_B, labels_B, wave_BS=wave_BS)
 
+    def of_classes(self, each: int, window: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield (class_B, wave_BS) with `each` windows of the recordings of each class, in turn.
+
+        The same as ever, nothing augmented; a speaker with few recordings gives some of them twice.
+        """
+        samples = self.features.samples(window)
+        order = generator(self.seed, SHUFFLE, CROPS).permutation(self.packed.n)
+        order = order[np.argsort(self.packed.speakers_N[order], kind="stable")]
+        _, starts, counts = np.unique(self.packed.speakers_N[order], return_index=True, return_counts=True)
+        for number in range(1 + len(self.config.speeds)):
+            for turn in range(each):
+                rows_P = order[starts + turn % counts]
+                for speakers in np.array_split(np.arange(self.speakers), -(-self.speakers // 64)):
+                    rows_B = rows_P[speakers]
+                    middle_B, room_B = np.full(len(rows_B), 1 + turn), np.full(len(rows_B), 1 + each)
+                    speed_B = np.full(len(rows_B), number)
+                    yield (
+                        speakers + self.speakers * number,
+                        self._at_speeds(rows_B, middle_B, room_B, samples, speed_B),
+                    )
+
     def window_of(self, step: int) -> int:
         """Return how many frames the windows of `step` have; the same on every rank."""
         if self.config.window_max is None:
@@ -225,15 +261,21 @@ def _sampler(
     if config.sampler == "triplets":
         return TripletSampler(speakers_N, config.triplets, seed, allowed_N, rank)
     numbers = np.arange(packed.n) if allowed_N is None else np.flatnonzero(allowed_N)
+    sessions_N = sessions_of(packed) if config.balance == "sessions" else None
     if config.sampler == "pk":
-        return SpeakerSampler(speakers_N, numbers, config.speakers, config.utterances, seed, rank, world)
+        return SpeakerSampler(
+            speakers_N, numbers, config.speakers, config.utterances, seed, rank, world, sessions_N
+        )
     drawn = config.rows // config.crops
     if config.sampler == "uniform":
         return UniformSampler(numbers, drawn, seed, rank, world)
     if config.sampler == "speakers":
         return SpeakerSampler(speakers_N, numbers, drawn, 1, seed, rank, world)
-    _, corpus_N = corpora_of(packed.speaker_names, speakers_N)
-    by_speaker = config.balance == "speakers"
+    names, corpus_N = corpora_of(packed.speaker_names, speakers_N)
+    by_speaker = config.balance != "utterances"
     return CorpusSampler(
-        corpus_N, speakers_N, numbers, drawn, seed, config.temperature, by_speaker, rank, world
+        *(corpus_N, speakers_N, numbers, drawn, seed, config.temperature, by_speaker, rank, world),
+        sessions_N=sessions_N,
+        lone=config.lone,
+        fixed=shares_of(names, config.shares),
     )

@@ -9,11 +9,16 @@ N utterances, B rows of one process' batch, W rows of the whole world's batch
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 
+from voxid.data.pack import Packed
 from voxid.data.triplets import ROWS, generator
-from voxid.errors import NotEnoughSpeakers
+from voxid.errors import BadConfig, NotEnoughSpeakers, did_you_mean
 
+LEAST_RIVALS = 8  # speakers of a language that are enough to be told from each other
 SHUFFLE = 2**62  # beyond any step: numbers that belong to an epoch, or to the whole training
 
 
@@ -50,9 +55,10 @@ class SpeakerSampler:
     """Every speaker equally often: `speakers` of them a batch, with `each` of their utterances.
 
     Speakers come in an order shuffled anew for each pass over them, their utterances in turn, in a shuffled
-    order of their own: no utterance comes twice before all others of its speaker have come. A speaker of
-    fewer than `each` utterances gives the same one twice (other crops of it, in training). Rows of a speaker
-    are neighbours. With `each` above one, two speakers are needed: raise NotEnoughSpeakers.
+    order of their own: no utterance comes twice before all others of its speaker have come. With the numbers
+    of sessions, `sessions_N`, one of each session comes before a second one of any. A speaker of fewer than
+    `each` utterances gives the same one twice (other crops of it, in training). Rows of a speaker are
+    neighbours. With `each` above one, two speakers are needed: raise NotEnoughSpeakers.
 
     >>> sampler = SpeakerSampler(np.array([7, 7, 7, 8, 8]), np.arange(5), speakers=2, each=2, seed=0)
     >>> np.array([7, 7, 7, 8, 8])[sampler.batch(0)].reshape(2, 2).std(axis=1).tolist()
@@ -68,8 +74,11 @@ class SpeakerSampler:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        sessions_N: np.ndarray | None = None,
     ) -> None:
         shuffled = generator(seed, SHUFFLE, ROWS).permutation(numbers)
+        if sessions_N is not None:
+            shuffled = shuffled[np.argsort(_turns(sessions_N[shuffled]), kind="stable")]
         by_speaker = np.argsort(speakers_N[shuffled], kind="stable")
         self._utterances = shuffled[by_speaker]  # speaker after speaker
         _, self._starts, self._counts = np.unique(
@@ -112,9 +121,11 @@ class SpeakerSampler:
 class CorpusSampler:
     """Utterances by corpus: a corpus of size n is drawn in proportion to n ** (1 / temperature).
 
-    A temperature of 1 leaves the corpora their sizes, a high one makes them equal. Inside a corpus every
-    utterance is as likely as any other, and n counts utterances; with `by_speaker` every speaker is, and n
-    counts speakers: a thousand recordings of few voices are no reason to hear those more often.
+    A temperature of 1 leaves the corpora their sizes, a high one makes them equal; `fixed` gives a corpus its
+    share of the batch, by its number, and the others have what is left. Inside a corpus every utterance is as
+    likely as any other, and n counts utterances; with `by_speaker` every speaker is, and n counts speakers: a
+    thousand recordings of few voices are no reason to hear those more often. With `sessions_N` too, every
+    session of a speaker is as likely as any other. A speaker with one utterance is `lone` times as likely.
 
     >>> sampler = CorpusSampler(np.array([0] * 1000 + [1] * 10), np.arange(1010), np.arange(1010), rows=400,
     ...     seed=0, temperature=1e9)
@@ -133,14 +144,25 @@ class CorpusSampler:
         by_speaker: bool = False,
         rank: int = 0,
         world: int = 1,
+        *,
+        sessions_N: np.ndarray | None = None,
+        lone: float = 1.0,
+        fixed: Mapping[int, float] | None = None,
     ) -> None:
         _need(numbers, 1)
         self.rows, self.seed, self.rank, self.world = rows, seed, rank, world
-        corpora = [numbers[corpus_N[numbers] == corpus] for corpus in np.unique(corpus_N[numbers])]
-        self._groups = [_by_speaker(members, speakers_N, by_speaker) for members in corpora]
-        sizes = np.array([len(counts) for _, _, counts in self._groups], dtype=np.float64)
-        weights = (sizes / sizes.max()) ** (1 / temperature)
-        self.shares = weights / weights.sum()
+        groups_N = speakers_N if by_speaker else np.arange(len(speakers_N))
+        there = np.unique(corpus_N[numbers])
+        self._corpora = [
+            _Weighted(numbers[corpus_N[numbers] == corpus], groups_N, sessions_N, lone) for corpus in there
+        ]
+        sizes = np.array([len(corpus.shares) for corpus in self._corpora], dtype=np.float64)
+        self.shares = (sizes / sizes.max()) ** (1 / temperature)
+        given = np.array([(fixed or {}).get(int(corpus), np.nan) for corpus in there])
+        free = np.isnan(given)
+        self.shares[free] *= max(0.0, 1 - np.nansum(given)) / max(self.shares[free].sum(), 1e-9)
+        self.shares[~free] = given[~free]
+        self.shares /= self.shares.sum()
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B,)."""
@@ -148,22 +170,46 @@ class CorpusSampler:
         everyone = self.rows * self.world
         corpus_W = rng.choice(len(self.shares), everyone, p=self.shares)
         rows_W = np.empty(everyone, np.int64)
-        for corpus, (utterances, starts, counts) in enumerate(self._groups):
-            mine = np.flatnonzero(corpus_W == corpus)
-            group = rng.choice(len(counts), len(mine), replace=len(mine) > len(counts))
-            rows_W[mine] = utterances[starts[group] + rng.integers(counts[group])]
+        for number, corpus in enumerate(self._corpora):
+            mine = np.flatnonzero(corpus_W == number)
+            rows_W[mine] = corpus.draw(rng, len(mine))
         return rows_W[self.rank * self.rows : (self.rank + 1) * self.rows]
 
 
-def _by_speaker(
-    members: np.ndarray, speakers_N: np.ndarray, by_speaker: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (utterances, starts, counts) of the groups that are equally likely: speakers, or utterances."""
-    if not by_speaker:
-        return members, np.arange(len(members)), np.ones(len(members), np.int64)
-    ordered = members[np.argsort(speakers_N[members], kind="stable")]
-    _, starts, counts = np.unique(speakers_N[ordered], return_index=True, return_counts=True)
-    return ordered, starts, counts
+class _Weighted:
+    """The utterances of a corpus in groups, and how likely a group is, and each of its utterances."""
+
+    def __init__(
+        self, members: np.ndarray, groups_N: np.ndarray, sessions_N: np.ndarray | None, lone: float
+    ) -> None:
+        self._members = members[np.argsort(groups_N[members], kind="stable")]
+        _, group_M, counts = np.unique(groups_N[self._members], return_inverse=True, return_counts=True)
+        weight_M = np.ones(len(members))
+        if sessions_N is not None:
+            _, session_M, said = np.unique(sessions_N[self._members], return_inverse=True, return_counts=True)
+            weight_M = 1 / said[session_M]
+        self._ends_M = np.cumsum(
+            weight_M / np.bincount(group_M, weight_M)[group_M]
+        )  # one more with each group
+        self.shares = (
+            np.where(counts == 1, lone, 1.0) if len(set(counts.tolist())) > 1 else np.ones(len(counts))
+        )
+        self.shares /= self.shares.sum()
+
+    def draw(self, rng: np.random.Generator, rows: int) -> np.ndarray:
+        """Return utterance numbers; no group comes twice as long as there are enough of them."""
+        group = rng.choice(len(self.shares), rows, replace=rows > len(self.shares), p=self.shares)
+        place = np.searchsorted(self._ends_M, group + rng.random(rows) * (1 - 1e-9), side="right")
+        return self._members[np.minimum(place, len(self._members) - 1)]
+
+
+def _turns(sessions_N: np.ndarray) -> np.ndarray:
+    """Return for each utterance how many of its session come before it."""
+    order = np.argsort(sessions_N, kind="stable")
+    _, starts, counts = np.unique(sessions_N[order], return_index=True, return_counts=True)
+    turns = np.empty(len(order), np.int64)
+    turns[order] = np.arange(len(order)) - np.repeat(starts, counts)
+    return turns
 
 
 def corpora_of(speaker_names: list[str], speakers_N: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -179,6 +225,49 @@ def corpora_of(speaker_names: list[str], speakers_N: np.ndarray) -> tuple[list[s
     names = sorted(set(corpora))
     number = {name: i for i, name in enumerate(names)}
     return names, np.array([number[corpus] for corpus in corpora])[speakers_N]
+
+
+def sessions_of(packed: Packed) -> np.ndarray:
+    """Return the number of each utterance's session (N,); a speaker without such labels has one."""
+    labels = packed.manifest()["session"].to_pylist()
+    keys = [f"{speaker} {label}" for speaker, label in zip(packed.speakers_N.tolist(), labels, strict=True)]
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def groups_of(packed: Packed, by_language: bool) -> np.ndarray:
+    """Return a number for each speaker's corpus, or corpus and language: the one most often said of them.
+
+    Languages of fewer than LEAST_RIVALS speakers are one group: among two or three, telling apart is no task.
+    """
+    _, corpus_N = corpora_of(packed.speaker_names, packed.speakers_N)
+    label_N = packed.manifest()["language"].to_pylist() if by_language else [""] * packed.n
+    said = Counter(zip(packed.speakers_N.tolist(), corpus_N.tolist(), label_N, strict=True))
+    group: dict[int, str] = {}
+    for (speaker, corpus, language), _ in said.most_common():
+        group.setdefault(speaker, f"{corpus} {language}")
+    sizes = Counter(group.values())
+    names = [group[speaker] for speaker in sorted(group)]
+    merged = [name if sizes[name] >= LEAST_RIVALS else name.partition(" ")[0] for name in names]
+    return np.unique(merged, return_inverse=True)[1]
+
+
+def shares_of(names: list[str], shares: Mapping[str, float]) -> dict[int, float]:
+    """Return shares by the number of a corpus from shares by its name, or the last part of it.
+
+    Raise BadConfig for a name that no corpus has, and for shares of one together or more.
+    """
+    fixed = {}
+    for wanted, share in shares.items():
+        found = [i for i, name in enumerate(names) if wanted in (name, name.rpartition("/")[2])]
+        if not found:
+            raise BadConfig(
+                f"data.shares: no corpus {wanted!r} in the prepared speech. There is: "
+                f"{', '.join(map(repr, names))}.{did_you_mean(wanted, names)}"
+            )
+        fixed |= {number: share / len(found) for number in found}
+    if sum(fixed.values()) >= 1:
+        raise BadConfig(f"data.shares: together they are {sum(fixed.values()):g}; below 1 is needed.")
+    return fixed
 
 
 def _need(members: np.ndarray, least: int) -> None:

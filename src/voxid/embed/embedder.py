@@ -27,7 +27,7 @@ from voxid.audio import Inspected
 from voxid.embed.decode import LONG_S, Decoded, decode, decode_ahead
 from voxid.embed.protocol import Embedded, EmbedInfo
 from voxid.errors import AudioError, BadAudioInput
-from voxid.framing import Framing, Summary, Summing
+from voxid.framing import Framing, Summing
 from voxid.model.card import InferenceConfig
 from voxid.parallel import Workers
 from voxid.types import SAMPLE_RATE
@@ -48,18 +48,21 @@ class Network(Protocol):
     dim: int  # of an embedding, D
     pads: bool  # whether rows of different length may share a batch
     framing: Framing
-    summary_kind: Summary
 
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
-        """Return feat_TF of each row; `samples_B` says how many samples are its own (None: all)."""
+        """Return feat_TF of each row, pauses left out if the model does; `samples_B` are its own samples."""
+        ...
+
+    def summing(self) -> Summing:
+        """Return what takes the summary of an utterance together from its `log_mel`."""
         ...
 
     def log_mel(self, wave_S: np.ndarray) -> np.ndarray:
         """Return logmel_TM, what a frame is before the utterance's summary is known."""
         ...
 
-    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
-        """Return feat_TF of a part of an utterance, whose summary is given."""
+    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray, part: slice) -> np.ndarray:
+        """Return feat_TF of `part` of the frames of a wave, by the summary of the whole utterance."""
         ...
 
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
@@ -300,7 +303,7 @@ class BatchRuntime:
     def _features_of(self, found: Inspected, summary_1U: np.ndarray, left: Event) -> Iterator[np.ndarray]:
         """Yield the features feat_TF of a long recording, piece by piece."""
         for wave_S, frames in self._network.framing.cut(_blocks(found, left), np.concatenate):
-            yield self._network.features_of_part(wave_S, summary_1U)[frames]
+            yield self._network.features_of_part(wave_S, summary_1U, frames)
 
     def _mean_of_pieces(self, feats: Iterable[np.ndarray], frames: int) -> np.ndarray:
         """Return the mean of the embeddings of equal pieces of `frames` frames, weighted by their length."""

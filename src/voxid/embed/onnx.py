@@ -22,7 +22,7 @@ import onnxruntime
 from voxid.embed.decode import LONG_S
 from voxid.embed.embedder import MOST_WORKERS, BatchRuntime
 from voxid.errors import BadModel, DeviceUnavailable, UnknownModel
-from voxid.framing import Framing, Summary
+from voxid.framing import Framing, Summing
 from voxid.model.card import (
     CONFIG_FILE,
     ENCODER_FILE,
@@ -143,7 +143,7 @@ class OnnxNetwork:
     def __init__(self, folder: Path, graphs: Graphs, device: str) -> None:
         self.dim = graphs.dim
         self.framing = Framing(graphs.hop, graphs.lead, graphs.window)
-        self.summary_kind: Summary = graphs.summary
+        self._summary, self._pause_db = graphs.summary, graphs.pause_db
         self._front = _session(folder / FRONT_FILE, device)
         self._encoder = _session(folder / ENCODER_FILE, device)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
@@ -151,24 +151,37 @@ class OnnxNetwork:
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
         """Return feat_TF of each row, all of which have one length."""
         assert samples_B is None
-        return list(self._run_front("features", wave_BS, self._no_summary_1U, given=False))
+        return self._rows(wave_BS, self._no_summary_1U, slice(None), given=False)
+
+    def summing(self) -> Summing:
+        """Return what takes the summary of an utterance together from its `log_mel`."""
+        return Summing(self._summary, self._pause_db)
 
     def log_mel(self, wave_S: np.ndarray) -> np.ndarray:
         """Return logmel_TM, what a frame is before the utterance's summary is known."""
-        return self._run_front("log_mel", wave_S[None], self._no_summary_1U, given=False)[0]
+        return self._run_front(["log_mel"], wave_S[None], self._no_summary_1U, given=False)[0][0]
 
-    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
-        """Return feat_TF of a part of an utterance, whose summary is given."""
-        return self._run_front("features", wave_S[None], summary_1U, given=True)[0]
+    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray, part: slice) -> np.ndarray:
+        """Return feat_TF of `part` of the frames of a wave, by the summary of the whole utterance."""
+        return self._rows(wave_S[None], summary_1U, part, given=True)[0]
 
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; all rows have one length."""
         assert frames_B is None
         return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
 
-    def _run_front(self, output: str, wave_BS: np.ndarray, summary: np.ndarray, given: bool) -> np.ndarray:
+    def _rows(self, wave_BS: np.ndarray, summary: np.ndarray, part: slice, given: bool) -> list[np.ndarray]:
+        """Return feat_TF of each row, without its pauses."""
+        if self._pause_db is None:
+            return list(self._run_front(["features"], wave_BS, summary, given)[0][:, part])
+        feat_BTF, spoken_BT = self._run_front(["features", "spoken"], wave_BS, summary, given)
+        return [row_TF[part][said[part]] for row_TF, said in zip(feat_BTF, spoken_BT, strict=True)]
+
+    def _run_front(
+        self, outputs: list[str], wave_BS: np.ndarray, summary: np.ndarray, given: bool
+    ) -> list[np.ndarray]:
         inputs = {"wave": _plain(wave_BS), "summary": summary, "given": np.array(given)}
-        return self._front.run([output], inputs)[0]  # type: ignore[return-value]
+        return self._front.run(outputs, inputs)  # type: ignore[return-value]
 
 
 def pick_device(name: str) -> str:

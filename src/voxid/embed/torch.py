@@ -88,20 +88,17 @@ class TorchNetwork:
         self._device = device
         self.dim = model.dim
         self.framing = model.features.framing
-        self.summary_kind = model.features.summary_kind
+        self.summing = model.features.summing
 
     @torch.inference_mode()
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
         """Return feat_TF of each row; `samples_B` says how many samples are its own (None: all)."""
-        features = self._model.features
-        feat_BTF = features(self._tensor(wave_BS), None if samples_B is None else torch.from_numpy(samples_B))
-        feat_BTF = feat_BTF.cpu().numpy()
-        if samples_B is None:
-            return list(feat_BTF)
-        return [
-            feat_TF[: features.frames(int(samples))]
-            for feat_TF, samples in zip(feat_BTF, samples_B, strict=True)
-        ]
+        samples = None if samples_B is None else torch.from_numpy(samples_B)
+        feat_BTF, frames_B = self._model.features.packed(self._tensor(wave_BS), samples)
+        rows = list(feat_BTF.cpu().numpy())
+        if frames_B is None:
+            return rows
+        return [feat_TF[:frames] for feat_TF, frames in zip(rows, frames_B.tolist(), strict=True)]
 
     @torch.inference_mode()
     def log_mel(self, wave_S: np.ndarray) -> np.ndarray:
@@ -109,10 +106,13 @@ class TorchNetwork:
         return self._model.features.log_mel(self._tensor(wave_S[None]))[0].cpu().numpy()
 
     @torch.inference_mode()
-    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
-        """Return feat_TF of a part of an utterance, whose summary is given."""
-        logmel_BTM = self._model.features.log_mel(self._tensor(wave_S[None]))
-        return self._model.features.from_log_mel(logmel_BTM, self._tensor(summary_1U))[0].cpu().numpy()
+    def features_of_part(self, wave_S: np.ndarray, summary_1U: np.ndarray, part: slice) -> np.ndarray:
+        """Return feat_TF of `part` of the frames of a wave, by the summary of the whole utterance."""
+        features, summary_BU = self._model.features, self._tensor(summary_1U)
+        logmel_BTM = features.log_mel(self._tensor(wave_S[None]))[:, part]
+        feat_TF = features.from_log_mel(logmel_BTM, summary_BU)[0]
+        spoken_BT = features.spoken(logmel_BTM, summary_BU)
+        return (feat_TF if spoken_BT is None else feat_TF[spoken_BT[0]]).cpu().numpy()
 
     @torch.inference_mode()
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:

@@ -230,6 +230,7 @@ def _write_graphs(model: Model, folder: Path, graphs: TwoGraphs) -> None:
             window=features.window,
             summary=features.summary_kind,
             summary_values=summary_values(model),
+            pause_db=features.pause_db,
             fingerprint=model.fingerprint,
             front_sha256=hashlib.sha256(graphs.front).hexdigest(),
             encoder_sha256=hashlib.sha256(graphs.encoder).hexdigest(),

@@ -54,11 +54,16 @@ class Front(nn.Module):
         if features.window // math.gcd(features.window, features.hop) <= MOST_SLICES:
             self.features._windowed = SlicedWindows(self.features)  # type: ignore[method-assign]
 
-    def forward(self, wave_BS: Tensor, summary_1U: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """Return feat_BTF and logmel_BTM; with `given`, by `summary_1U` instead of the rows' own."""
+    def forward(self, wave_BS: Tensor, summary_1U: Tensor, given: Tensor) -> tuple[Tensor, ...]:
+        """Return feat_BTF, logmel_BTM, and which frames are no pause, if pauses are left out.
+
+        With `given`, by `summary_1U` instead of the rows' own.
+        """
         logmel_BTM = self.features.log_mel(wave_BS)
         summary_BU = torch.where(given, summary_1U, self.features._summary(logmel_BTM, None))
-        return self.features.from_log_mel(logmel_BTM, summary_BU), logmel_BTM
+        spoken_BT = self.features.spoken(logmel_BTM, summary_BU)
+        outputs = self.features.from_log_mel(logmel_BTM, summary_BU), logmel_BTM
+        return outputs if spoken_BT is None else (*outputs, spoken_BT)
 
 
 class SlicedWindows:
@@ -131,7 +136,10 @@ def trace(model: Model, weights: bytes) -> TwoGraphs:
         Front(model.features),
         (wave_BS, summary_1U, torch.tensor(False)),
         (dynamic, {}, {}),
-        (["wave", "summary", "given"], ["features", "log_mel"]),
+        (
+            ["wave", "summary", "given"],
+            ["features", "log_mel", *(["spoken"] if model.features.pause_db is not None else [])],
+        ),
     )
     encoder = _traced(model.encoder, (feat_BTF,), (dynamic,), (["features"], ["embedding"]))
     shared, inside = _refer(encoder, weights)

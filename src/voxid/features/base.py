@@ -19,7 +19,7 @@ from typing import Any, ClassVar, overload
 import torch
 from torch import Tensor, nn
 
-from voxid.framing import Framing, Summary
+from voxid.framing import Framing, Summary, Summing
 
 CACHED_SAMPLES = 1 << 19  # of windows taken at once on a CPU: 2 MB stay in its cache, which doubles the speed
 
@@ -37,6 +37,7 @@ class Features(nn.Module, ABC):
     window: int  # samples in a window, N
     lead: int  # samples by which the first window begins before the wave
     summary_kind: ClassVar[Summary]  # how `summary` puts pieces together, for engines without torch
+    pause_db: float | None = None  # so much softer than the speech, a frame is a pause and left out
     in_parts = True  # windows go through in parts that fit the cache; an exported graph has no loop
 
     @overload
@@ -70,25 +71,64 @@ class Features(nn.Module, ABC):
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
         """Return summary_BU of whole utterances; frames that are not valid are padding."""
 
-    @abstractmethod
     def summary(self, blocks: Iterable[Tensor]) -> Tensor:
         """Return the summary (1, U) of one utterance from its `log_mel_blocks`, holding one at a time."""
+        summing = self.summing()
+        for logmel_TM in blocks:
+            summing.add(logmel_TM.cpu().numpy())
+        return torch.from_numpy(summing.value()).to(next(self.buffers()).device)
+
+    def summing(self) -> Summing:
+        """Return what takes an utterance's summary together, for engines without torch."""
+        return Summing(self.summary_kind, self.pause_db)
+
+    def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:
+        """Return True at the frames (B, T) that are no pause of the utterance; None where all count."""
+        return None
 
     def forward(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> Tensor:
         """Return feat_BTF of float32 waves in -1..1 at the config's sample rate.
 
         `samples_B` says how long each row is (None: all of it); what lies beyond is ignored, and the frames
-        beyond `frames(samples_B)` come back as zeros. Every row equals its result alone.
+        beyond `frames(samples_B)` come back as zeros. Every row equals its result alone. Where pauses are
+        left out, what was spoken is repeated until the row is as long as it was: a batch of a training
+        stays a rectangle in which every frame is speech.
         """
+        feat_BTF, spoken_B = self.packed(wave_BS, samples_B)
+        if self.pause_db is None or spoken_B is None or not feat_BTF.shape[1]:
+            return feat_BTF
+        steps_T = torch.arange(feat_BTF.shape[1], device=wave_BS.device)
+        place_BT = steps_T % spoken_B[:, None].clamp_min(1)
+        feat_BTF = feat_BTF.gather(1, place_BT[:, :, None].expand(-1, -1, self.dim))
         if samples_B is None:
-            logmel_BTM = self.log_mel(wave_BS)
-            return self.from_log_mel(logmel_BTM, self._summary(logmel_BTM, None))
-        samples_B = samples_B.to(wave_BS.device)
+            return feat_BTF
+        beyond_BT = steps_T >= self.frames(samples_B.to(wave_BS.device))[:, None]
+        return feat_BTF.masked_fill(beyond_BT[:, :, None], 0.0)
+
+    def packed(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return feat_BTF without the pauses, and how many frames of each row are its own (None: all).
+
+        Behind them are zeros. Waves as in `forward`.
+        """
+        if samples_B is not None:
+            samples_B = samples_B.to(wave_BS.device)
         logmel_BTM = self.log_mel(wave_BS, samples_B)
-        steps_T = torch.arange(logmel_BTM.shape[1], device=wave_BS.device)
-        valid_BT1 = (steps_T < self.frames(samples_B)[:, None])[:, :, None]
-        feat_BTF = self.from_log_mel(logmel_BTM, self._summary(logmel_BTM, valid_BT1))
-        return feat_BTF.masked_fill(~valid_BT1, 0.0)
+        valid_BT1, frames_B = None, None
+        if samples_B is not None:
+            steps_T = torch.arange(logmel_BTM.shape[1], device=wave_BS.device)
+            frames_B = self.frames(samples_B)
+            valid_BT1 = (steps_T < frames_B[:, None])[:, :, None]
+        summary_BU = self._summary(logmel_BTM, valid_BT1)
+        feat_BTF = self.from_log_mel(logmel_BTM, summary_BU)
+        spoken_BT = self.spoken(logmel_BTM, summary_BU)
+        if spoken_BT is not None:
+            if valid_BT1 is not None:
+                spoken_BT = spoken_BT & valid_BT1[:, :, 0]
+            frames_B = spoken_BT.sum(dim=1)
+            spoken_BT, order_BT = spoken_BT.sort(dim=1, descending=True, stable=True)
+            feat_BTF = feat_BTF.gather(1, order_BT[:, :, None].expand(-1, -1, feat_BTF.shape[2]))
+            valid_BT1 = spoken_BT[:, :, None]
+        return (feat_BTF if valid_BT1 is None else feat_BTF.masked_fill(~valid_BT1, 0.0)), frames_B
 
     def log_mel(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> Tensor:
         """Return the logarithms of the mel bands, logmel_BTM, as they are before `from_log_mel`.

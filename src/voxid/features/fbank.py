@@ -6,16 +6,16 @@ features per frame), X rows and frames together, U numbers in an utterance's sum
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, overload
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
 from voxid.config import Config
 from voxid.features.base import Features, dense_blocks
+from voxid.framing import DB, STEP_DB
 from voxid.types import SAMPLE_RATE
 
 ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's: a band with less energy counts as this much
@@ -38,6 +38,7 @@ class FbankConfig(Config):
     scale: float = Field(32768.0, gt=0)  # of the samples: Kaldi's waves are in -32768..32767
     energy_floor: float = Field(ENERGY_FLOOR, gt=0)  # under the logarithm
     mean_norm: bool = True  # take the utterance's mean off every band
+    pause_db: float | None = Field(None, gt=0)  # leave out frames so much softer than the speech; None: none
 
     @model_validator(mode="after")
     def _fits_together(self) -> FbankConfig:
@@ -51,6 +52,11 @@ class FbankConfig(Config):
         if (empty := int((_mel_bands(self) == 0).all(dim=0).sum())) > 0:
             raise ValueError(f"bins is too high: {empty} of {self.bins} bands would hold no frequency")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_written_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Return the options without `pause_db` where it is off: a model from before it is the same model."""
+        return {key: value for key, value in dump(self).items() if key != "pause_db" or value is not None}
 
     def samples_of(self, milliseconds: float) -> int:
         """Return how many whole samples fit into `milliseconds`."""
@@ -83,6 +89,7 @@ class Fbank(Features):
         super().__init__()
         self.config = config
         self.dim = config.bins
+        self.pause_db = config.pause_db
         self.hop = config.samples_of(config.hop_ms)
         self.window = config.samples_of(config.window_ms)
         self.lead = 0 if config.snip_edges else self.window // 2 - self.hop // 2
@@ -137,22 +144,44 @@ class Fbank(Features):
         return torch.cat(bands, dim=1).clamp_min(config.energy_floor).log()
 
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
-        """Return each row's mean of every band, over its valid frames."""
-        if valid_BT1 is None:
-            return logmel_BTM.sum(dim=1) / max(1, logmel_BTM.shape[1])
-        return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / valid_BT1.sum(dim=1).clamp_min(1)
+        """Return each row's mean of every band over its valid frames that are no pause.
 
-    def summary(self, blocks: Iterable[Tensor]) -> Tensor:
-        """Return the mean of every band (1, M) of one utterance from its `log_mel_blocks`."""
-        total_M, frames = torch.zeros(self.dim, dtype=torch.float64), 0
-        for logmel_TM in blocks:
-            total_M += logmel_TM.sum(dim=0).double().cpu()
-            frames += len(logmel_TM)
-        return (total_M / max(1, frames))[None].to(self.mel_KM)
+        With `pause_db` the step of loudness follows from which a frame is none (see `voxid.framing`).
+        """
+        if self.pause_db is None:
+            return _mean(logmel_BTM, valid_BT1)
+        step_BT = loudness_steps(logmel_BTM)
+        amplitude_BT = 10 ** (step_BT * (STEP_DB / 20))
+        if valid_BT1 is not None:
+            amplitude_BT = amplitude_BT * valid_BT1[:, :, 0]
+        speech_B1 = amplitude_BT.square().sum(dim=1, keepdim=True) / amplitude_BT.sum(dim=1, keepdim=True)
+        pause_B1 = ((20 * speech_B1.log10() - self.pause_db) / STEP_DB + 1e-3).floor()
+        spoken_BT1 = (step_BT >= pause_B1)[:, :, None]
+        if valid_BT1 is not None:
+            spoken_BT1 = spoken_BT1 & valid_BT1
+        return torch.cat([_mean(logmel_BTM, spoken_BT1), pause_B1], dim=1)
+
+    def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:
+        """Return True at the frames (B, T) that are no pause of the utterance; None without `pause_db`."""
+        if self.pause_db is None:
+            return None
+        return loudness_steps(logmel_BTM) >= summary_BU[:, -1:]
 
     def from_log_mel(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor:
         """Return feat_BTF: `log_mel`'s values, less each utterance's mean with `mean_norm`."""
-        return logmel_BTM - summary_BU[:, None, :] if self.config.mean_norm else logmel_BTM
+        return logmel_BTM - summary_BU[:, None, : self.dim] if self.config.mean_norm else logmel_BTM
+
+
+def loudness_steps(logmel_BTM: Tensor) -> Tensor:
+    """Return the loudness of frames (B, T) in whole steps of STEP_DB, as `voxid.framing` says it."""
+    return ((logmel_BTM * 0.25).exp().mean(dim=2).log() * (DB / STEP_DB)).floor()
+
+
+def _mean(logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
+    """Return the mean of every band (B, M) over the valid frames."""
+    if valid_BT1 is None:
+        return logmel_BTM.sum(dim=1) / max(1, logmel_BTM.shape[1])
+    return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / valid_BT1.sum(dim=1).clamp_min(1)
 
 
 def _window(name: str, samples: int) -> Tensor:

@@ -6,7 +6,6 @@ together, F features per frame (the encoder's input), U numbers in an utterance'
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import overload
 
 import numpy as np
@@ -107,10 +106,6 @@ class Mfcc(Features):
         if valid_BT1 is not None:
             logmel_BTM = logmel_BTM.masked_fill(~valid_BT1, -torch.inf)
         return logmel_BTM.amax(dim=(1, 2))[:, None]
-
-    def summary(self, blocks: Iterable[Tensor]) -> Tensor:
-        """Return the loudest band (1, 1) of one utterance from its `log_mel_blocks`."""
-        return torch.stack([logmel_TM.max() for logmel_TM in blocks]).max().reshape(1, 1)
 
     def from_log_mel(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor:
         """Return feat_BTF of `log_mel`'s decibels, clipped at `top_db` below each utterance's peak (dB)."""

@@ -1,11 +1,12 @@
 """What the losses over classes share: class centres, sub-centres, margins on angles, cross entropy.
 
-Shapes: B batch, D embedding, C classes, K sub-centres of a class.
+Shapes: B batch, D embedding, C classes, K sub-centres of a class, P speakers.
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +25,10 @@ class MarginConfig(Config):
     sub_centers: int = Field(1, ge=1)  # of each class; the nearest counts (Deng et al. 2020)
     top_k: int = Field(0, ge=0)  # nearest other classes that are penalised (Zhao et al. 2021); 0: none
     top_k_margin: float = Field(0.06, ge=0)  # their penalty at the full margin; it grows along with it
+    rivals: Literal["all", "corpus", "language"] = (
+        "all"  # which classes a row is told from: all, those of its
+    )
+    # corpus, or those of its corpus and language; then it does not pay to know the data set
 
 
 class MarginLoss(nn.Module):
@@ -37,6 +42,8 @@ class MarginLoss(nn.Module):
     Config = MarginConfig
     name = "margin"
     needs = "rows"
+    no_rival: ClassVar[float] = -math.inf  # the cosine of a class that a row is not told from
+    group_P: Tensor | None
 
     def __init__(self, config: MarginConfig, embedding_dim: int, n_speakers: int) -> None:
         super().__init__()
@@ -44,12 +51,28 @@ class MarginLoss(nn.Module):
         self.classes = n_speakers
         self.margin = config.margin
         self.active = torch.zeros(())
+        self.register_buffer("group_P", None, persistent=False)
         self.weight = nn.Parameter(torch.empty(n_speakers * config.sub_centers, embedding_dim))
         nn.init.xavier_uniform_(self.weight)
 
     def set_margin(self, value: float) -> None:
         """Use `value` as the margin from now on; the penalty of rivals keeps its proportion to it."""
         self.margin = value
+
+    def set_groups(self, group_P: Tensor) -> None:
+        """Tell a row from the classes of its own group only; `group_P` says which each speaker's is.
+
+        Classes beyond the speakers are the same speakers again, at another speed.
+        """
+        self.group_P = group_P.to(self.weight.device)
+
+    @torch.no_grad()
+    def set_centers(self, center_CD: Tensor) -> None:
+        """Begin with these centres of the classes, all sub-centres of a class nearly alike."""
+        center_CD = center_CD.repeat_interleave(self.config.sub_centers, dim=0)
+        if self.config.sub_centers > 1:
+            center_CD = F.normalize(center_CD) + 0.01 * torch.randn_like(center_CD)
+        self.weight.copy_(F.normalize(center_CD) * self.weight.norm(dim=1).mean())
 
     def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
         """Return the loss, a scalar; raise TrainingError for other shapes and labels that are no class."""
@@ -59,10 +82,18 @@ class MarginLoss(nn.Module):
             cos_BC = self.cosines(emb_BD.to(self.weight.dtype))
             true_B1 = labels_B[:, None]
             cos_B1 = cos_BC.gather(1, true_B1)
-            self.active = (cos_BC.detach().argmax(dim=1) != labels_B).float().mean()
+            hidden_BC = self._hidden(labels_B)
+            self.active = (_hide(cos_BC.detach(), hidden_BC).argmax(dim=1) != labels_B).float().mean()
             if self.config.top_k:
-                cos_BC = self._with_rivals(cos_BC, true_B1)
-            return self._loss(cos_BC, cos_B1, labels_B)
+                cos_BC = self._with_rivals(cos_BC, true_B1, hidden_BC)
+            return self._loss(_hide(cos_BC, hidden_BC, self.no_rival), cos_B1, labels_B)
+
+    def _hidden(self, labels_B: Tensor) -> Tensor | None:
+        """Return True at the classes (B, C) that a row is not told from; None where it is from all."""
+        if self.group_P is None:
+            return None
+        group_C = self.group_P.repeat(-(-self.classes // len(self.group_P)))[: self.classes]
+        return group_C[labels_B][:, None] != group_C
 
     def _loss(self, cos_BC: Tensor, cos_B1: Tensor, labels_B: Tensor) -> Tensor:
         """Return the loss of cosines with all classes, rivals made nearer, and with the true one."""
@@ -77,11 +108,11 @@ class MarginLoss(nn.Module):
             return cos_BX
         return cos_BX.unflatten(1, (self.classes, self.config.sub_centers)).amax(dim=2)
 
-    def _with_rivals(self, cos_BC: Tensor, true_B1: Tensor) -> Tensor:
+    def _with_rivals(self, cos_BC: Tensor, true_B1: Tensor, hidden_BC: Tensor | None) -> Tensor:
         """Return cos_BC where the `top_k` nearest wrong classes of each row count as nearer."""
         share = self.margin / self.config.margin if self.config.margin else 1.0
         count = min(self.config.top_k, self.classes - 1)
-        wrong_BC = cos_BC.detach().scatter(1, true_B1, -math.inf)
+        wrong_BC = _hide(cos_BC.detach().scatter(1, true_B1, -math.inf), hidden_BC)
         rivals_BK = wrong_BC.topk(count, dim=1).indices
         nearer_BK = self._easier(cos_BC.gather(1, rivals_BK), share * self.config.top_k_margin)
         return cos_BC.scatter(1, rivals_BK, nearer_BK)
@@ -91,6 +122,10 @@ class MarginLoss(nn.Module):
 
     def _easier(self, cos: Tensor, margin: float) -> Tensor:
         raise NotImplementedError
+
+
+def _hide(cos_BC: Tensor, hidden_BC: Tensor | None, value: float = -math.inf) -> Tensor:
+    return cos_BC if hidden_BC is None else cos_BC.masked_fill(hidden_BC, value)
 
 
 def turned(cos: Tensor, angle: float) -> Tensor:

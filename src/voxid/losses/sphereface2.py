@@ -43,6 +43,7 @@ class SphereFace2Loss(MarginLoss):
 
     Config = SphereFace2Config
     name = "sphereface2"
+    no_rival = -1.0
     config: SphereFace2Config
 
     def __init__(self, config: SphereFace2Config, embedding_dim: int, n_speakers: int) -> None:

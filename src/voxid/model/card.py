@@ -21,7 +21,8 @@ from voxid.config import Config
 from voxid.errors import BadConfig, BadModel
 from voxid.scoring.calibration import Calibration
 
-FORMAT = 2  # of the model folder; a reader refuses a higher number. 2: there may be graphs
+FORMAT = 3  # of the model folder; a reader refuses a higher number. 3: the graphs may leave pauses out
+GRAPHS_FORMAT = 2  # of a folder with graphs that do not
 PLAIN_FORMAT = 1  # of a folder without graphs, which an older voxid reads too
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -67,6 +68,7 @@ class Graphs(Config):
     window: int = Field(ge=1)  # samples in a window
     summary: Literal["mean", "peak"]  # what the features know of the whole utterance
     summary_values: int = Field(ge=1)
+    pause_db: float | None = None  # so much softer than the speech, a frame is left out
     fingerprint: str  # of the model with the inference mode of this folder
     front_sha256: str
     encoder_sha256: str
@@ -90,6 +92,8 @@ class ModelFile(Config):
         values = self.model_dump(mode="json")
         if self.graphs is None:
             del values["graphs"]
+        elif self.graphs.pause_db is None:
+            del values["graphs"]["pause_db"]
         return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -99,7 +103,9 @@ def file_format(graphs: Graphs | None) -> int:
     >>> file_format(None)
     1
     """
-    return PLAIN_FORMAT if graphs is None else FORMAT
+    if graphs is None:
+        return PLAIN_FORMAT
+    return GRAPHS_FORMAT if graphs.pause_db is None else FORMAT
 
 
 def fingerprint(

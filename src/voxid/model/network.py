@@ -95,9 +95,7 @@ class Model(nn.Module):
 
         `samples_B` says how many samples of each row are its own; the rest is padding that changes nothing.
         """
-        feat_BTF = self.features(wave_BS, samples_B)
-        frames_B = None if samples_B is None else self.features.frames(samples_B)
-        return self.encoder(feat_BTF, frames_B)
+        return self.encoder(*self.features.packed(wave_BS, samples_B))
 
     @property
     def fingerprint(self) -> str:

@@ -38,6 +38,7 @@ class TrainingConfig(Config):
     log_every: int = Field(default=10, ge=1)  # steps a line of log.jsonl covers
     clip_norm: float | None = Field(default=None, gt=0)  # longest gradient, by its 2-norm
     precision: Literal["float32", "bf16"] = "float32"  # bf16: half the bits where torch says they are enough
+    classes_from_init: bool = False  # with --init: classes start at their speakers' mean embeddings there
     parts: int = Field(default=1, ge=1)  # of a batch, each with its own batch norm, on a core each
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: as many as there are cores
     loaders: int | None = Field(default=None, ge=0)  # threads that make batches ahead; None: as it is best
@@ -92,9 +93,9 @@ class Recipe(Config):
 
     @property
     def open_ended(self) -> bool:
-        """Whether more steps may follow without changing those before: none depends on where the end is."""
+        """Whether its own steps depend on nothing after them: they may become more, and stages follow."""
         to_the_end = self.schedule.kind != "constant" or (self.average and self.average.kind == "last")
-        return not (to_the_end or self.stage or self.training.epochs)
+        return not (to_the_end or self.training.epochs)
 
     def stages(self) -> tuple[StageConfig, ...]:
         """Return the stages of the training: the recipe's own, then one for each [[stage]] table."""
@@ -182,6 +183,11 @@ def _check_parts(recipe: Recipe) -> None:
         raise BadRecipe(
             f"schedule.margin_start: the loss {name!r} has no margin. Take margin_start and margin_end "
             'out, or set both to "none".'
+        )
+    if recipe.training.classes_from_init and not hasattr(loss, "set_centers"):
+        raise BadRecipe(
+            f"training.classes_from_init: the loss {name!r} has no centres of classes. Take the line out, or "
+            'the loss "aam".'
         )
     speeds = max((recipe.data_of(stage).speeds for stage in recipe.stages()), key=len)
     for number, stage in enumerate(recipe.stages()):

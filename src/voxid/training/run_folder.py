@@ -222,8 +222,13 @@ def _check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
         written = complete(Recipe.parse(checkpoint.recipe, "recipe")).model_dump(mode="json")
     except BadConfig:  # of a voxid that knew other options: they show up as differences
         written = checkpoint.recipe
-    free = FREE_TRAINING | ({"steps"} if recipe.open_ended else set())
-    then, now = _steering(written, free), _steering(recipe.model_dump(mode="json"), free)
+    now = recipe.model_dump(mode="json")
+    begun = bool(written.get("stage")) and checkpoint.step > written["training"]["steps"]
+    may_grow = recipe.open_ended and not begun
+    if may_grow:  # stages that have not begun may be others
+        written = {**written, "stage": now["stage"]}
+    free = FREE_TRAINING | ({"steps"} if may_grow else set())
+    then, now = _steering(written, free), _steering(now, free)
     different = [
         f"{key} was {then.get(key)!r}, now it is {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
@@ -231,10 +236,10 @@ def _check_matches(checkpoint: Checkpoint, recipe: Recipe, data: str) -> None:
     ]
     if data != checkpoint.data:
         different.append(f"the training data had fingerprint {checkpoint.data[:12]}, now it has {data[:12]}")
-    if recipe.open_ended and recipe.training.steps < checkpoint.step:
+    if may_grow and recipe.training.steps < checkpoint.step:
         different.append(f"training.steps is {recipe.training.steps}, and {checkpoint.step} are done already")
     if different:
-        more = " (training.steps may be raised)" if recipe.open_ended else ""
+        more = " (training.steps may be raised, stages may be added)" if may_grow else ""
         raise ModelError(
             f"cannot go on from step {checkpoint.step}: {'; '.join(different)}. Use the recipe and data the "
             f"training was started with{more}, or another output folder."

@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from voxid.data.batches import Batches
 from voxid.embed import find_model
 from voxid.errors import ModelError
 from voxid.model.network import Model, misfits
 
-CHANGES_NO_WEIGHT = {"dropout"}  # options of an encoder that may differ: they are for training only
+CENTER_WINDOWS, CENTER_FRAMES = 2, 200  # of each class, to begin with
+CHANGES_NO_WEIGHT = {"dropout", "pause_db"}  # options that may differ: a training gets used to them
 
 
 def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -33,6 +38,24 @@ def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
         )
     model.encoder.load_state_dict(found.encoder.state_dict())
     return lessons_of(found, folder)
+
+
+@torch.no_grad()
+def class_centers(model: Model, batches: Batches) -> Tensor:
+    """Return for each class of a training the mean embedding of some of its speaker's windows (C, D).
+
+    A loss over classes starts there, where otherwise the encoder would unlearn while random centres find
+    their places: in a training of few passes they never do.
+    """
+    center_CD = torch.zeros(batches.classes, model.dim)
+    was = model.encoder.training
+    model.eval()
+    for class_B, wave_BS in batches.of_classes(CENTER_WINDOWS, CENTER_FRAMES):
+        device = next(model.encoder.parameters()).device
+        emb_BD = model.encoder(model.features(wave_BS.to(device))).float().cpu()
+        center_CD.index_add_(0, torch.from_numpy(class_B), nn.functional.normalize(emb_BD))
+    model.encoder.train(was)
+    return nn.functional.normalize(center_CD)
 
 
 def lessons_of(model: Model, folder: Path) -> dict[str, Any]:

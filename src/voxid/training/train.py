@@ -29,6 +29,7 @@ from voxid.data.batches import Batch
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
+from voxid.data.samplers import groups_of
 from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.embed.device import pick_device
 from voxid.embed.torch import TorchRuntime
@@ -51,7 +52,7 @@ from voxid.training.run_folder import (
     refuse_to_spoil,
 )
 from voxid.training.stages import Plan, Stage, make_stages, most_classes
-from voxid.training.start import start_from
+from voxid.training.start import class_centers, start_from
 from voxid.training.step import (
     Stepper,
     StepResult,
@@ -161,6 +162,9 @@ def train(
             if stage.stores_features:
                 told = partial(progress, "features") if progress else None
                 stage.batches.store = cached_features(packed, model.features, told)
+        if recipe.training.classes_from_init and start and not checkpoint:
+            most = max(stages, key=lambda stage: stage.batches.classes)
+            loss.set_centers(class_centers(model, most.batches))  # pyright: ignore[reportCallIssue]
         with TrainingLog(out, checkpoint.step if checkpoint else 0, tensorboard) as log:
             run = Training(recipe, stages, model, loss.to(on), log, out, checkpoint)
             run.go(held_out, progress, on_row)
@@ -208,7 +212,10 @@ def _first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
     loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        return loss_class(loss_config, dim, most_classes(stages))
+        loss = loss_class(loss_config, dim, most_classes(stages))
+    if (rivals := getattr(loss_config, "rivals", "all")) != "all":
+        loss.set_groups(torch.from_numpy(groups_of(stages[0].batches.packed, rivals == "language")))
+    return loss
 
 
 def _check_parts(recipe: Recipe, model: Model, device: torch.device) -> None:
