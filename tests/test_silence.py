@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hearing import say
 from torch import Tensor
 
 import voxid
-from hearing import say
 from voxid.embed.torch import TorchRuntime
 from voxid.errors import AudioSilent
 from voxid.export import export
@@ -70,7 +70,7 @@ def runtime() -> TorchRuntime:
 
 
 @pytest.fixture(scope="module")
-def wave_S() -> np.ndarray:
+def wave_S() -> np.ndarray:  # noqa: N802
     return say(1, 1, 3.0)[0]
 
 

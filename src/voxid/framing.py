@@ -123,7 +123,6 @@ class Summing:
         if self._pause_db is not None:
             counts = np.array([sums[-1] for sums in self._sums.values()])
             least = pause_step(np.array(list(self._sums)), counts, self._pause_db)
-        *total, self.frames = sum(sums for step, sums in self._sums.items() if step >= least)
-        self.frames = int(self.frames)
-        mean_U = np.array(total) / self.frames
-        return np.append(mean_U, [] if self._pause_db is None else least)[None].astype(np.float32)
+        total = np.sum([sums for step, sums in self._sums.items() if step >= least], axis=0)
+        self.frames = int(total[-1])
+        return np.append(total[:-1] / self.frames, [] if self._pause_db is None else least)[None].astype(np.float32)

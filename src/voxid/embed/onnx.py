@@ -22,7 +22,7 @@ import onnxruntime
 from voxid.embed.decode import LONG_S
 from voxid.embed.embedder import MOST_WORKERS, BatchRuntime
 from voxid.errors import BadModel, DeviceUnavailable, UnknownModel
-from voxid.framing import Framing, Summing
+from voxid.framing import Framing, Summary, Summing
 from voxid.model.card import (
     CONFIG_FILE,
     ENCODER_FILE,
@@ -143,7 +143,8 @@ class OnnxNetwork:
     def __init__(self, folder: Path, graphs: Graphs, device: str) -> None:
         self.dim = graphs.dim
         self.framing = Framing(graphs.hop, graphs.lead, graphs.window)
-        self._summary, self._pause_db = graphs.summary, graphs.pause_db
+        self._summary: Summary = graphs.summary
+        self._pause_db = graphs.pause_db
         self._front = _session(folder / FRONT_FILE, device)
         self._encoder = _session(folder / ENCODER_FILE, device)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
