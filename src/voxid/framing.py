@@ -125,4 +125,6 @@ class Summing:
             least = pause_step(np.array(list(self._sums)), counts, self._pause_db)
         total = np.sum([sums for step, sums in self._sums.items() if step >= least], axis=0)
         self.frames = int(total[-1])
-        return np.append(total[:-1] / self.frames, [] if self._pause_db is None else least)[None].astype(np.float32)
+        return np.append(total[:-1] / self.frames, [] if self._pause_db is None else least)[None].astype(
+            np.float32
+        )
