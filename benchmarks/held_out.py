@@ -24,7 +24,7 @@ from voxid.embed import load
 from voxid.metrics import eer
 from voxid.types import SAMPLE_RATE
 
-LEAST_PAIRS = 20  # same-speaker pairs that make a rate worth printing
+LEAST_PAIRS = 10  # same-speaker pairs that make a rate worth printing
 LEAST_RATE = 0.002  # a rate below counts as this in the geometric mean, which knows no zero
 
 

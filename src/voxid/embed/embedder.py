@@ -289,7 +289,7 @@ class BatchRuntime:
         Raise CancelledError once `left` is set: nobody waits for the result any more.
         """
         assert decoded.found is not None
-        summing = Summing(self._network.summary_kind)
+        summing = self._network.summing()
         for wave_S, frames in self._network.framing.cut(_blocks(decoded.found, left), np.concatenate):
             summing.add(self._network.log_mel(wave_S)[frames])
         feats = self._features_of(decoded.found, summing.value(), left)
@@ -317,7 +317,10 @@ class BatchRuntime:
                 length = ends.pop(0) - done
                 total_D += length * self._network.encode(kept_TF[None, :length], None)[0].astype(np.float64)
                 kept_TF, done = kept_TF[length:], done + length
-        return (total_D / frames).astype(np.float32)
+        if ends and kept_TF is not None and len(kept_TF):  # rounding made a pause of a frame that was none
+            total_D += len(kept_TF) * self._network.encode(kept_TF[None], None)[0].astype(np.float64)
+            done += len(kept_TF)
+        return (total_D / done).astype(np.float32)
 
     def _mean_of_stream(self, feats: Iterable[np.ndarray], batch_size: int) -> tuple[np.ndarray, int]:
         """Return the mean of all windows' embeddings and their number, from features in pieces feat_TF."""
