@@ -184,3 +184,21 @@ def test_metrics_command(tmp_path: Path, speakers: Path) -> None:
     result = CliRunner().invoke(build_app(), [*arguments, "--json"])
     assert json.loads(result.stdout) == json.loads((tmp_path / "r" / "report.json").read_text())
     assert "voxid" in (tmp_path / "r" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("what", ["distances", "swapped labels", "right"])
+def test_an_eer_above_one_half_asks_whether_the_scores_are_the_wrong_way_round(
+    what: str, tmp_path: Path
+) -> None:
+    one = Scores()
+    if what == "distances":
+        one.score = -one.score
+    if what == "swapped labels":
+        one.same = ~one.same
+    command = ["metrics", str(one.write(tmp_path / "a.score")), "-o", str(tmp_path / "r")]
+    result = CliRunner().invoke(build_app(), command)
+    rate = metrics.eer(one.score, one.same).rate
+    asked = f"a: an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round"
+    assert (rate > 0.5) == (what != "right")
+    for text in (result.stdout, (tmp_path / "r" / "report.html").read_text()):
+        assert (asked in text) == (what != "right")

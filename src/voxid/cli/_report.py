@@ -94,8 +94,12 @@ def _tests(report: Report) -> list[str]:
 
 def _notes(report: Report) -> list[str]:
     """Return a line for all that a reader of the table should know besides."""
+    from voxid.metrics import worse_than_guessing
+
     notes = []
     for model in report.models:
+        if doubt := worse_than_guessing(model.eer):
+            notes.append(f"warning: {model.model}: {doubt}")
         if model.left_out:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in model.left_out.items())
             notes.append(f"{model.model}: left out {reasons}; {model.trials_lost:,} trials fell with them")

@@ -34,6 +34,7 @@ from voxid.metrics.rates import (
     frr_at_far,
     min_dcf,
     min_dcf_at,
+    worse_than_guessing,
 )
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "pav_llr",
     "searches",
     "top_k_accuracy",
+    "worse_than_guessing",
 ]

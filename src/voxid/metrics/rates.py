@@ -70,6 +70,20 @@ def eer(scores: ArrayLike, labels: ArrayLike) -> Eer:
     return Eer(rate, points.threshold(right if -excess[right] <= excess[left] else left))
 
 
+def worse_than_guessing(rate: float) -> str:
+    """Return what to ask where an equal error rate is above one half, "" for others.
+
+    >>> worse_than_guessing(0.9533)[:45]
+    'an EER of 95.33 % is worse than guessing: are'
+    """
+    if rate <= 0.5:
+        return ""
+    return (
+        f"an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round (distances; "
+        "a higher score has to mean more alike), or the labels swapped (1 or target means one speaker)?"
+    )
+
+
 def eer_grid(scores: ArrayLike, labels: ArrayLike, step: float = 0.001) -> Eer:
     """Return the equal error rate over a grid of thresholds, as the original course system computed it.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from voxid.evaluation.report.formats import cost, facts, p_value, percent
 from voxid.evaluation.report.values import ModelReport, Report
+from voxid.metrics import worse_than_guessing
 
 
 def in_short(report: Report) -> list[str]:
@@ -128,6 +129,9 @@ def warnings(report: Report) -> list[str]:
         ]
     else:
         lines = [str(line) for line in listed]
+    for model in report.models:
+        if doubt := worse_than_guessing(model.eer):
+            lines.append(f"{model.model}: {doubt}")
     return [*lines, *(str(line) for line in report.data.get("warnings") or [])]
 
 
