@@ -130,25 +130,26 @@ def test_a_format_that_breaks_far_from_the_beginning_names_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, data = tmp_path / "trials.txt", data_of(ann=2, bob=1)
-    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
-    good = "1 ann/0 ann/1\n0 ann/0 bob/0\n" * 300_000
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 17)
+    good = "1 ann/0 ann/1\n0 ann/0 bob/0\n" * 30_000
     for bad, problem in (
         ("ann/0 ann/1 target", "'ann/0' is no label"),
         ("x ann/0 ann/1", "'x' is no label"),
         ("1 ann/0", "2 columns"),
     ):
         path.write_text(f"{good}{bad}\n{good}")
-        with pytest.raises(BadTrials, match=f"line 600001: {problem}.* in '{bad}'"):
+        with pytest.raises(BadTrials, match=f"line 60001: {problem}.* in '{bad}'"):
             read_trials(path, data)
 
 
 def test_a_large_list_is_read_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million trials: 9 MB of arrays; beyond them a block and the sorted pairs, 8 MB."""
-    path, data = tmp_path / "trials.txt", data_of(**{f"s{i}": 20 for i in range(75)})
+    """Trials are 9 bytes each; beyond them there are some blocks and the sorted pairs, 8 bytes each."""
+    path, data = tmp_path / "trials.txt", data_of(**{f"s{i}": 20 for i in range(30)})
     trials = make_trials("all", data)
     write_trials(path, trials, data)
     make_trials(path, data)  # so that what is imported and cached is not counted
-    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(textfiles, "BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr(lists, "CHUNK", 1 << 14)
     tracemalloc.start()
     read = make_trials(path, data)
     peak = tracemalloc.get_traced_memory()[1]
@@ -156,7 +157,7 @@ def test_a_large_list_is_read_in_little_memory(tmp_path: Path, monkeypatch: pyte
     np.testing.assert_array_equal(read.left_K, trials.left_K)
     np.testing.assert_array_equal(read.right_K, trials.right_K)
     np.testing.assert_array_equal(read.same_K, trials.same_K)
-    assert len(read) == 1500 * 1499 // 2
+    assert len(read) == 600 * 599 // 2
     assert peak < 32 * len(read) + 4 * textfiles.BLOCK_BYTES
 
 
