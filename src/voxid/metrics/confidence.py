@@ -34,7 +34,7 @@ from voxid.metrics.rates import (
     min_dcf,
     same_speaker,
 )
-from voxid.metrics.resampling import draws, figures_of_draws, judged
+from voxid.metrics.resampling import FARS, draws, figures_of_draws, judged
 
 FEWEST_SPEAKERS = 5  # below this the draws hardly differ; below some 20, intervals are still too narrow
 MOST_UNUSABLE = 0.05  # of the draws may lack target or non-target trials, as when few speakers have any
@@ -45,9 +45,9 @@ OF_SCORES: dict[str, Figure] = {
     "min_dcf": lambda scores, same: min_dcf(scores, same, *DCF_01),
     "min_dcf_05": lambda scores, same: min_dcf(scores, same, *DCF_05),
     "min_cllr": min_cllr,
-    "frr_at_far_0.01": lambda scores, same: frr_at_far(scores, same, 0.01).frr,
-    "frr_at_far_0.001": lambda scores, same: frr_at_far(scores, same, 0.001).frr,
-    "frr_at_far_0.0001": lambda scores, same: frr_at_far(scores, same, 0.0001).frr,
+    **{
+        f"frr_at_far_{far:g}": lambda scores, same, far=far: frr_at_far(scores, same, far).frr for far in FARS
+    },
 }
 OF_LLRS: dict[str, Figure] = {
     "act_dcf": lambda llrs, same: act_dcf(llrs, same, *DCF_01),

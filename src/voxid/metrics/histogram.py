@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.rates import Det, as_array, finite, same_speaker, weights
+from voxid.metrics.rates import Det, checked, need_both, weights
 
 BLOCK = 1 << 18  # scores split by label at a time
 CHUNK = 1 << 16  # scores binned at a time: the steps in between stay in the cache
@@ -100,12 +100,7 @@ class ScoreHistogram:
 
         Raise BadScores for scores that are not finite and for what is no list of numbers.
         """
-        score_K, same_K = finite(as_array(scores, "scores")), same_speaker(as_array(labels, "labels"))
-        if score_K.ndim != 1 or score_K.shape != same_K.shape:
-            raise BadScores(
-                f"scores and labels are lists of one length, got shapes {score_K.shape} and {same_K.shape}. "
-                "Give one label for each score."
-            )
+        score_K, same_K = checked(scores, labels)
         for start in range(0, score_K.size, BLOCK):
             score, same = score_K[start : start + BLOCK], same_K[start : start + BLOCK]
             self.add_counts(self.count(score[same]), self.count(score[~same]))
@@ -146,7 +141,7 @@ class ScoreHistogram:
 
     def det(self) -> Det:
         """Return the exact operating points at the lower edges of all bins, then "reject all"."""
-        self._need_both()
+        need_both(self.targets, self.targets + self.nontargets)
         rejected_target, rejected_nontarget = (
             np.append(0, np.cumsum(count_B)) for count_B in (self.target_B, self.nontarget_B)
         )
@@ -197,13 +192,6 @@ class ScoreHistogram:
         return BoundedDcf(
             float(cost[best]), float(curve.thresholds[best]), max(0.0, float(cost[best] - least_B[lowest]))
         )
-
-    def _need_both(self) -> None:
-        if not self.targets or not self.nontargets:
-            raise BadScores(
-                f"an error rate needs trials of both kinds, got {self.targets} target, {self.nontargets} "
-                "non-target trials. Add trials of the missing kind."
-            )
 
     def _need_closed(self, in_bin: int) -> None:
         if in_bin in (0, self.bins + 1):

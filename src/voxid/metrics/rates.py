@@ -79,8 +79,8 @@ def worse_than_guessing(rate: float) -> str:
     if rate <= 0.5:
         return ""
     return (
-        f"an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round (distances; "
-        "a higher score has to mean more alike), or the labels swapped (1 or target means one speaker)?"
+        f"an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round "
+        "(distances; a higher score has to mean more alike), or the labels swapped (1 or target means one speaker)?"
     )
 
 
@@ -385,25 +385,29 @@ def split(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     float32 stays float32, everything else becomes float64. Raise BadScores for what no error rate can be
     counted on.
     """
+    score_K, same_K = checked(scores, labels)
+    need_both(int(np.count_nonzero(same_K)), same_K.size)
+    return score_K[same_K], score_K[~same_K]
+
+
+def checked(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return finite scores and boolean labels, (K,) each; raise BadScores for anything else."""
     score_K, label_K = as_array(scores, "scores"), as_array(labels, "labels")
     if score_K.ndim != 1 or score_K.shape != label_K.shape:
         raise BadScores(
             f"scores and labels are lists of one length, got shapes {score_K.shape} and {label_K.shape}. "
             "Give one label for each score."
         )
-    return split_checked(finite(score_K), same_speaker(label_K))
+    return finite(score_K), same_speaker(label_K)
 
 
-def split_checked(score_K: np.ndarray, same_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (target scores, non-target scores) of checked arrays; raise BadScores when one is empty."""
-    targets = int(np.count_nonzero(same_K))
-    nontargets = same_K.size - targets
-    if not targets or not nontargets:
+def need_both(targets: int, trials: int) -> None:
+    """Raise BadScores when all trials are of one kind."""
+    if not 0 < targets < trials:
         raise BadScores(
-            f"an error rate needs trials of both kinds, got {targets} target, {nontargets} non-target trials."
-            " Add trials of the missing kind."
+            f"an error rate needs trials of both kinds, got {targets} target, {trials - targets} non-target "
+            "trials. Add trials of the missing kind."
         )
-    return score_K[same_K], score_K[~same_K]
 
 
 def as_array(values: ArrayLike, what: str) -> np.ndarray:

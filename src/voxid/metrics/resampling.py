@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.metrics.likelihood import cllr_of_counts, pool, softplus
-from voxid.metrics.rates import DCF_01, DCF_05, OperatingPoint, split_checked, weights
+from voxid.metrics.rates import DCF_01, DCF_05, OperatingPoint, need_both, weights
 
 TOGETHER = 64  # draws in one pass: a row of their weights is one cache line
 BLOCK = 1 << 14  # trials at a time: their weights for all draws of a pass stay in the cache
 EXACT = 1 << 13  # up to this many distinct scores, each is a cut point
 ROUNDING = 1e-12  # 1 - 0.99 is a little more than 0.01
+FARS = (0.01, 0.001, 0.0001)
 FINENESS = 512  # else error rates fall by at most this part of themselves from a cut point to the next
 
 
@@ -62,7 +63,8 @@ def judged(
     llr_K: np.ndarray | None = None,
 ) -> Judged:
     """Return checked trials sorted and cut; `left_K`, `right_K` are numbers of speakers from 0."""
-    parts = split_checked(score_K, same_K)
+    need_both(int(np.count_nonzero(same_K)), same_K.size)
+    parts = score_K[same_K], score_K[~same_K]
     orders = [np.argsort(part) for part in parts]
     target, nontarget = (part[order] for part, order in zip(parts, orders, strict=True))
     cut_C = cut_points(target, nontarget)
@@ -148,7 +150,7 @@ class Drawn:
         return far_left_R + above_R / (above_R - below_R) * (far_right_R - far_left_R)
 
     def min_dcf(self, point: OperatingPoint) -> np.ndarray:
-        """Return the lowest cost at any cut point: as `costs.min_dcf` does at any score."""
+        """Return the lowest cost at any cut point: as `rates.min_dcf` does at any score."""
         miss, fa = weights(*point)
         return (miss * self.frr_CR + fa * self.far_CR).min(axis=0) / min(miss, fa)
 
@@ -177,9 +179,7 @@ OF_COUNTS: dict[str, Callable[[Drawn], np.ndarray]] = {
     "min_dcf": lambda drawn: drawn.min_dcf(DCF_01),
     "min_dcf_05": lambda drawn: drawn.min_dcf(DCF_05),
     "min_cllr": Drawn.min_cllr,
-    "frr_at_far_0.01": lambda drawn: drawn.frr_at_far(0.01),
-    "frr_at_far_0.001": lambda drawn: drawn.frr_at_far(0.001),
-    "frr_at_far_0.0001": lambda drawn: drawn.frr_at_far(0.0001),
+    **{f"frr_at_far_{far:g}": lambda drawn, far=far: drawn.frr_at_far(far) for far in FARS},
 }
 OF_VALUES: dict[str, Callable[[Drawn], np.ndarray]] = {
     "act_dcf": lambda drawn: drawn.act_dcf(0, DCF_01),
