@@ -80,7 +80,7 @@ def worse_than_guessing(rate: float) -> str:
         return ""
     return (
         f"an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round "
-        "(distances; a higher score has to mean more alike), or the labels swapped (1 or target means one speaker)?"
+        "(distances; a higher score has to mean more alike), or the labels swapped?"
     )
 
 
