@@ -164,9 +164,8 @@ def test_eer_grid_adds_up_its_thresholds_as_a_loop_does(step: float) -> None:
     grid = [0.0]
     while grid[-1] + step < 1.0:
         grid.append(grid[-1] + step)
-    for threshold in grid[
-        1 :: 1 + len(grid) // 200
-    ]:  # scores that sit exactly on, and right below, an added-up threshold
+    some = grid[1 :: 1 + len(grid) // 200]
+    for threshold in some:  # scores that sit exactly on, and right below, an added-up threshold
         scores = [threshold, np.nextafter(threshold, 0.0)]
         assert tuple(metrics.eer_grid(scores, [1, 0], step)) == eer_by_loop(scores, [1, 0], step)
 
