@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import doctest
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ import pytest
 
 from voxid.corpora import LAYOUTS, files, scan, scanning
 from voxid.corpora.scanning import DETECTION_ORDER, detect
-from voxid.corpora.speech_commands import write_training_list
+from voxid.corpora.trees import write_training_list
 from voxid.errors import (
     BadCorpusFile,
     CorpusNotFound,
@@ -241,12 +242,19 @@ def test_bad_speech_commands(line: str, commands: Path) -> None:
     write(commands / "testing_list.txt", f"no/00f0204f_nohash_0.wav\n{line}\n")
     with pytest.raises(BadCorpusFile, match=r"testing_list\.txt, line 2: .*is not word/SPEAKER_nohash"):
         list(scan(commands / "testing_list.txt"))
-    touch(commands, "yes/stray.wav")
-    with pytest.raises(BadCorpusFile, match=r"stray\.wav: not named SPEAKER_nohash_NUMBER"):
-        list(scan(commands))
     (commands / "validation_list.txt").unlink()
     with pytest.raises(BadCorpusFile, match=r"validation_list\.txt is not there"):
         write_training_list(commands)
+
+
+def test_recordings_that_do_not_fit_are_counted(commands: Path) -> None:
+    touch(commands, "yes/stray.wav", "yes/stray2.wav")
+    stream = scan(commands)
+    assert len(list(stream)) == 4
+    assert stream.warnings == [
+        f"{commands}: 2 recordings are not named as this layout names them and were passed over; the first: "
+        f"{commands}/yes/stray.wav. Give another layout (--layout folders) if it is not this one."
+    ]
 
 
 @pytest.mark.parametrize("home", ["", "wav", "dev/aac"])
@@ -278,6 +286,194 @@ def test_folders(tmp_path: Path) -> None:
     ]
 
 
+def test_roots_of_published_corpora(tmp_path: Path) -> None:
+    """What a user who downloads one has: speaker, utterance, sex, age, language, session as published."""
+    for layout in TREES:
+        example(layout, tmp_path / layout)
+    write(
+        tmp_path / "vctk/speaker-info.txt",
+        "ID  AGE  GENDER  ACCENTS\n225  23  F    English\np226  22  M  English\n",
+    )
+    write(tmp_path / "aishell/resource_aishell/speaker.info", "0002 F\n0764 M\n")
+    write(
+        tmp_path / "libritts/speakers.tsv", "READER\tGENDER\tSUBSET\tNAME\n1\tF\tdev\tAnn\n2\tM\tdev\tBob\n"
+    )
+    found = {
+        layout: [
+            (u.speaker, u.utterance, u.sex, u.age, u.language, u.session) for u in scan(tmp_path / layout)
+        ]
+        for layout in TREES
+    }
+    assert found == {
+        "libritts": [
+            ("1", "1_1_000_0", "f", None, "en", "1"),
+            ("1", "1_2_000_0", "f", None, "en", "2"),
+            ("2", "2_1_000_0", "m", None, "en", "1"),
+        ],
+        "vctk": [
+            ("p225", "p225_001", "f", 23.0, "en", ""),
+            ("p225", "p225_002", "f", 23.0, "en", ""),
+            ("p226", "p226_001", "m", 22.0, "en", ""),
+        ],
+        "aishell": [
+            ("S0764", "BAC009S0764W0121", "m", None, "zh", ""),
+            ("S0002", "BAC009S0002W0122", "f", None, "zh", ""),
+            ("S0002", "BAC009S0002W0123", "f", None, "zh", ""),
+        ],
+        "timit": [
+            ("MDAB0", "TEST/DR2/MDAB0/SA1", "m", None, "en", ""),
+            ("FCJF0", "TRAIN/DR1/FCJF0/SA1", "f", None, "en", ""),
+            ("FCJF0", "TRAIN/DR1/FCJF0/SX37", "f", None, "en", ""),
+        ],
+        "cn-celeb": [
+            ("id00010", "data/id00010/singing-01-001", "", None, "zh", "singing-01"),
+            ("id00010", "eval/enroll/id00010-enroll", "", None, "zh", "enroll"),
+            ("id00800", "eval/test/id00800-live_broadcast-02-003", "", None, "zh", "live_broadcast-02"),
+        ],
+    }
+    assert [u.speaker for u in scan(tmp_path / "timit" / "TEST")] == ["MDAB0"]
+    assert len(list(scan(tmp_path / "timit" / "TRAIN" / "DR1", layout="folders"))) == 2
+
+
+def test_common_voice_as_it_is(tmp_path: Path) -> None:
+    folder = example("common-voice", tmp_path / "en")
+    clips = folder / "clips"
+    assert list(scan(folder)) == [
+        Utterance("aaa", "a", str(clips / "a.mp3"), sex="m", age=25.0, language="en"),
+        Utterance(
+            "aaa", "b", str(clips / "b.mp3"), sex="m", age=None, language="en"
+        ),  # teens: child or adult
+        Utterance("bbb", "c", str(clips / "c.mp3"), sex="f", language="de"),
+    ]
+    assert list(scan(folder / "train.tsv")) == list(scan(folder))
+    beside = write(tmp_path / "flat" / "validated.csv", COMMON_VOICE.replace('"', "").replace("\t", ","))
+    assert [(u.sex, u.age) for u in scan(beside)] == [("m", 25.0), ("m", None), ("f", None)]
+
+
+def clip(path: Path, seconds: float, rate: int = 8000) -> Path:
+    import numpy as np
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(round(seconds * rate), np.float32), rate)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("speaker,path,start,end\nann,call.wav,4.0,8\n", (4.0, 4.0)),
+        ("speaker,path,start,stop\nann,call.wav,4,8\n", (4.0, 4.0)),
+        ("speaker,path,start,stop\nann,call.wav,32000,64000\n", (4.0, 4.0)),
+        ("ID,duration,wav,start,stop,spk_id\nu,16.0,call.wav,32000,64000,ann\n", (4.0, 4.0)),  # SpeechBrain
+        ("ID,duration,wav,start,stop,spk_id\nu,16.0,$data_root/call.wav,32000,64000,ann\n", (4.0, 4.0)),
+        ("uri,start,end,label\ncall,4.0,8.0,ann\n", (4.0, 4.0)),  # pyannote
+        ("audio_filepath,offset,duration,label\ncall.wav,4.0,4.0,ann\n", (4.0, 4.0)),  # NeMo
+        ("speaker,path,onset,offset\nann,call.wav,4.0,8.0\n", (4.0, 4.0)),
+        ("speaker,path,start_ms,duration[ms]\nann,call.wav,4000,4000\n", (4.0, 4.0)),
+        ("speaker,path,start_sample,end_sample\nann,call.wav,32000,64000\n", (4.0, 4.0)),
+        ("speaker,path,start_s,end_s\nann,call.wav,4,8\n", (4.0, 4.0)),
+        ("speaker,path,duration\nann,call.wav,64000\n", (0.0, 8.0)),
+        ("speaker,path,start,end\nann,call.wav,4,\n", (4.0, None)),
+        ("speaker,path,start,end\nann,call.wav,4,-1\n", (4.0, None)),
+    ],
+)
+def test_times_in_a_list_are_read_for_what_they_are(
+    text: str, piece: tuple[float, float | None], tmp_path: Path
+) -> None:
+    clip(tmp_path / "call.wav", 16)
+    (found,) = scan(write(tmp_path / "list.csv", text))
+    assert (found.start_s, found.duration_s, found.path) == (*piece, str(tmp_path / "call.wav"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("speaker,path,start,end\nann,call.wav,8,4\n", "line 2: it goes from 8 to 4 s"),
+        (
+            "speaker,path,start,end,duration\nann,call.wav,0,8,4\n",
+            "line 2: from 0 to 8 s are 8 s, and the duration is 4",
+        ),
+        (
+            "speaker,path,start,end_marker\nann,call.wav,0,8\n",
+            "line 1: the column 'end_marker' seems to say a time",
+        ),
+        ("speaker,path,start,stop\nann,gone.wav,0,64000\n", "the column 'stop' may be seconds or samples"),
+        ("talker,recording\nann,call.wav\n", "line 1: .* names no column of speakers"),
+        ("speaker,path,age\nann,call.wav,old\n", "line 2: the age 'old' is not a number"),
+    ],
+)
+def test_a_column_with_meaning_is_never_passed_over(text: str, what: str, tmp_path: Path) -> None:
+    clip(tmp_path / "call.wav", 16)
+    with pytest.raises(BadCorpusFile, match=what):
+        list(scan(write(tmp_path / "list.csv", text)))
+
+
+def test_columns_of_no_use_are_named_once(tmp_path: Path) -> None:
+    stream = scan(write(tmp_path / "a.csv", "speaker,path,langauge,sentence\nann,x.wav,de,\nbob,y.wav,fr,\n"))
+    assert [u.language for u in stream] == ["", ""]
+    assert stream.warnings == [f"{tmp_path}/a.csv: columns that voxid does not read: langauge."]
+
+
+def test_rows_without_a_name_are_named_by_their_piece(tmp_path: Path) -> None:
+    rows = "1688,call0.wav,0,4.000,0\n1998,call0.wav,4.5,4.000,0\n1,call0.wav,0,4,1\n"
+    text = f"speaker,path,start,duration,channel\n{rows}"
+    found = [u.utterance for u in scan(write(tmp_path / "a.csv", text))]
+    assert found == ["call0@0#0", "call0@4.5#0", "call0@0#1"]
+
+
+def test_a_name_in_two_unicode_forms_is_one_speaker(tmp_path: Path) -> None:
+    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
+    listing = write(tmp_path / "a.csv", f"{composed},x.wav\n{decomposed},{decomposed}.wav\n")
+    first, second = scan(listing)
+    assert first.speaker == second.speaker == composed
+    assert (second.utterance, second.path) == (
+        composed,
+        str(tmp_path / f"{decomposed}.wav"),
+    )  # as the disk has it
+    write(tmp_path / "k/wav.scp", f"{composed}-1 x.wav\n")
+    write(tmp_path / "k/utt2spk", f"{decomposed}-1 {decomposed}\n")
+    assert [u.speaker for u in scan(tmp_path / "k")] == [composed]
+
+
+def test_a_file_name_that_is_not_utf8_has_a_name_that_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/ann/caf\xe9.wav")).touch()
+    (found,) = scan(tmp_path, layout="folders")
+    assert found.utterance == "ann/caf\\xe9"
+    assert Path(found.path).exists()
+
+
+def test_kaldi_sides_of_a_call(kaldi: Path) -> None:
+    write(kaldi / "wav.scp", "sw1-A audio/sw1.wav\nsw1-B audio/sw1.wav\nsw2-B audio/sw2-B.wav\n")
+    write(kaldi / "utt2spk", "sw1-A ann\nsw1-B bob\nsw2-B cid\n")
+    write(kaldi / "reco2file_and_channel", "sw1-A sw1 A\nsw1-B sw1 B\nsw2-B sw2 B\n")
+    write(kaldi / "utt2session", "sw1-A monday\n")
+    found = [(u.channel, u.session) for u in scan(kaldi)]
+    assert found == [(0, "monday"), (1, ""), (None, "")]  # sw2-B.wav is one side already
+
+
+def test_parts_of_a_corpus_are_not_taken_for_speakers(tmp_path: Path) -> None:
+    for name in ("splits/train", "splits/test", "regions/DR1", "regions/DR2", "wavs/wav"):
+        touch(tmp_path, f"{name}/ann/1.wav", f"{name}/bob/2.wav")
+    for name in ("splits", "regions", "wavs"):
+        with pytest.raises(UnknownLayout, match="are named like parts of a corpus"):
+            scan(tmp_path / name)
+    insisting = scan(tmp_path / "splits", layout="folders")
+    assert [u.speaker for u in insisting] == ["test", "test", "train", "train"]
+    assert "(test, train) are named like parts" in insisting.warnings[0]
+
+
+def test_many_folders_below_each_speaker_are_told(tmp_path: Path) -> None:
+    for group in ("north", "south"):
+        touch(tmp_path, *(f"groups/{group}/{group}{i}/a.wav" for i in range(6)))
+        touch(tmp_path, *(f"people/{group}/day{i}/a.wav" for i in range(6)))
+    groups, people = scan(tmp_path / "groups"), scan(tmp_path / "people")
+    assert len(list(groups)) == len(list(people)) == 12
+    assert "2 folders (north, south) holds 5 or more folders with recordings (north0" in groups.warnings[0]
+    assert people.warnings == []  # the same days for everybody: sessions
+
+
 def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/1.wav", "corpus/bob/1.wav")
     (tmp_path / "corpus/ann").symlink_to(tmp_path / "elsewhere")
@@ -285,13 +481,75 @@ def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
     assert [u.utterance for u in scan(tmp_path / "corpus")] == ["ann/1", "bob/1"]
 
 
+# -- docs/corpora.md -----------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs/corpora.md").read_text(encoding="utf-8")
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading, without their backticks."""
+    text = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    table = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_every_layout_is_in_the_docs_with_an_example(tmp_path: Path) -> None:
+    rows = {row[0].strip("`"): [cell.strip("`") for cell in row[1:]] for row in rows_of("Layouts")}
+    assert sorted(rows) == LAYOUTS.names()
+    for layout, (example, *labels) in rows.items():
+        if layout in ("kaldi", "csv", "common-voice"):
+            continue
+        (found,) = scan(touch(tmp_path / layout / "corpus", example))
+        assert detect(tmp_path / layout / "corpus") == layout
+        assert [found.speaker, found.session, found.language] == labels
+
+
+@pytest.mark.parametrize("row", rows_of("Lists"), ids=lambda row: row[0])
+def test_every_column_is_in_the_docs_with_an_example(row: list[str], tmp_path: Path) -> None:
+    clip(tmp_path / "call.wav", 16)
+    (found,) = scan(write(tmp_path / "list.csv", row[2].replace("`", "").replace(" / ", "\n")))
+    for field in row[3].strip("`").split():
+        name, _, value = field.partition("=")
+        got = getattr(found, name)
+        assert got == (None if value == "None" else type(got)(value))
+
+
 # -- the contract of every layout --------------------------------------------------------------------------
+
+
+TREES = {
+    "libritts": ("dev/1/1/1_1_000_0.wav", "dev/1/2/1_2_000_0.wav", "dev/2/1/2_1_000_0.wav"),
+    "vctk": ("wav48/p225/p225_001.wav", "wav48/p225/p225_002.wav", "wav48/p226/p226_001.wav"),
+    "aishell": (
+        "wav/train/S0002/BAC009S0002W0122.wav",
+        "wav/train/S0002/BAC009S0002W0123.wav",
+        "wav/test/S0764/BAC009S0764W0121.wav",
+    ),
+    "timit": ("TRAIN/DR1/FCJF0/SA1.WAV", "TRAIN/DR1/FCJF0/SX37.WAV", "TEST/DR2/MDAB0/SA1.WAV"),
+    "cn-celeb": (
+        "data/id00010/singing-01-001.flac",
+        "eval/enroll/id00010-enroll.flac",
+        "eval/test/id00800-live_broadcast-02-003.flac",
+    ),
+}
+COMMON_VOICE = """client_id\tpath\tsentence\tup_votes\tage\tgender\taccents\tlocale
+aaa\ta.mp3\tShe said "no.\t2\ttwenties\tmale_masculine\t\ten
+aaa\tb.mp3\t\t2\tteens\tmale\tx\ten
+bbb\tc.mp3\t\t2\t\tfemale_feminine\t\tde
+"""
 
 
 def example(layout: str, folder: Path) -> Path:
     """Make a small corpus of three utterances of two speakers in `layout`."""
     if layout == "librispeech":
         return touch(folder, "dev/1/1/1-1-0000.flac", "dev/1/2/1-2-0000.flac", "dev/2/1/2-1-0000.flac")
+    if layout in TREES:
+        return touch(folder, *TREES[layout])
+    if layout == "common-voice":
+        touch(folder, "clips/a.mp3", "clips/b.mp3", "clips/c.mp3")
+        write(folder / "validated.tsv", COMMON_VOICE)
+        write(folder / "train.tsv", COMMON_VOICE)
+        return folder
     if layout == "voxceleb":
         return touch(folder, "id10001/a/1.wav", "id10001/b/1.wav", "id10002/a/1.wav")
     if layout == "speech-commands":

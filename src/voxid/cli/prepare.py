@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +35,7 @@ def prepare(
         list[Path], typer.Argument(readable=False, help="Corpora on disk: folders, or CSV files.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The prepared folder to write.")],
-    layout: Annotated[str, typer.Option(help="auto, librispeech, csv, kaldi, voxceleb or folders.")] = "auto",
+    layout: Annotated[str, typer.Option(help="A layout of docs/corpora.md; found out by itself.")] = "auto",
     subset: Annotated[
         list[str] | None, typer.Option(help="Take only this folder of the corpus; may be repeated.")
     ] = None,
@@ -75,6 +76,9 @@ def _print(result: Prepared) -> None:
     for reason, count in result.dropped.items():
         table.add_row(f"dropped: {reason}", f"{count:,}", REASONS.get(reason, ""))
     console.print(table)
+    names = json_module.loads((result.folder / "speaker_names.json").read_text("utf-8"))
+    some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    console.print(f"speakers: {some}", markup=False, highlight=False)
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if result.dropped:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxid.corpora.speech_commands import write_training_list
+from voxid.corpora.trees import write_training_list
 from voxid.errors import UnknownComponent, did_you_mean
 
 MIRRORS = ("us", "eu", "cn")

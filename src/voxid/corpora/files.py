@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,7 +81,7 @@ def table(path: Path) -> dict[str, str]:
             raise bad_line(path, number, f"{line.strip()!r} has one column of two", "Complete the line.")
         if key in entries:
             raise bad_line(path, number, f"{key!r} is there twice", "Remove one of the two lines.")
-        entries[key] = value.strip()
+        entries[plain(key)] = value.strip()
     return entries
 
 
@@ -88,18 +90,61 @@ def bad_line(path: Path, number: int, what: str, remedy: str) -> BadCorpusFile:
     return BadCorpusFile(f"{path}, line {number}: {what}. {remedy}")
 
 
-def sex_of(word: str) -> str:
-    """Return "m", "f" or "" for the many ways lists write it.
+def plain(name: str) -> str:
+    """Return a name in one Unicode form (NFC), bytes that are not UTF-8 written out.
 
-    >>> sex_of("Female"), sex_of("M"), sex_of("unknown")
-    ('f', 'm', '')
+    macOS keeps file names decomposed, and a speaker written in two ways would be two people. The store does
+    so too.
+
+    >>> plain("Mu\\u0308ller") == "M\\u00fcller", plain("caf\\udce9") == r"caf\\xe9"
+    (True, True)
     """
-    return {"m": "m", "male": "m", "f": "f", "female": "f"}.get(word.strip().lower(), "")
+    if name.isascii():
+        return name
+    return unicodedata.normalize(
+        "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    )
+
+
+SEXES = {
+    "m": ("m", "male", "man", "male_masculine"),
+    "f": ("f", "female", "woman", "female_feminine"),
+}
+_SEX = {word: sex for sex, words in SEXES.items() for word in words}
+_TENS = ["twenties", "thirties", "fourties", "fifties", "sixties", "seventies", "eighties", "nineties"]
+DECADES = {word: 10.0 * ten + 5 for ten, word in enumerate(_TENS, 2)} | {"forties": 45.0}
+NO_AGE = ("", "teens", "na", "n/a", "nan", "none", "unknown", "-")
+
+
+def sex_of(word: str) -> str:
+    """Return "m", "f" or "" for the many ways lists write it; other genders than two are "" here.
+
+    >>> sex_of("Female"), sex_of("M"), sex_of("male_masculine"), sex_of("unknown")
+    ('f', 'm', 'm', '')
+    """
+    return _SEX.get(word.strip().lower(), "")
+
+
+def age_of(word: str) -> float | None:
+    """Return an age in years: a number, the middle of a decade, None where it is not said.
+
+    Teens are None: they may be children or adults. Raise ValueError for any other word.
+
+    >>> age_of("31"), age_of("twenties"), age_of("teens"), age_of("")
+    (31.0, 25.0, None, None)
+    """
+    said = word.strip().lower()
+    if said in NO_AGE:
+        return None
+    return DECADES[said] if said in DECADES else float(said)
 
 
 def seconds(path: Path, number: int, word: str) -> float:
     """Return a time of a list in seconds; raise BadCorpusFile when it is not a number."""
     try:
-        return float(word)
+        time = float(word)
     except ValueError:
-        raise bad_line(path, number, f"{word!r} is not a number", "Times are seconds.") from None
+        time = math.nan
+    if not math.isfinite(time):
+        raise bad_line(path, number, f"{word!r} is not a number", "Times are seconds.")
+    return time

@@ -1,4 +1,4 @@
-"""A Kaldi data directory: wav.scp, utt2spk, and segments, spk2gender, spk2age, utt2lang, spk2lang if there.
+"""A Kaldi data directory: wav.scp, utt2spk, and the tables of `_Labels` and segments where they are there.
 
 Paths in wav.scp are relative to the directory itself or, where the first recording is not there but is beside
 the directory, to the folder above it, as in speechocean762. Lists are checked against each other as they are
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from voxid.corpora.files import bad_line, lines, seconds, sex_of, table
+from voxid.corpora.files import age_of, bad_line, lines, plain, seconds, sex_of, table
 from voxid.errors import BadCorpusFile
 from voxid.types import Utterance
 
+CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}  # as Kaldi writes the sides of a call
 ARCHIVE = re.compile(r".*\.ark:\d+")
 
 
 class Kaldi:
     """A folder with wav.scp, or wav.scp itself."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def detect(self, path: Path) -> bool:
         """Return whether `path` is, or holds, a wav.scp."""
@@ -39,7 +44,7 @@ class Kaldi:
         pieces = _segments(folder, segments) if segments.is_file() else _whole(folder)
         source = segments if segments.is_file() else folder / "wav.scp"
         seen = set()
-        for number, utterance, file, start_s, duration_s in pieces:
+        for number, utterance, recording, start_s, duration_s in pieces:
             if utterance not in spoken:
                 what = f"{utterance!r} has no line in {folder / 'utt2spk'}"
                 raise bad_line(source, number, what, "Add its speaker there, or remove it here.")
@@ -48,16 +53,18 @@ class Kaldi:
             yield Utterance(
                 speaker=speaker,
                 utterance=utterance,
-                path=file,
+                path=recording.file,
                 start_s=start_s,
                 duration_s=duration_s,
                 sex=labels.sex.get(speaker, ""),
                 age=labels.age.get(speaker),
+                session=labels.session.get(utterance, ""),
+                channel=labels.channel(recording),
                 language=labels.utterance_language.get(utterance, labels.language.get(speaker, "")),
             )
         for number, line in lines(folder / "utt2spk"):
-            if line.split()[0] not in seen:
-                what = f"{line.split()[0]!r} is not in {source}"
+            if (name := plain(line.split()[0])) not in seen:
+                what = f"{name!r} is not in {source}"
                 raise bad_line(
                     folder / "utt2spk", number, what, "Add its recording there, or remove it here."
                 )
@@ -73,17 +80,41 @@ class _Labels:
         self.sex = {speaker: sex_of(word) for speaker, word in optional("spk2gender").items()}
         self.language = optional("spk2lang")
         self.utterance_language = optional("utt2lang")
+        self.session = optional("utt2session") or optional("utt2sess")
+        self.sides = {
+            name: (file, CHANNELS.get(side.upper()))
+            for name, words in optional("reco2file_and_channel").items()
+            for file, _, side in [words.rpartition(" ")]
+        }
         self.age: dict[str, float] = {}
         for speaker, word in optional("spk2age").items():
             try:
-                self.age[speaker] = float(word)
+                if (age := age_of(word)) is not None:
+                    self.age[speaker] = age
             except ValueError:
                 raise BadCorpusFile(
                     f"{folder / 'spk2age'}: the age of {speaker!r} is {word!r}. Ages are numbers of years."
                 ) from None
 
+    def channel(self, recording: Recording) -> int | None:
+        """Return the channel of a recording, None where its file holds but one side, or nobody says.
 
-Piece = tuple[int, str, str, float, float | None]  # line, utterance, file, start_s, duration_s
+        reco2file_and_channel speaks of the original file: it counts where wav.scp lists that very file, and
+        not where it lists one file a side.
+        """
+        file, channel = self.sides.get(recording.name, ("", None))
+        return channel if file.strip() in (Path(recording.file).stem, Path(recording.file).name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A line of wav.scp: its name, and its absolute path."""
+
+    name: str
+    file: str
+
+
+Piece = tuple[int, str, Recording, float, float | None]  # line, utterance, recording, start_s, duration_s
 
 
 def _recordings(folder: Path) -> Iterator[tuple[int, str, str]]:
@@ -93,6 +124,7 @@ def _recordings(folder: Path) -> Iterator[tuple[int, str, str]]:
     home = None
     for number, line in lines(listing):
         name, *rest = line.split(maxsplit=1)
+        name = plain(name)
         if not rest:
             raise bad_line(listing, number, f"{name!r} has no path", "Write: utterance path.")
         path = rest[0].strip()
@@ -117,7 +149,7 @@ def _home(folder: Path, first: str) -> Path:
 
 def _whole(folder: Path) -> Iterator[Piece]:
     for number, name, path in _recordings(folder):
-        yield number, name, path, 0.0, None
+        yield number, name, Recording(name, path), 0.0, None
 
 
 def _segments(folder: Path, listing: Path) -> Iterator[Piece]:
@@ -128,7 +160,7 @@ def _segments(folder: Path, listing: Path) -> Iterator[Piece]:
         if len(fields) != 4:
             what = f"{line.strip()!r} has {len(fields)} columns, expected: utterance recording start end"
             raise bad_line(listing, number, what, "Times are seconds; an end of -1 is the end of the file.")
-        utterance, recording = fields[:2]
+        utterance, recording = map(plain, fields[:2])
         start_s, end_s = (seconds(listing, number, word) for word in fields[2:])
         if recording not in files:
             what = f"recording {recording!r} is not in {folder / 'wav.scp'}"
@@ -139,4 +171,10 @@ def _segments(folder: Path, listing: Path) -> Iterator[Piece]:
             what = f"{utterance!r} goes from {start_s:g} to {end_s:g} s"
             raise bad_line(listing, number, what, "A segment ends after it starts.")
         seen.add(utterance)
-        yield number, utterance, files[recording], start_s, None if end_s == -1 else end_s - start_s
+        yield (
+            number,
+            utterance,
+            Recording(recording, files[recording]),
+            start_s,
+            None if end_s == -1 else end_s - start_s,
+        )

@@ -6,31 +6,58 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from voxid.corpora.files import subfolders
+from voxid.corpora.files import plain, subfolders
 from voxid.errors import CorpusError, CorpusNotFound, EmptyCorpus, UnknownLayout, did_you_mean
 from voxid.registry import Registry
 from voxid.types import Utterance
 
-LAYOUTS = Registry(
-    "layout",
-    {
-        "csv": "voxid.corpora.csvlist:CsvList",
-        "folders": "voxid.corpora.folders:Folders",
-        "kaldi": "voxid.corpora.kaldi:Kaldi",
-        "librispeech": "voxid.corpora.librispeech:LibriSpeech",
-        "speech-commands": "voxid.corpora.speech_commands:SpeechCommands",
-        "voxceleb": "voxid.corpora.voxceleb:VoxCeleb",
-    },
-)
-# What is most particular is asked first: nearly everything is a folder of folders.
-DETECTION_ORDER = ("kaldi", "voxceleb", "librispeech", "csv", "speech-commands", "folders")
+# What is most particular comes first, and is asked first: nearly everything is a folder of folders.
+_LAYOUTS = {
+    "kaldi": "voxid.corpora.kaldi:Kaldi",
+    "voxceleb": "voxid.corpora.trees:VoxCeleb",
+    "cn-celeb": "voxid.corpora.trees:CnCeleb",
+    "librispeech": "voxid.corpora.trees:LibriSpeech",
+    "libritts": "voxid.corpora.trees:LibriTTS",
+    "vctk": "voxid.corpora.trees:Vctk",
+    "aishell": "voxid.corpora.trees:Aishell",
+    "timit": "voxid.corpora.trees:Timit",
+    "common-voice": "voxid.corpora.tables:CommonVoice",
+    "csv": "voxid.corpora.tables:CsvList",
+    "speech-commands": "voxid.corpora.trees:SpeechCommands",
+    "folders": "voxid.corpora.trees:Folders",
+}
+LAYOUTS = Registry("layout", _LAYOUTS)
+DETECTION_ORDER = tuple(_LAYOUTS)
 
-ONE_NUMBERING = ("librispeech", "voxceleb")  # a speaker's number is the same in every copy and subset
+# Layouts whose names of speakers are the same in every copy and subset, by family.
+ONE_NUMBERING = {
+    "librispeech": "LibriVox",
+    "libritts": "LibriVox",
+    "voxceleb": "VoxCeleb",
+    "cn-celeb": "CN-Celeb",
+    "vctk": "VCTK",
+    "timit": "TIMIT",
+}
 # Folders of these names are parts of the corpus above them, which has the better name.
 SPLITS = {"train", "training", "dev", "devel", "valid", "validation", "val", "test", "testing", "eval"}
 
 StrPath = str | os.PathLike[str]
+
+
+class Layout(Protocol):
+    """One way in which corpora lie on disk. A new one is a class, and a line in `LAYOUTS`."""
+
+    warnings: list[str]
+
+    def detect(self, path: Path) -> bool:
+        """Return whether `path` is a corpus of this layout; nothing is decoded."""
+        ...
+
+    def utterances(self, path: Path) -> Iterator[Utterance]:
+        """Yield the utterances; what a user should know besides goes into `warnings`."""
+        ...
 
 
 class Scan(Iterator[Utterance]):
@@ -47,7 +74,7 @@ class Scan(Iterator[Utterance]):
 
     def count(self) -> int:
         """Return the number of utterances, from a pass of its own: this iterator stays where it is."""
-        return sum(1 for path, layout in self._corpora for _ in _utterances(path, layout))
+        return sum(1 for path, layout in self._corpora for _ in _utterances(path, LAYOUTS.get(layout)()))
 
     def _run(self) -> Iterator[Utterance]:
         home: dict[str, int] = {}  # speaker -> the corpus that named it first
@@ -55,7 +82,8 @@ class Scan(Iterator[Utterance]):
         for number, (path, layout) in enumerate(self._corpora):
             utterance = None
             shared: dict[str, int] = {}
-            for found in _utterances(path, layout):
+            reader = LAYOUTS.get(layout)()
+            for found in _utterances(path, reader):
                 utterance = _renamed(found, prefixes[number])
                 first = home.setdefault(utterance.speaker, number)
                 if first != number:
@@ -63,13 +91,14 @@ class Scan(Iterator[Utterance]):
                 yield utterance
             if utterance is None:
                 raise EmptyCorpus(f"{path}: no recordings in it as layout {layout!r}. {_describe()}")
+            self.warnings += reader.warnings
             self._warn_shared(shared, number)
 
     def _warn_shared(self, shared: dict[str, int], number: int) -> None:
         """Say which speakers two corpora name alike: nobody else can know whether they are one person."""
         layouts = [layout for _, layout in self._corpora]
         for other in sorted(set(shared.values())):
-            if layouts[other] == layouts[number] and layouts[number] in ONE_NUMBERING:
+            if ONE_NUMBERING.get(layouts[other], "other") == ONE_NUMBERING.get(layouts[number]):
                 continue
             names = sorted(speaker for speaker, first in shared.items() if first == other)
             self.warnings.append(
@@ -86,11 +115,12 @@ def _prefixes(corpora: list[tuple[Path, str]]) -> list[str]:
     that live in different places each get the name of their place.
     """
     homes: list[Path] = []
-    known: dict[str, Path] = {}  # corpora whose speakers have one number wherever a copy lies
+    known: dict[str, Path] = {}  # family of corpora -> the home of the first
     for path, layout in corpora:
+        family = ONE_NUMBERING.get(layout)
         inside = layout == "csv" and path.is_dir() and path.name.lower() not in SPLITS
         home = path if inside else path.parent
-        homes.append(known.setdefault(layout, home) if layout in ONE_NUMBERING else home)
+        homes.append(known.setdefault(family, home) if family else home)
     places = list(dict.fromkeys(homes))
     if len(places) == 1:
         return [""] * len(corpora)
@@ -114,9 +144,13 @@ def told_apart(paths: list[Path]) -> list[str]:
 
 
 def _renamed(utterance: Utterance, prefix: str) -> Utterance:
-    if not prefix:
-        return utterance
-    return replace(utterance, speaker=prefix + utterance.speaker, utterance=prefix + utterance.utterance)
+    """Return the utterance under names that are one Unicode form, with `prefix` before them."""
+    names = {
+        "speaker": prefix + plain(utterance.speaker),
+        "utterance": prefix + plain(utterance.utterance),
+        "session": plain(utterance.session),
+    }
+    return replace(utterance, **names)
 
 
 def scan(
@@ -156,9 +190,9 @@ def detect(path: Path) -> str | None:
     return None
 
 
-def _utterances(path: Path, layout: str) -> Iterator[Utterance]:
+def _utterances(path: Path, reader: Layout) -> Iterator[Utterance]:
     try:
-        yield from LAYOUTS.get(layout)().utterances(path)
+        yield from reader.utterances(path)
     except OSError as error:
         raise _unopened(error) from error
 
@@ -184,6 +218,11 @@ def _layout_of(path: Path, layout: str) -> str:
         )
     if name is None:
         raise UnknownLayout(f"{path}: no known layout. {_describe()}")
+    if name == "folders" and (doubt := LAYOUTS.get(name)().doubt(path)).certain:
+        raise UnknownLayout(
+            f"{doubt.why}. Give the folder that holds the speakers' folders, or, if they are speakers, "
+            "--layout folders."
+        )
     return name
 
 
@@ -210,6 +249,7 @@ def _pick(paths: list[Path], subsets: list[str]) -> list[Path]:
 
 def _describe() -> str:
     return (
-        "voxid knows: librispeech (subset/speaker/chapter/*.flac), csv (speaker,path), kaldi (wav.scp and "
-        "utt2spk), voxceleb (id*/session/*), speech-commands (word/speaker_nohash_*), folders (speaker/*)."
+        "voxid knows: a CSV of speaker,path; a folder a speaker; kaldi (wav.scp, utt2spk); and the folders "
+        f"of {', '.join(name for name in DETECTION_ORDER if name not in ('csv', 'folders', 'kaldi'))} "
+        "(docs/corpora.md shows each)."
     )
