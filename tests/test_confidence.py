@@ -269,3 +269,31 @@ def test_too_few_speakers_are_refused_in_words() -> None:
 
 def test_doctests() -> None:
     assert doctest.testmod(confidence).failed == 0
+
+
+# -- decisions -----------------------------------------------------------------------------------------------
+
+
+def test_rates_of_decisions_by_hand_and_their_draws() -> None:
+    """Against a loop over the draws: a target trial counts w times, a trial of two speakers w * w times."""
+    rng = np.random.default_rng(5)
+    left, right = rng.integers(0, 12, (2, 4000))
+    same = left == right
+    accepted = rng.random(4000) < np.where(same, 0.8, 0.1)
+    found = metrics.decision_rates(accepted, same, left, right, resamples=200, seed=3)
+    assert found.false_alarm == accepted[~same].mean()
+    assert found.miss == (~accepted)[same].mean()
+    times_SR = resampling.draws(12, 200, 3).astype(float)
+    weight_RK = np.where(same, times_SR[left].T, times_SR[left].T * times_SR[right].T)
+    fars = (weight_RK * (accepted & ~same)).sum(axis=1) / (weight_RK * ~same).sum(axis=1)
+    misses = (weight_RK * (~accepted & same)).sum(axis=1) / (weight_RK * same).sum(axis=1)
+    for interval, drawn in ((found.false_alarm_interval, fars), (found.miss_interval, misses)):
+        assert interval is not None
+        assert (interval.low, interval.high) == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=1e-6)
+
+
+def test_decisions_without_speakers_have_no_interval() -> None:
+    found = metrics.decision_rates([1, 0, 0, 0], [1, 1, 0, 0])
+    assert (found.false_alarm, found.miss, found.miss_interval) == (0.0, 0.5, None)
+    with pytest.raises(BadScores, match="contradict the speakers"):
+        metrics.decision_rates([1, 0], [1, 0], ["a", "b"], ["b", "c"])

@@ -15,7 +15,7 @@ from voxid.errors import BadScores, BadTrials
 from voxid.evaluation import calibrate, evaluate
 from voxid.model.network import Model
 from voxid.recognizer import Recognizer
-from voxid.scoring import Calibration, Cohort, EnrollmentTerm, QualityTerm, Side, llr, reference
+from voxid.scoring import Calibration, Cohort, EnrollmentTerm, Impostors, QualityTerm, Side, llr, reference
 from voxid.scoring.evidence import cosines, llr_table
 from voxid.trials import make_trials
 from voxid.trials.data import read_data
@@ -74,6 +74,25 @@ def by_recognizer(
     return asked, *np.array(found).T
 
 
+def decided(model: str | Path, data: Path, spec: str, far: float) -> np.ndarray:
+    """Return whether verify accepts, for every trial of the list."""
+    corpus = read_data(data)
+    trials = make_trials(spec, corpus)
+    assert trials.models is not None
+    with Recognizer("sqlite://", model=model, far=far) as rec:
+        for number, name in enumerate(trials.models.names):
+            members = trials.models.members(number)
+            rec.enroll(name, [corpus.utterances[i].path for i in members.tolist()])
+        return np.array(
+            [
+                rec.verify(
+                    trials.models.names[left - trials.models.first], corpus.utterances[right].path
+                ).accepted
+                for left, right in zip(trials.left_K.tolist(), trials.right_K.tolist(), strict=True)
+            ]
+        )
+
+
 def agrees(model: str | Path, data: Path, tmp_path: Path, every: int) -> None:
     asked, cosine, said = by_recognizer(model, data, "3-enrol", every)
     assert np.ptp(said) > 1
@@ -91,6 +110,31 @@ def test_an_enrollment_of_three_is_evaluated_as_it_is_verified(tmp_path: Path) -
             wave_S = speak(voice(speaker), float(rng.uniform(2, 6)), np.random.default_rng([speaker, take]))
             soundfile.write(tmp_path / "corpus" / f"s{speaker}" / f"{take}.wav", wave_S, RATE)
     agrees(model_folder(tmp_path / "model"), tmp_path / "corpus", tmp_path, every=2)
+
+
+def test_a_report_counts_what_the_recognizer_decides(tmp_path: Path) -> None:
+    for speaker in range(6):
+        (tmp_path / "corpus" / f"s{speaker}").mkdir(parents=True)
+        for take in range(4):
+            wave_S = speak(voice(speaker), 2.0, np.random.default_rng([speaker, take]))
+            soundfile.write(tmp_path / "corpus" / f"s{speaker}" / f"{take}.wav", wave_S, RATE)
+    folder = model_folder(tmp_path / "model")
+    middle = float(np.median(by_evaluation(folder, tmp_path / "corpus", tmp_path / "llr", "3-enrol", "llr")))
+    strangers = Impostors.of(np.linspace(middle - 40, middle + 0.4, 4000))  # 1 % of them are above the middle
+    assert strangers is not None
+    model = Model.load(folder)
+    assert model.calibration is not None
+    model.calibration = model.calibration.model_copy(update={"impostors": strangers})
+    model.save(folder)
+    report = evaluate([folder], tmp_path / "corpus", "3-enrol", resamples=0)
+    trials = make_trials("3-enrol", read_data(tmp_path / "corpus"))
+    found = {row["asked"]: row for row in report.models[0].decisions}
+    assert list(found) == ["default", "far=0.01", "far=0.001"]
+    accepted = decided(folder, tmp_path / "corpus", "3-enrol", far=0.01)
+    assert 0 < accepted.sum() < accepted.size
+    assert found["far=0.01"]["false_alarm_rate"] == accepted[~trials.same_K].mean()
+    assert found["far=0.01"]["miss_rate"] == (~accepted[trials.same_K]).mean()
+    assert "cannot be promised" in found["far=0.001"]["why_not"]  # 4,000 trials support 0.0075
 
 
 @pytest.mark.real

@@ -94,6 +94,7 @@ def _tests(report: Report) -> list[str]:
 
 def _notes(report: Report) -> list[str]:
     """Return a line for all that a reader of the table should know besides."""
+    from voxid.evaluation.report import findings
     from voxid.metrics import worse_than_guessing
 
     notes = []
@@ -115,6 +116,8 @@ def _notes(report: Report) -> list[str]:
                 + (f", top 5 {100 * found['top_5']:.1f} %" if "top_5" in found else "")
                 + (f"; FNIR {100 * found['fnir']:.1f} % at FPIR 1 %" if found["fnir"] is not None else "")
             )
+        notes += [f"{model.model}: {_decided(row)}" for row in findings.decisions(model) if not row["note"]]
+        notes += [f"warning: {line}" for line in findings.broken_promises(model)]
         if model.act_dcf is None and model.fingerprint and model.scoring == "cosine":
             notes.append(f"{model.model}: not calibrated, so no Cllr; `voxid calibrate` makes it decide")
     if why := report.intervals.get("why_not"):
@@ -137,3 +140,13 @@ def _notes(report: Report) -> list[str]:
     if report.out:
         notes.append(f"in {report.out}: {', '.join(report.files)}")
     return notes
+
+
+def _decided(row: dict[str, str]) -> str:
+    """Return one of `findings.decisions` as text."""
+
+    def rate(name: str) -> str:
+        bounds = row[f"{name}_interval"]
+        return f"{row[name]} %{f' ({bounds})' if bounds else ''}"
+
+    return f"{row['asked']}: {rate('false_alarm')} of strangers accepted, {rate('miss')} of speakers refused"

@@ -34,7 +34,7 @@ FPIR = 0.01
 def measure(
     system: Scores, data: EvaluationData, intervals: dict[str, list[float]], with_grid: bool = False
 ) -> ModelReport:
-    """Return the figures of a system; `intervals` are those of `of_systems`."""
+    """Return the figures of a system; `intervals` are those of `of_systems`, empty where there are none."""
     scores, same, llrs = system.score_K, system.same_K, system.llr_K
     rate, threshold = system.eer
     grid = _grid(scores, same) if with_grid else None
@@ -59,6 +59,7 @@ def measure(
         frr_at_far={f"{far:g}": _frr(scores, same, far) for far in FARS},
         intervals=intervals,
         calibration=system.calibration,
+        decisions=decisions(system, data.speakers() if intervals else None),
         trials=int(scores.size),
         targets=targets,
         nontargets=int(scores.size) - targets,
@@ -74,6 +75,26 @@ def measure(
         score_s=round(system.score_s, 3),
         from_cache=system.from_cache,
     )
+
+
+def decisions(system: Scores, speaker_N: np.ndarray | None) -> list[dict[str, Any]]:
+    """Return what each thing asked of the decision gave: strangers accepted, speakers refused, intervals."""
+    found = []
+    for asked, accepted_K in system.decided.items():
+        row: dict[str, Any] = {"asked": asked, "false_alarm_rate": None, "miss_rate": None}
+        if isinstance(accepted_K, str):
+            found.append(row | {"why_not": accepted_K})
+            continue
+        sides = (None, None) if speaker_N is None else (speaker_N[system.left_K], speaker_N[system.right_K])
+        rates = metrics.decision_rates(accepted_K, system.same_K, *sides, resamples=RESAMPLES, level=LEVEL)
+        for name, rate, interval in (
+            ("false_alarm", rates.false_alarm, rates.false_alarm_interval),
+            ("miss", rates.miss, rates.miss_interval),
+        ):
+            row[f"{name}_rate"] = rate if np.isfinite(rate) else None
+            row[f"{name}_interval"] = None if interval is None else [interval.low, interval.high]
+        found.append(row)
+    return found
 
 
 def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:

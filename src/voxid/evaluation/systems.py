@@ -18,7 +18,7 @@ from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, embed_used, with_models
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scores, llrs, score_trials
+from voxid.evaluation.scores import Scores, accepted, llrs, score_trials
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
@@ -82,6 +82,8 @@ class SystemMaker:
                 line = calibration if base == "cosine" else None  # it is for cosines
                 if line is not None:
                     llr_K = llrs(scores, enrolled, line, getattr(runtime.model, "cohort", None))
+                    scores = replace(scores, llr_K=llr_K)
+                    scores = replace(scores, decided=accepted(scores, enrolled, line))
                 measured[base] = replace(
                     scores,
                     name=name,

@@ -8,7 +8,7 @@ trials that are rejected. Trials with the same score are accepted or rejected to
 
 from __future__ import annotations
 
-from voxid.metrics.confidence import Interval, Paired, intervals, paired
+from voxid.metrics.confidence import DecisionRates, Interval, Paired, decision_rates, intervals, paired
 from voxid.metrics.histogram import BoundedDcf, BoundedEer, ScoreHistogram
 from voxid.metrics.identification import (
     FnirAt,
@@ -42,6 +42,7 @@ __all__ = [
     "DCF_05",
     "BoundedDcf",
     "BoundedEer",
+    "DecisionRates",
     "Det",
     "Eer",
     "FnirAt",
@@ -56,6 +57,7 @@ __all__ = [
     "Searches",
     "act_dcf",
     "cllr",
+    "decision_rates",
     "det",
     "eer",
     "eer_grid",

@@ -79,6 +79,69 @@ class Paired:
     p_value: float
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionRates:
+    """What decisions came to: the share of strangers accepted, and of speakers refused.
+
+    The rates are NaN where there is no trial of a kind; the intervals are None where no speakers were given.
+    """
+
+    false_alarm: float
+    miss: float
+    false_alarm_interval: Interval | None = None
+    miss_interval: Interval | None = None
+
+
+def decision_rates(
+    accepted: ArrayLike,
+    labels: ArrayLike,
+    left_speaker_K: ArrayLike | None = None,
+    right_speaker_K: ArrayLike | None = None,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> DecisionRates:
+    """Return the error rates of decisions that were made, with intervals over speakers where those are given.
+
+    `accepted` (K,) says for each trial whether it was accepted, `labels` and the speakers are as in
+    `intervals`; so are draws and errors.
+
+    >>> decision_rates([True, False, True, False], [1, 1, 0, 0])
+    DecisionRates(false_alarm=0.5, miss=0.5, false_alarm_interval=None, miss_interval=None)
+    """
+    same_K = same_speaker(as_array(labels, "labels"))
+    accepted_K = as_array(accepted, "decisions").astype(bool)
+    wrong_K = accepted_K != same_K
+    kinds = [~same_K, same_K]
+    rates = [float(wrong_K[kind].mean()) if kind.any() else float("nan") for kind in kinds]
+    if left_speaker_K is None or right_speaker_K is None:
+        return DecisionRates(*rates)
+    _check_options(resamples, level)
+    _, _, left_K, right_K, speakers = _check(
+        accepted_K.astype(float), labels, left_speaker_K, right_speaker_K
+    )
+    times_SR = draws(speakers, resamples, seed)
+    found: list[Interval | None] = []
+    for kind, rate in zip(kinds, rates, strict=True):
+        pair_P, of_K = np.unique(
+            left_K[kind].astype(np.int64) * speakers + right_K[kind], return_inverse=True
+        )
+        trials_P = np.bincount(of_K, minlength=pair_P.size)
+        wrong_P = np.bincount(of_K, weights=wrong_K[kind], minlength=pair_P.size)
+        a_P, b_P = np.divmod(pair_P, speakers)
+        drawn_R = np.full(resamples, np.nan)
+        for first in range(0, resamples, 64):
+            part = slice(first, first + 64)
+            times_PR = times_SR[a_P, part].astype(np.float32)
+            times_PR *= np.where((a_P == b_P)[:, None], 1, times_SR[b_P, part])  # one speaker is drawn once
+            with np.errstate(invalid="ignore"):
+                drawn_R[part] = (wrong_P @ times_PR) / (trials_P @ times_PR)
+        usable = bool(kind.any())
+        found.append(Interval(rate, *_ends(_usable(drawn_R), rate, level), level) if usable else None)
+    return DecisionRates(*rates, *found)
+
+
 def intervals(
     scores: ArrayLike,
     labels: ArrayLike,

@@ -112,6 +112,41 @@ def calibration_verdict(model: ModelReport) -> str:
     )
 
 
+def decisions(model: ModelReport) -> list[dict[str, Any]]:
+    """Return the decisions of a model as rows: what was asked, and what it gave, as text."""
+    rows = []
+    for decision in model.decisions:
+        cells = {}
+        for name in ("false_alarm", "miss"):
+            bounds = decision.get(f"{name}_interval")
+            cells[name] = percent(decision[f"{name}_rate"])
+            cells[f"{name}_interval"] = f"{percent(bounds[0])}–{percent(bounds[1])}" if bounds else ""
+        rows.append({"asked": decision["asked"], **cells, "note": decision.get("why_not", "")})
+    return rows
+
+
+def broken_promises(model: ModelReport) -> list[str]:
+    """Return a sentence for each false-alarm rate that was asked for and not kept, beyond chance.
+
+    Beyond chance: outside of the interval, or twice or half as much where there is none.
+    """
+    lines = []
+    for decision in model.decisions:
+        asked, got = decision["asked"].removeprefix("far="), decision["false_alarm_rate"]
+        if asked == decision["asked"] or got is None:
+            continue
+        far = float(asked)
+        low, high = decision.get("false_alarm_interval") or (got / 2, got * 2)
+        if not low <= far <= high:
+            remedy = (
+                "calibrate it on recordings like these" if got > far else "it refuses more than it has to"
+            )
+            lines.append(
+                f"{model.model}: asked {100 * far:g} % of strangers accepted, got {percent(got)} %: {remedy}."
+            )
+    return lines
+
+
 def any_left_out(report: Report) -> bool:
     """Return whether any system, the trials or the preparation of the data left anything out."""
     lost = any(model.left_out or model.trials_lost for model in report.models)

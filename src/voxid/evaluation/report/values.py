@@ -44,6 +44,8 @@ class ModelReport:
     # figure -> [low, high], 95 % unless report.intervals says otherwise
     intervals: dict[str, list[float]] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None  # as stored with the model, with the set it was fitted on
+    # asked ("default", "far=0.01", ...), false_alarm_rate, miss_rate and their intervals, or why_not
+    decisions: list[dict[str, Any]] = field(default_factory=list)
     trials: int
     targets: int
     nontargets: int
