@@ -114,16 +114,16 @@ def decision_rates(
     accepted_K = as_array(accepted, "decisions").astype(bool)
     wrong_K = accepted_K != same_K
     kinds = [~same_K, same_K]
-    rates = [float(wrong_K[kind].mean()) if kind.any() else float("nan") for kind in kinds]
+    far, frr = (float(wrong_K[kind].mean()) if kind.any() else float("nan") for kind in kinds)
     if left_speaker_K is None or right_speaker_K is None:
-        return DecisionRates(*rates)
+        return DecisionRates(far, frr)
     _check_options(resamples, level)
     _, _, left_K, right_K, speakers = _check(
         accepted_K.astype(float), labels, left_speaker_K, right_speaker_K
     )
     times_SR = draws(speakers, resamples, seed)
     found: list[Interval | None] = []
-    for kind, rate in zip(kinds, rates, strict=True):
+    for kind, rate in zip(kinds, (far, frr), strict=True):
         pair_P, of_K = np.unique(
             left_K[kind].astype(np.int64) * speakers + right_K[kind], return_inverse=True
         )
@@ -139,7 +139,7 @@ def decision_rates(
                 drawn_R[part] = (wrong_P @ times_PR) / (trials_P @ times_PR)
         usable = bool(kind.any())
         found.append(Interval(rate, *_ends(_usable(drawn_R), rate, level), level) if usable else None)
-    return DecisionRates(*rates, *found)
+    return DecisionRates(far, frr, found[0], found[1])
 
 
 def intervals(
