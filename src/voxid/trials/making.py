@@ -263,9 +263,7 @@ def enrollment(count: int, pool: Pool, data: EvaluationData, seed: int, most: in
     """
     group_P = np.repeat(np.arange(pool.size_G.size), pool.size_G)
     place_P = np.arange(group_P.size) - pool.begin_G[group_P]
-    order_P = shuffled(
-        place_P, pool.size_G[group_P], keys(seed, 201, group_P)
-    )  # of each speaker's utterances
+    order_P = shuffled(place_P, pool.size_G[group_P], keys(seed, 201, group_P))  # within each speaker
     enough_G = pool.size_G > count
     enrolls_P = (order_P < count) & enough_G[group_P]
     test_P = np.flatnonzero(~enrolls_P)
