@@ -37,7 +37,18 @@ INGREDIENTS = {  # in the order of the ladder
     "finetune": "the last tenth of the steps with windows of 3.2 s and a margin of 0.4",
     "speeds": "speeds 0.9 and 1.1 as further classes, so only with aam; last, since classes need steps",
 }
-PARTS = ("ladder", "published", "without", "alone")
+WORLD = {  # ingredients of `base-world`, and what a training without them has in their place
+    "pauses": "features.pause_db=none",
+    "rivals": 'loss.rivals="all"',
+    "languages": 'loss.rivals="corpus"',
+    "sessions": 'data.balance="speakers"',
+    "lone": "data.lone=1",
+    "lines": "augment.line_prob=0",
+    "faults": "augment.fault_prob=0",
+    "speeds": "data.speeds=[]",
+    "centres": "training.classes_from_init=false",
+}
+PARTS = ("ladder", "published", "without", "alone", "world")
 LONG_S, SHORT_S = 3.2, 1.6
 ROWS = 24  # windows of a batch: the original's 8 triplets
 ABOUT = ("name", "description", "published_eer", "trained_on")  # of a recipe: not what it trains
@@ -47,7 +58,7 @@ ECAPA = 'encoder={name="ecapa",channels=128,squeeze=32,aggregate=384,attention=3
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `recipe` with `ingredients` put in, `times` as many steps; compared with the row `against`."""
+    """One row: `recipe` with `ingredients` and `changes` put in, `times` as many steps, and a row beside it."""
 
     name: str
     part: str
@@ -55,6 +66,8 @@ class Row:
     against: str | None = None
     recipe: str = ORIGINAL
     times: int = 1
+    changes: tuple[str, ...] = ()
+    init: str | None = None  # the model it starts from
 
 
 def make_rows(longer: int = 4) -> list[Row]:
@@ -70,6 +83,11 @@ def make_rows(longer: int = 4) -> list[Row]:
     rows += [Row(f"without {name}", "without", modern - {name}, against=last) for name in names]
     alone = [name for name in names if name != "speeds"]
     rows += [Row(f"{name} alone", "alone", frozenset({name}), against="original") for name in alone]
+    rows.append(Row("world", "world", recipe="base-world", init="voxid-base"))
+    rows += [
+        Row(f"world without {name}", "world", frozenset(), "world", "base-world", 1, (change,), "voxid-base")
+        for name, change in WORLD.items()
+    ]
     return rows
 
 
@@ -86,13 +104,16 @@ def digest(row: Row, steps: int, seed: int, noise: Sequence[str], data: str) -> 
     written = tomllib.loads(recipe_text(row.recipe))
     tables = {key: value for key, value in written.items() if key not in ABOUT}
     named = [Path(folder).name for folder in noise]  # elsewhere on disk it is the same noise
-    said = json.dumps([tables, _overrides(row, steps, seed, named), data], sort_keys=True)
+    start = [] if row.init is None else [row.init]
+    said = json.dumps([tables, _overrides(row, steps, seed, named), data, *start], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _overrides(row: Row, steps: int, seed: int, noise: Sequence[str]) -> list[str]:
     steps *= row.times
-    changes = [*_changes(row.ingredients, steps, noise), f"training.save_every={steps}"]
+    changes = [*_changes(row.ingredients, steps, noise), f"training.save_every={steps}", *row.changes]
+    if row.part == "world" and noise:
+        changes += [f"augment.noise={json.dumps(list(noise))}", "augment.noise_prob=0.2"]
     return [*changes, *ONE_CORE, f"training.seed={seed}"]
 
 

@@ -1,13 +1,16 @@
 """Which ingredient of a modern training is worth what: the same speech, the same steps, one change at a time.
 
     python -m benchmarks.ablation --train D... --data DEV... -o DIR [--noise FOLDER] [--steps 1000]
-        [--seeds 0 1] [--parts ladder published without alone] [--rows NAME...] [--table] [--json FILE]
+        [--seeds 0 1] [--parts ladder published without alone world] [--rows NAME...] [--table] [--json FILE]
 
 Every row is the original's `bilstm-clean100` with some ingredients put in (`benchmarks._ablation_rows`), on
 one core, for `--steps` batches of 24 windows; the last stage of fine-tuning has half as many, twice as long.
 The five published recipes are rows too; on the same speech two of them are trainings of two others, and such
 rows share a run. A row takes as many steps as any other, not as long: processor time stands beside it, and
 the original is there once more with more steps.
+
+The rows of `world` are another training: `base-world` from the weights of voxid-base, whole and without each
+of its ingredients. Give them held-out speakers of every corpus, and `--steps` a few thousand.
 
 A run, one row with one seed, is one model folder under DIR. Those that are finished are not done again, a
 stop costs at most one run, and `--table` prints what there is without training anything. `--data` is only
@@ -92,7 +95,7 @@ def do(job: Job, packed: Packed, tests: list[Test], resamples: int) -> dict[str,
     if job.folder.exists():
         shutil.rmtree(job.folder)
     wall, processor = time.perf_counter(), time.process_time()
-    trained = train(job.recipe, packed, job.folder, device="cpu")
+    trained = train(job.recipe, packed, job.folder, device="cpu", init=job.row.init)
     runtime = TorchRuntime.load(job.folder)
     result: dict[str, Any] = {
         "row": job.row.name,

@@ -10,7 +10,7 @@ import pytest
 from packing import make_pack
 
 from benchmarks import ablation
-from benchmarks._ablation_rows import INGREDIENTS, PARTS, PUBLISHED, Row, digest, make_rows, recipe_of
+from benchmarks._ablation_rows import INGREDIENTS, PARTS, PUBLISHED, WORLD, Row, digest, make_rows, recipe_of
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.pack import Packed
 from voxid.training import load_recipe, make_plan, train
@@ -53,6 +53,15 @@ def test_every_row_has_a_name_of_its_own_and_something_to_be_compared_with() -> 
     assert {row.part for row in rows} == set(PARTS)
     assert {row.against for row in rows} - {None} <= set(ROWS)
     assert [name for name, row in ROWS.items() if row.part == "published"] == list(PUBLISHED)
+
+
+def test_the_world_without_an_ingredient_differs_in_it_alone() -> None:
+    changed = {name: what_differs("world", f"world without {name}") for name in WORLD}
+    assert changed == {
+        "pauses": {"features"}, "rivals": {"loss"}, "languages": {"loss"}, "sessions": {"data.balance"},
+        "lone": {"data.lone"}, "lines": {"augment"}, "faults": {"augment"},
+        "speeds": {"data.speeds"}, "centres": {"training.classes_from_init"},
+    }  # fmt: skip
 
 
 def test_the_original_is_the_published_recipe() -> None:

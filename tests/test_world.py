@@ -170,7 +170,7 @@ def test_classes_start_at_their_speakers(packed: Packed) -> None:
     loss_class, config = LOSSES.parse({"name": "aam", "sub_centers": 2}, "loss")
     loss = loss_class(config, 8, 26)
     loss.set_centers(center_CD)
-    assert (loss.cosines(center_CD).argmax(dim=1) == torch.arange(26)).float().mean() > 0.9
+    assert loss.cosines(center_CD).diagonal().min().item() > 0.99
 
 
 def test_a_constant_training_goes_on_with_stages_decided_later(packed: Packed, tmp_path: Path) -> None:
