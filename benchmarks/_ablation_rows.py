@@ -58,7 +58,7 @@ ECAPA = 'encoder={name="ecapa",channels=128,squeeze=32,aggregate=384,attention=3
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `recipe` with `ingredients` and `changes` put in, `times` as many steps, and a row beside it."""
+    """One row: `recipe` with `ingredients` and `changes` put in, and the row it is compared with (`against`)."""
 
     name: str
     part: str
