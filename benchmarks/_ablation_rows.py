@@ -58,7 +58,7 @@ ECAPA = 'encoder={name="ecapa",channels=128,squeeze=32,aggregate=384,attention=3
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `recipe` with `ingredients` and `changes` put in, and the row it is compared with (`against`)."""
+    """One row: `recipe` with `ingredients` and `changes` put in; it is compared with the row `against`."""
 
     name: str
     part: str
