@@ -1,4 +1,4 @@
-"""m4a, mp4, webm, wma and raw AAC, decoded by PyAV: the extra `formats` (`pip install 'voxid[formats]'`).
+"""What libsndfile does not read (m4a, webm, AMR, AC-3, Speex, ...), decoded by PyAV: the extra `formats`.
 
 # S samples, C channels
 """
@@ -38,8 +38,8 @@ def av_decoder(target: Path | BinaryIO, name: str, kind: str) -> Iterator[AvDeco
         container = av.open(str(target) if isinstance(target, Path) else target)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise AudioUndecodable(
-            f"{name}: it looks like {kind}, and is not audio PyAV can decode ({_words(error)}). "
-            "Copy it again, or convert it."
+            f"{name}: it {f'looks like {kind}, and ' if kind else ''}is not audio that voxid and PyAV can "
+            f"decode ({_words(error)}). Copy it again, or convert it."
         ) from error
     with container:
         streams = container.streams.audio
@@ -55,7 +55,9 @@ class AvDecoder:
 
     def __init__(self, av: Any, container: Any, stream: Any, name: str) -> None:
         self._error, self._container, self._stream = av.FFmpegError, container, stream
+        self._pauses = stream.codec_context.name.startswith("amr")
         self.name = name
+        self.notes: list[str] = []
         self.rate = int(stream.rate or 0)
         self.channels = int(stream.channels)
         if self.rate <= 0 or self.channels <= 0:
@@ -100,15 +102,28 @@ class AvDecoder:
         """Yield what the stream decodes to, float32 (S, C), from where the container stands."""
         done = 0
         try:
-            for frame in self._container.decode(self._stream):
-                for even in self._resampler.resample(frame):
-                    wave_SC = np.ascontiguousarray(even.to_ndarray().T, dtype=np.float32)
+            for packet in self._container.demux(self._stream):
+                for wave_SC in self._of_packet(packet):
                     done += len(wave_SC)
                     yield wave_SC
         except self._error as error:
             raise self._broken(done, _words(error)) from error
         if done < self.frames - SLACK_S * self.rate:
             raise self._broken(done, "no more packets")
+
+    def _of_packet(self, packet: Any) -> Iterator[np.ndarray]:
+        """Yield what one packet decodes to; AMR's frames for pauses, unknown to PyAV, are silence."""
+        try:
+            frames = self._stream.codec_context.decode(packet if packet.size else None)
+        except self._error:
+            if not self._pauses:
+                raise
+            samples = round(float(packet.duration or 0) * float(packet.time_base) * self.rate)
+            yield np.zeros((samples, self.channels), np.float32)
+            return
+        for frame in frames:
+            for even in self._resampler.resample(frame):
+                yield np.ascontiguousarray(even.to_ndarray().T, dtype=np.float32)
 
     def _broken(self, done: int, why: str) -> AudioTruncated:
         return AudioTruncated(

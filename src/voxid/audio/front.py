@@ -237,7 +237,7 @@ class _Walk:
                     if self.checker.samples > keep_s * SAMPLE_RATE:
                         kept = None
             self.name, self.rate = opened.name, opened.rate
-            self.channels, self.format = opened.channels, opened.format
+            self.channels, self.format, self.notes = opened.channels, opened.format, opened.notes
         self.heard = tap.channels_heard()
         self.wave_S = np.concatenate(kept) if kept else None
 
@@ -273,7 +273,7 @@ class _Walk:
             wave_S=self.wave_S,
             part=part,
         )
-        return replace(found, warnings=tuple(_warnings(found, heard, took)))
+        return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
 
 
 def _meter(vad: str) -> SpeechMeter:

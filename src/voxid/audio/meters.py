@@ -45,6 +45,7 @@ class Tap:
         self._opened = opened
         self.name, self.rate, self.frames = opened.name, opened.rate, opened.frames
         self.channels, self.format, self.exact = opened.channels, opened.format, opened.exact
+        self.notes = opened.notes
         self._count = 0
         self._sum_C = np.zeros(opened.channels)
         self._product_CC = np.zeros((opened.channels, opened.channels))

@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from voxid.audio.checks import not_finite
-from voxid.audio.sources import Opened, Part, Source, open_source
+from voxid.audio.sources import Opened, Part, Source, fall_short, open_source
 from voxid.errors import AudioEmpty, AudioNotFinite, AudioTruncated, BadAudioInput
 from voxid.types import SAMPLE_RATE
 
@@ -136,10 +136,7 @@ def _mono(opened: Opened, start_s: float, duration_s: float | None) -> Iterator[
     if got == 0:
         raise AudioEmpty(f"{opened.name}: no samples. Record it again, or leave it out.")
     if got < wanted and opened.exact:
-        raise AudioTruncated(
-            f"{opened.name}: breaks off at {(first + got) / opened.rate:.2f} s, and its header promises "
-            f"{opened.frames / opened.rate:.2f} s. Copy or download it again."
-        )
+        fall_short(opened, (first + got) / opened.rate, (first + wanted) / opened.rate)
 
 
 def _range(opened: Opened, start_s: float, duration_s: float | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import io
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from voxid.audio.containers import breaks_off, foreign_format, states_length
+from voxid.audio.containers import HEARD_S, SLACK_S, Survey, survey
 from voxid.audio.formats import av_decoder, has_pyav
 from voxid.errors import (
     AudioEmpty,
@@ -67,7 +67,6 @@ AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma".split())
 RATES = (1_000, 768_000)
 MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
 MAX_PATH = 4096  # bytes
-_AND_MORE = "; m4a, mp4, aac, webm and wma too after: pip install 'voxid[formats]'"
 _LENGTH_UNKNOWN = 1 << 60  # frames; libsndfile answers with more for a stream that does not state its length
 
 
@@ -80,6 +79,7 @@ class Opened(Protocol):
     channels: int
     format: str
     exact: bool
+    notes: list[str]  # what a person should know of the file; more may come while it is read
 
     def seek(self, frame: int) -> None:
         """Make `frame` the next one to be read."""
@@ -113,7 +113,7 @@ def name_of(source: Source) -> str:
     if isinstance(source, Utterance | Part):
         return name_of(Part.of(source).source)
     if isinstance(source, str | os.PathLike):
-        return str(Path(source))
+        return os.fsencode(Path(source)).decode(errors="backslashreplace")  # a name need not be UTF-8
     if isinstance(source, bytes | bytearray | memoryview):
         return f"audio of {len(source)} bytes"
     if isinstance(source, tuple):
@@ -142,11 +142,11 @@ def open_source(source: Source) -> Iterator[Opened]:
     elif isinstance(source, bytes | bytearray | memoryview):
         _refuse_path(bytes(source[:MAX_PATH]))
         file = io.BytesIO(source)
-        with _decoder(file, file, name_of(source)) as decoder:
+        with _decoder(file, None, name_of(source)) as decoder:
             yield decoder
     elif hasattr(source, "read"):
         file = _seekable(source)
-        with _decoder(file, file, name_of(source)) as decoder:
+        with _decoder(file, None, name_of(source)) as decoder:
             yield decoder
     elif isinstance(source, np.ndarray):
         raise BadAudioInput("an array alone has no rate. Give a tuple: (samples, rate).")
@@ -182,13 +182,15 @@ def _open_path(path: Path) -> BinaryIO:
     try:
         if not path.is_file():
             if not path.exists():
-                raise AudioNotFound(f"{path}: no such file. Check the path.")
+                raise AudioNotFound(f"{name_of(path)}: no such file. Check the path.")
             what = "a folder" if path.is_dir() else "not a regular file"
-            raise AudioNotReadable(f"{path}: {what}. Give the path of one audio file.")
+            raise AudioNotReadable(f"{name_of(path)}: {what}. Give the path of one audio file.")
         return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         reason = getattr(error, "strerror", None) or error
-        raise AudioNotReadable(f"{path}: cannot be opened ({reason}). Check its permissions.") from error
+        raise AudioNotReadable(
+            f"{name_of(path)}: cannot be opened ({reason}). Check its permissions."
+        ) from error
 
 
 def _seekable(file: BinaryIO) -> BinaryIO:
@@ -208,41 +210,54 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 
 
 @contextmanager
-def _decoder(file: BinaryIO, target: Path | BinaryIO, name: str) -> Iterator[Opened]:
-    """Yield a decoder of `target`, after a look at its container through `file` (the same bytes)."""
+def _decoder(file: BinaryIO, path: Path | None, name: str) -> Iterator[Opened]:
+    """Yield a decoder of `file`, after a look at its container; `path` is where it lies, if anywhere."""
     try:
         if file.seek(0, io.SEEK_END) == 0:
             raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
-        flaw, foreign, exact = breaks_off(file), foreign_format(file), states_length(file)
+        found = survey(file, name)
         file.seek(0)
     except OSError as error:
         raise AudioNotReadable(f"{name}: reading failed ({error.strerror}). Check the disk.") from error
-    if flaw:
-        raise AudioTruncated(f"{name}: breaks off, {flaw}. Copy or download it again.")
-    if foreign and has_pyav():
-        with av_decoder(target, name, foreign) as decoder:
-            _check_header_rate(decoder)
-            yield decoder
-        return
-    try:
-        sound = soundfile.SoundFile(target)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: *.raw has no header to read
-        what = (
-            f"it is {foreign}" if foreign else getattr(error, "error_string", "it has no header").rstrip(".")
-        )
-        raise AudioUndecodable(
-            f"{name}: not audio voxid can decode ({what}). WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF are "
-            f"read{_AND_MORE if foreign else ''}; convert others first, for example: "
-            "ffmpeg -i INPUT OUTPUT.flac"
-        ) from error
-    with sound:
-        yield Decoder(sound, name, exact)
+    targets = found.parts if found.flawed or path is None else [path]
+    with ExitStack() as stack:
+        decoders = [stack.enter_context(_decoder_of(target, name, found)) for target in targets]
+        yield decoders[0] if len(decoders) == 1 else Joined(decoders)
+
+
+@contextmanager
+def _decoder_of(target: Path | BinaryIO, name: str, found: Survey) -> Iterator[Opened]:
+    """Yield libsndfile's decoder, or PyAV's for what libsndfile does not read."""
+    if not found.foreign or not has_pyav():
+        try:
+            # bytes: a name need not be UTF-8
+            place: Any = os.fsencode(target) if isinstance(target, Path) else target
+            sound = soundfile.SoundFile(place)
+        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: *.raw has no header to read
+            what = getattr(error, "error_string", "it has no header").strip().rstrip(".")
+            if not has_pyav():
+                raise _undecodable(name, f"it is {found.foreign}" if found.foreign else what) from error
+        else:
+            with sound:
+                yield Decoder(sound, name, found)
+            return
+    with av_decoder(target, name, found.foreign) as decoder:
+        _check_header_rate(decoder)
+        yield decoder
+
+
+def _undecodable(name: str, what: str) -> AudioUndecodable:
+    return AudioUndecodable(
+        f"{name}: not audio voxid can decode ({what or 'its format is unknown'}). WAV, FLAC, Ogg (Vorbis, "
+        "Opus), MP3 and AIFF are read; m4a, mp4, webm, wma, AAC, AMR, AC-3, Speex and more too after: pip "
+        "install 'voxid[formats]'; convert others first, for example: ffmpeg -i INPUT OUTPUT.flac"
+    )
 
 
 class Decoder:
     """Frames of a file, decoded by libsndfile."""
 
-    def __init__(self, sound: soundfile.SoundFile, name: str, exact: bool) -> None:
+    def __init__(self, sound: soundfile.SoundFile, name: str, found: Survey) -> None:
         self._sound = sound
         self._position = 0
         self.name = name
@@ -250,13 +265,18 @@ class Decoder:
         self.frames: int = sound.frames
         self.channels: int = sound.channels
         self.format = f"{sound.format} {sound.subtype}"
-        self.exact = exact
+        self.exact = found.exact
+        self.notes = list(found.notes)
         _check_header_rate(self)
         if self.frames >= _LENGTH_UNKNOWN:  # a FLAC written into a pipe
             raise AudioUndecodable(
                 f"{name}: its header does not say how long it is, and the decoder then misses its end. "
                 "Write it to a file, not to a pipe; for example: ffmpeg -i INPUT OUTPUT.flac"
             )
+        if found.missing:
+            there_s = self.frames / self.rate
+            promised_s = there_s / (1 - found.missing) if found.missing < 1 else float("inf")
+            fall_short(self, there_s, promised_s)
 
     def seek(self, frame: int) -> None:
         """Make `frame` the next one to be read; raise AudioTruncated where the file has no such place."""
@@ -282,6 +302,67 @@ class Decoder:
         )
 
 
+def fall_short(opened: Opened, there_s: float, promised_s: float) -> None:
+    """Note that a file holds less than it promises; raise AudioTruncated when that is a missing end."""
+    missing_s = promised_s - there_s
+    if missing_s > SLACK_S:
+        promise = (
+            f"promises {promised_s:.2f} s: {missing_s:.2f} s are missing" if there_s else "promises more"
+        )
+        raise AudioTruncated(
+            f"{opened.name}: breaks off at {there_s:.2f} s, and its header {promise}. Copy or download it "
+            "again."
+        )
+    if missing_s > HEARD_S:
+        opened.notes.append(f"its header promises {promised_s:.2f} s, and {there_s:.2f} s are there.")
+
+
+class Joined:
+    """Files that were appended to one another, read as one recording."""
+
+    def __init__(self, decoders: list[Opened]) -> None:
+        first = decoders[0]
+        alike = [one for one in decoders if (one.rate, one.channels) == (first.rate, first.channels)]
+        self._decoders = alike
+        self._ends = np.cumsum([one.frames for one in alike])
+        self.name, self.rate, self.channels, self.format = (
+            first.name,
+            first.rate,
+            first.channels,
+            first.format,
+        )
+        self.frames = int(self._ends[-1])
+        self.exact = all(one.exact for one in alike)
+        self.notes = list(dict.fromkeys(note for one in alike for note in one.notes))
+        unread_s = sum(one.frames / one.rate for one in decoders if one not in alike)
+        self.notes.append(f"{len(alike)} files appended to one another were read as one.")
+        if unread_s:
+            self.notes.append(f"{unread_s:.2f} s behind them, of another rate or channels, were not read.")
+        self._position = 0
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one to be read."""
+        self._position = frame
+        part = self._part()
+        if part < len(self._decoders):
+            self._decoders[part].seek(frame - int(self._ends[part]) + self._decoders[part].frames)
+        for later in self._decoders[part + 1 :]:
+            later.seek(0)
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to `frames` frames as float32 (S,) or (S, C); none at the end."""
+        part = self._part()
+        samples = self._decoders[min(part, len(self._decoders) - 1)].read(frames)
+        if not len(samples) and part < len(self._decoders):  # less than it promised
+            self._position = int(self._ends[part])
+            return self.read(frames)
+        self._position += len(samples)
+        return samples
+
+    def _part(self) -> int:
+        return int(self._ends.searchsorted(self._position, side="right"))
+
+
 class ArraySource:
     """Frames of an array in memory: floats as they are, integers scaled by the full range of their type."""
 
@@ -296,6 +377,7 @@ class ArraySource:
         self._samples = _checked_samples(samples)
         self.rate = _checked_rate(rate)
         self.name = name_of(pair)
+        self.notes: list[str] = []
         self.frames = len(self._samples)
         self.channels = self._samples.shape[1] if self._samples.ndim == 2 else 1
         self._position = 0
@@ -328,7 +410,7 @@ class _OneChannel:
             )
         self._opened, self._index = opened, index
         self.name, self.rate, self.frames = opened.name, opened.rate, opened.frames
-        self.format, self.exact = opened.format, opened.exact
+        self.format, self.exact, self.notes = opened.format, opened.exact, opened.notes
 
     def seek(self, frame: int) -> None:
         """Make `frame` the next one to be read."""
