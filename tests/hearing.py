@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +49,9 @@ class SpectrumRuntime:
 
     def embed(self, audio: Any) -> np.ndarray:
         return next(self.embed_each([audio])).embedding
+
+    def embed_waves(self, waves: Sequence[np.ndarray], *, batch_size: int = 128) -> np.ndarray:
+        return np.stack([spectrum(wave_S) - AVERAGE for wave_S in waves])
 
     def embed_many(
         self,

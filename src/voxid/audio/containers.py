@@ -240,7 +240,7 @@ def _w64(file: BinaryIO, size: int) -> Survey:
         length = struct.unpack("<Q", header[16:])[0]
         if header[:4] == b"data":
             return _samples_of(file, size, position + 24, length - 24)
-        position += max(24, length + -length % 8)
+        position = min(size, position + max(24, length + -length % 8))
     return Survey([file])
 
 
@@ -532,6 +532,8 @@ def _mpeg(file: BinaryIO, name: str, size: int) -> Survey:
     notes = []
     if found.behind and (promised is None or frames < promised):
         notes = [f"{found.behind:,} bytes behind its last whole frame were not read: its end may be missing."]
+    if promised is not None and (promised - frames) * frame_s > HEARD_S:
+        notes = [f"its header promises {promised * frame_s:.2f} s, and {frames * frame_s:.2f} s are there."]
     pieces: list[bytes | tuple[int, int]] = [*found.runs]
     count = struct.pack(">I", frames)
     if promised is None:

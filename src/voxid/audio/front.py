@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,7 +37,6 @@ SPEECH_SHARE = 0.2  # less speech than this is mostly silence
 LONG_S = 3600.0  # one person seldom talks for an hour
 NARROW_HZ = 16_000  # a lower rate holds less than the models were trained on
 CANCELLED = 0.1  # of the power left by averaging the channels: they are in opposite phase
-APART = 0.3  # correlation of two channels that hold two different sounds
 
 
 class Stretch(NamedTuple):
@@ -53,7 +52,8 @@ class Inspected:
 
     `sample_rate` (Hz), `channels` and `format` are those of the source. `mask_T` says which frames of 25 ms,
     one every 10 ms, are speech. `clipped` is a share of the samples, `level_dbfs` the RMS of speech against
-    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `wave_S`
+    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `unlike`:
+    two channels that hold two different sounds were averaged, and nobody said which is meant. `wave_S`
     is mono float32 at 16 kHz, or None when the recording is longer than `KEEP_S`; `blocks` gives the samples
     of both kinds.
     """
@@ -68,6 +68,7 @@ class Inspected:
     level_dbfs: float | None
     snr_db: float | None
     vad: str
+    unlike: bool
     warnings: tuple[str, ...]
     mask_T: np.ndarray = field(repr=False)
     wave_S: np.ndarray | None = field(repr=False)
@@ -123,17 +124,17 @@ def inspect(
     source: Source,
     *,
     vad: str = "energy",
-    channel: int | None = None,
+    channel: int | Literal["mix"] | None = None,
     keep_s: float = KEEP_S,
     stop: Event | None = None,
 ) -> Inspected:
     """Return `source` (path, bytes, open file, (samples, rate), part), opened, checked and measured once.
 
     `vad` is what finds speech: "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`). `channel`
-    takes one channel, counted from 0; without it channels are averaged, unless they cancel: then the loudest
-    is taken, with a warning. At most `keep_s` seconds are kept in memory. Raise the AudioError that fits
-    (missing, broken, silent, ...), MissingExtra without silero, BadConfig for another `vad`, CancelledError
-    once `stop` is set.
+    takes one channel, counted from 0, or "mix" their mean; without it channels are averaged, unless they
+    cancel: then the loudest is taken, with a warning. At most `keep_s` seconds are kept in memory. Raise
+    the AudioError that fits (missing, broken, silent, ...), MissingExtra without silero, BadConfig for
+    another `vad`, CancelledError once `stop` is set.
 
     >>> from voxid.corpora.synthetic import speak, voice
     >>> inspected = inspect((speak(voice(0), 3.0, np.random.default_rng(0)), 16_000))
@@ -147,7 +148,12 @@ def inspect(
     walk = _Walk(part, vad, keep_s, stop)
     heard = walk.heard
     loudest = int(heard.power_C.argmax())
-    cancels = heard.kept < CANCELLED and heard.power_C[loudest] > 0 and len(heard.power_C) > 1
+    cancels = (
+        part.channel is None
+        and heard.kept < CANCELLED
+        and heard.power_C[loudest] > 0
+        and len(heard.power_C) > 1
+    )
     if cancels:
         part = replace(part, channel=loudest)
         walk = _Walk(part, vad, keep_s, stop)
@@ -268,6 +274,7 @@ class _Walk:
             level_dbfs=level,
             snr_db=snr,
             vad=self.vad,
+            unlike=took is None and part.channel is None and heard.unlike,
             warnings=(),
             mask_T=mask_T,
             wave_S=self.wave_S,
@@ -309,10 +316,15 @@ def _warnings(found: Inspected, heard: Channels, took: int | None) -> Iterator[s
             f"the {found.channels} channels cancel each other (averaging keeps {heard.kept:.0%} of the "
             f"power); channel {took} is used. Check the wiring."
         )
-    elif heard.correlation is not None and abs(heard.correlation) < APART and min(heard.power_C) > 0:
+    elif found.unlike:
         yield (
             f"the two channels hold different sound (correlation {heard.correlation:.2f}) and were averaged; "
-            "for one side of a conversation choose channel 0 or 1."
+            "for one side of a conversation choose channel 0 or 1 (--channel, audio.Part)."
+        )
+    if heard.over:
+        yield (
+            f"over full scale: {heard.over:,} samples go up to {heard.peak:.2f}, where 1 is full; they are "
+            "taken as they are."
         )
     if found.clipped >= CLIPPED_SHARE:
         yield f"clipped: {found.clipped:.1%} of the samples are cut off; lower the input gain."

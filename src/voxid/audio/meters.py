@@ -16,6 +16,8 @@ from voxid.audio.sources import Opened
 NEAR = 0.99  # of the extreme: clipped samples lie there together, and few others do
 FLAT = 2 / 32768  # of full scale between neighbours: the top of a clipped wave is flat
 PIECE = 1 << 15  # frames at a time in double precision
+APART = 0.3  # correlation of two channels that hold two different sounds
+OVER = 1.0 + 2 / 32768  # lossy decoders end a hair above full scale
 LEAST_PEAK = 0.05  # below this a wave that is flat at its top is only quiet
 
 
@@ -30,12 +32,19 @@ class Channels:
     mean_power: float
     clipped: float
     correlation: float | None
+    over: int = 0  # samples over full scale, as floats may be
+    peak: float = 0.0
 
     @property
     def kept(self) -> float:
         """The share of power that averaging the channels keeps; 1 for channels that are the same."""
         each = float(self.power_C.mean())
         return self.mean_power / each if each > 0 else 1.0
+
+    @property
+    def unlike(self) -> bool:
+        """Whether there are two channels that hold two different sounds."""
+        return self.correlation is not None and abs(self.correlation) < APART and bool(min(self.power_C) > 0)
 
 
 class Tap:
@@ -49,6 +58,7 @@ class Tap:
         self._count = 0
         self._sum_C = np.zeros(opened.channels)
         self._product_CC = np.zeros((opened.channels, opened.channels))
+        self._over, self._peak = 0, 0.0
         self._tops = [_Top(1), _Top(-1)]
 
     def seek(self, frame: int) -> None:
@@ -67,6 +77,11 @@ class Tap:
                 self._product_CC += exact_SC.T @ exact_SC
             for top in self._tops:
                 top.add(wave_SC)
+            if self.format.endswith(
+                ("FLOAT", "DOUBLE", "array")
+            ):  # lossy codecs overshoot, and are scaled right
+                self._over += int((np.abs(wave_SC) > OVER).sum())
+                self._peak = max(self._peak, float(np.abs(wave_SC).max()))
         return samples
 
     def channels_heard(self) -> Channels:
@@ -81,6 +96,8 @@ class Tap:
             max(0.0, float(cov_CC.mean())),
             sum(top.flat for top in self._tops) / (count * len(power_C)),
             float(cov_CC[0, 1]) / both if both > 0 else None,
+            self._over,
+            self._peak,
         )
 
 

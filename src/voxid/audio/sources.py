@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 import soundfile
@@ -33,7 +33,8 @@ from voxid.types import Utterance
 class Part:
     """The part of a recording that is meant: from `start_s` on, for `duration_s` seconds (None: to its end).
 
-    `channel` is one channel, counted from 0; without it channels are averaged.
+    `channel` is one channel, counted from 0, or "mix" for the mean of all. None is the mean too, where nobody
+    chose: channels that hold two different sounds are then pointed out, and are no clip to enroll.
 
     >>> stereo = np.stack((np.zeros(8000), np.ones(8000)), axis=1)
     >>> with open_source(Part((stereo, 16_000), channel=1)) as opened:
@@ -44,7 +45,7 @@ class Part:
     source: str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
     start_s: float = 0.0
     duration_s: float | None = None
-    channel: int | None = None
+    channel: int | Literal["mix"] | None = None
 
     @classmethod
     def of(cls, item: Source) -> Part:
@@ -130,7 +131,7 @@ def open_source(source: Source) -> Iterator[Opened]:
     if isinstance(source, Utterance | Part):
         part = Part.of(source)
         with open_source(part.source) as opened:
-            yield opened if part.channel is None else _OneChannel(opened, part.channel)
+            yield opened if part.channel in (None, "mix") else _OneChannel(opened, part.channel)
     elif isinstance(source, tuple):
         yield ArraySource(source)
     elif isinstance(source, str | os.PathLike):
@@ -403,7 +404,7 @@ class _OneChannel:
 
     channels = 1
 
-    def __init__(self, opened: Opened, index: int) -> None:
+    def __init__(self, opened: Opened, index: int | str | None) -> None:
         if not (isinstance(index, int) and 0 <= index < opened.channels):
             raise BadAudioInput(
                 f"{opened.name}: there is no channel {index!r}. It has {opened.channels}, counted from 0."

@@ -24,6 +24,10 @@ FalseAlarmOption = Annotated[
 FarOption = Annotated[
     float | None, typer.Option("--far", help="Instead of prior and costs: the false-alarm rate, e.g. 0.01.")
 ]
+ChannelOption = Annotated[
+    str | None, typer.Option("--channel", help="One channel of the recording, counted from 0; or mix.")
+]
+MOST_STDIN = 1 << 30  # bytes
 DB, COLLECTION, MODEL = "sqlite:///voxid.db", "default", "voxid-base"
 
 
@@ -36,8 +40,25 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def sources(names: list[str]) -> list[Any]:
-    """Return the paths as they are, and the bytes of standard input for "-"."""
+def sources(names: list[str], channel: str | None = None) -> list[Any]:
+    """Return the paths as they are, the bytes of standard input for "-", and of each the channel meant."""
     if names.count("-") > 1:
         raise typer.BadParameter("standard input ('-') can be read once only.")
-    return [sys.stdin.buffer.read() if name == "-" else name for name in names]
+    found = [_standard_input() if name == "-" else name for name in names]
+    if channel is None:
+        return found
+    if channel != "mix" and not channel.isdecimal():
+        raise typer.BadParameter(f"--channel takes a number, counted from 0, or mix; got {channel!r}.")
+    from voxid.audio import Part
+
+    chosen: Any = channel if channel == "mix" else int(channel)
+    return [Part(source, channel=chosen) for source in found]
+
+
+def _standard_input() -> bytes:
+    content = sys.stdin.buffer.read(MOST_STDIN + 1)
+    if len(content) > MOST_STDIN:
+        raise typer.BadParameter(
+            f"standard input ('-') holds more than {MOST_STDIN >> 20} MiB. Give a path: a file may be longer."
+        )
+    return content

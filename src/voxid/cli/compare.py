@@ -10,6 +10,7 @@ from voxid.cli._common import JsonFlag, emit
 from voxid.cli._people import (
     MODEL,
     NO,
+    ChannelOption,
     FalseAlarmOption,
     FarOption,
     MissOption,
@@ -22,6 +23,7 @@ from voxid.cli._people import (
 def compare(
     a: Annotated[str, typer.Argument(help="A recording; - reads standard input.")],
     b: Annotated[str, typer.Argument(help="Another recording.")],
+    channel: ChannelOption = None,
     model: ModelOption = MODEL,
     prior: PriorOption = None,
     cost_miss: MissOption = None,
@@ -38,7 +40,7 @@ def compare(
     """
     from voxid.recognizer import compare as run
 
-    left, right = sources([a, b])
+    left, right = sources([a, b], channel)
     decision = run(
         left,
         right,

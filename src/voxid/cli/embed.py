@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import JsonFlag, emit, progress_bar
-from voxid.cli._people import sources
+from voxid.cli._people import ChannelOption, sources
+
+SHOWN = 5  # warnings
 
 
 def embed(
@@ -18,6 +20,7 @@ def embed(
         typer.Argument(help="Corpora, prepared folders or audio files; - reads standard input."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The .npz file to write.")],
+    channel: ChannelOption = None,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     mode: Annotated[str | None, typer.Option(help="sliding or full, instead of the model's own.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
@@ -33,7 +36,7 @@ def embed(
     from voxid.embed import load
     from voxid.embed.bulk import count_reasons, embed_data
 
-    given = sources(data)
+    given = sources(data, channel)
     runtime = load(model, device=device, mode=mode)
     with progress_bar("embedding", quiet=json) as update:
         result = embed_data(runtime, given, layout=layout, progress=update)
@@ -46,6 +49,7 @@ def embed(
         "dim": runtime.dim,
         "fingerprint": result.fingerprint,
         "left_out": reasons,
+        "warnings": result.warnings,
     }
 
     def text() -> None:
@@ -53,5 +57,9 @@ def embed(
         for reason, count in reasons.items():
             example = next(dropped for dropped in result.left_out if dropped.reason == reason)
             typer.echo(f"left out {count} {reason}; for example {example.detail}")
+        for warning in result.warnings[:SHOWN]:
+            typer.echo(f"warning: {warning}")
+        if len(result.warnings) > SHOWN:
+            typer.echo(f"and {len(result.warnings) - SHOWN} more warnings: --json lists them.")
 
     emit(summary, json, text)

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import JsonFlag, emit
-from voxid.cli._people import COLLECTION, DB, MODEL, CollectionOption, DbOption, ModelOption, sources
+from voxid.cli._people import (
+    COLLECTION,
+    DB,
+    MODEL,
+    ChannelOption,
+    CollectionOption,
+    DbOption,
+    ModelOption,
+    sources,
+)
 
 
 def enroll(
@@ -15,6 +24,7 @@ def enroll(
     clips: Annotated[list[str], typer.Argument(help="Recordings of them; - reads standard input.")],
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
+    channel: ChannelOption = None,
     model: ModelOption = MODEL,
     replace: Annotated[
         bool, typer.Option("--replace", help="Take these clips instead of those held.")
@@ -30,5 +40,5 @@ def enroll(
     from voxid.recognizer import Recognizer
 
     with Recognizer(db, model, collection=collection) as recognizer:
-        done = recognizer.enroll(name, sources(clips), replace=replace)
+        done = recognizer.enroll(name, sources(clips, channel), replace=replace)
     emit(done.to_dict(), json, lambda: typer.echo(str(done)))

@@ -12,6 +12,7 @@ from voxid.cli._people import (
     DB,
     MODEL,
     NO,
+    ChannelOption,
     CollectionOption,
     DbOption,
     FalseAlarmOption,
@@ -28,6 +29,7 @@ def identify(
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
+    channel: ChannelOption = None,
     model: ModelOption = MODEL,
     prior: PriorOption = None,
     cost_miss: MissOption = None,
@@ -46,7 +48,7 @@ def identify(
 
     with Recognizer(db, model, collection=collection) as recognizer:
         found = recognizer.identify(
-            sources([audio])[0],
+            sources([audio], channel)[0],
             top=top,
             prior=prior,
             cost_miss=cost_miss,

@@ -12,6 +12,7 @@ from voxid.cli._people import (
     DB,
     MODEL,
     NO,
+    ChannelOption,
     CollectionOption,
     DbOption,
     FalseAlarmOption,
@@ -28,6 +29,7 @@ def verify(
     audio: Annotated[str, typer.Argument(help="A recording; - reads standard input.")],
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
+    channel: ChannelOption = None,
     model: ModelOption = MODEL,
     prior: PriorOption = None,
     cost_miss: MissOption = None,
@@ -46,7 +48,7 @@ def verify(
     with Recognizer(db, model, collection=collection) as recognizer:
         decision = recognizer.verify(
             name,
-            sources([audio])[0],
+            sources([audio], channel)[0],
             prior=prior,
             cost_miss=cost_miss,
             cost_false_alarm=cost_false_alarm,

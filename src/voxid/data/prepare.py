@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from voxid import audio
+from voxid.audio.meters import Tap
 from voxid.corpora import Scan, scan
 from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
 from voxid.data.seen import Seen
@@ -30,6 +31,9 @@ from voxid.parallel import ordered
 from voxid.types import Dropped, Utterance
 
 LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
+FAINT_PEAK = 0.05  # of full scale; with a higher peak, 16 bits hold what 24 do (docs/audio.md)
+LOUD_PEAK = 0.5  # of a faint recording, once scaled
+FINE = ("FLOAT", "DOUBLE", "PCM_24", "PCM_32")  # formats that hold more than 16 bits
 WAITING_PER_WORKER = 3  # decoded recordings that wait to be packed: at most 4 MB each
 
 Progress = Callable[[int, int], None]
@@ -144,27 +148,41 @@ class _Decoded:
     utterance: Utterance
     wave_S: np.ndarray | None = None
     error: AudioError | None = None
+    unlike: bool = False  # two channels of different sound were averaged
+    scaled: bool = False  # to fit into 16 bits
 
 
 def _decode(utterance: Utterance) -> _Decoded:
     try:
-        with audio.open_source(utterance.path) as opened:
+        with audio.open_source(utterance) as opened:
             utterance = replace(utterance, sample_rate=opened.rate)
             there_s = opened.frames / opened.rate - utterance.start_s if opened.exact else np.inf
             if min(there_s, utterance.duration_s or np.inf) > LONG_S:
                 return _Decoded(utterance)
-            blocks = list(audio.read_blocks(opened, utterance.start_s, utterance.duration_s))
+            tap = Tap(opened)
+            blocks = list(audio.read_blocks(tap, utterance.start_s, utterance.duration_s))
+            heard, fine = tap.channels_heard(), opened.format.endswith(FINE)
         wave_S = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
         audio.check(wave_S)
-        return _Decoded(utterance, wave_S=to_int16(wave_S))
+        gain = _gain(float(np.abs(wave_S).max()), heard.over > 0, fine)
+        packed_S = to_int16(wave_S if gain == 1 else gain * wave_S)
+        unlike = utterance.channel is None and heard.unlike
+        return _Decoded(utterance, packed_S, unlike=unlike, scaled=gain != 1)
     except AudioError as error:
         return _Decoded(utterance, error=error)
+
+
+def _gain(peak: float, over: bool, fine: bool) -> float:
+    """Return by how much to scale a recording: 16 bits clip what is over full scale, lose what is faint."""
+    if over and peak > 1:
+        return 1 / peak
+    return LOUD_PEAK / peak if fine and peak < FAINT_PEAK else 1.0
 
 
 def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
     """Yield the blocks of a long recording, and raise at its end what `check` would."""
     checker = audio.Checker()
-    for block_S in audio.blocks(utterance.path, start_s=utterance.start_s, duration_s=utterance.duration_s):
+    for block_S in audio.blocks(utterance):
         checker.add(block_S)
         yield block_S
     checker.finish()
@@ -177,6 +195,8 @@ class _Packer:
         self._writer = writer
         self._names, self._sounds = Seen(), Seen()
         self._speakers: Counter[str] = Counter()
+        self._unlike: list[str] = []
+        self._scaled: list[str] = []
         self.first_dropped = ""
 
     def take(self, decoded: _Decoded) -> None:
@@ -203,18 +223,27 @@ class _Packer:
             return "duplicate_audio", f"the same samples as row {row} of the manifest"
         self._names.add(name, self._writer.n - 1)
         self._speakers[utterance.speaker] += 1
+        self._unlike += [utterance.utterance] * decoded.unlike
+        self._scaled += [utterance.utterance] * decoded.scaled
         return "", ""
 
     def warnings(self) -> list[str]:
-        """Return a sentence on the speakers with one utterance, if there are any."""
+        """Return a sentence on each kind of utterance that somebody should know of, if there are any."""
         lone = sorted(speaker for speaker, count in self._speakers.items() if count == 1)
-        if not lone:
-            return []
         who = "speaker has" if len(lone) == 1 else "speakers have"
-        return [
-            f"{len(lone)} {who} one utterance: kept, but never a pair of the same speaker "
-            f"({', '.join(lone[:5])}{', ...' * (len(lone) > 5)})."
+        said = [
+            (lone, f"{len(lone)} {who} one utterance: kept, but never a pair of the same speaker"),
+            (
+                self._unlike,
+                f"{len(self._unlike)} recordings hold different sound on two channels, as a call does, and "
+                "were averaged: name the channel that is meant in a column 'channel'",
+            ),
+            (
+                self._scaled,
+                f"{len(self._scaled)} recordings were scaled to fit into 16 bits: over full scale or faint",
+            ),
         ]
+        return [f"{text} ({', '.join(some[:5])}{', ...' * (len(some) > 5)})." for some, text in said if some]
 
 
 # -- the folder ----------------------------------------------------------------------------------------

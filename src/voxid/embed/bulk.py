@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxid import corpora
-from voxid.audio import AUDIO_SUFFIXES
+from voxid.audio import AUDIO_SUFFIXES, Part, name_of
 from voxid.data.pack import Packed, is_prepared
 from voxid.embed.protocol import Runtime
 from voxid.errors import AudioError, EmptyCorpus
 from voxid.files import atomic_write
-from voxid.types import SAMPLE_RATE, Dropped, Utterance
+from voxid.types import SAMPLE_RATE, Dropped
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Embeddings:
     speakers: list[str]  # "" where unknown
     fingerprint: str  # of the model
     left_out: list[Dropped]
+    warnings: list[str] = field(default_factory=list)  # of the recordings, each with its name
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an .npz of plain arrays, whole or not at all; raise DiskFull, NotWritable or OutputError.
@@ -62,7 +63,7 @@ class _Labelled:
 
 def embed_data(
     runtime: Runtime,
-    paths: Sequence[str | os.PathLike[str] | bytes],
+    paths: Sequence[str | os.PathLike[str] | bytes | Part],
     *,
     layout: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -81,9 +82,11 @@ def embed_data(
     def leave_out(index: int, error: AudioError) -> None:
         left_out.append(Dropped(items[index].utterance, items[index].path, error.reason, str(error)))
 
-    for index, emb_D, _ in runtime.embed_each((item.audio for item in items), leave_out):
+    warnings: list[str] = []
+    for index, emb_D, info in runtime.embed_each((item.audio for item in items), leave_out):
         kept.append(index)
         rows.append(emb_D)
+        warnings += [f"{items[index].utterance}: {warning}" for warning in info.warnings]
         if progress is not None:
             progress(len(kept) + len(left_out), len(items))
     if not kept:
@@ -97,32 +100,33 @@ def embed_data(
         [items[index].speaker for index in kept],
         runtime.fingerprint,
         left_out,
+        warnings,
     )
 
 
-def _shown(path: str | os.PathLike[str] | bytes) -> str:
+def _shown(path: Any) -> str:
+    path = Part.of(path).source
     return "-" if isinstance(path, bytes) else os.fspath(path)
 
 
-def _labelled(source: str | os.PathLike[str] | bytes, layout: str) -> Iterator[_Labelled]:
+def _labelled(item: Any, layout: str) -> Iterator[_Labelled]:
     """Yield what there is to embed under a path, or the recording whose bytes were given."""
-    if isinstance(source, bytes):
-        yield _Labelled(source, "-", "", "-")
+    part = Part.of(item)
+    if isinstance(part.source, bytes):
+        yield _Labelled(part, "-", "", "-")
         return
-    path = Path(source).expanduser()
+    path = Path(part.source).expanduser()  # type: ignore[arg-type]
     if is_prepared(path):
         packed = Packed.open(path)
         for i, name in enumerate(packed.utterances()):
             speaker = packed.speaker_names[packed.speakers_N[i]]
             yield _Labelled((packed.wave(i), SAMPLE_RATE), name, speaker, f"{path}#{name}")
     elif not path.is_dir() and path.suffix.lower() in AUDIO_SUFFIXES:
-        yield _Labelled(path, str(path), "", str(path))
+        yield _Labelled(replace(part, source=path), name_of(path), "", str(path))
     else:
-        yield from map(_of_utterance, corpora.scan([path], layout=layout))
-
-
-def _of_utterance(utterance: Utterance) -> _Labelled:
-    return _Labelled(utterance, utterance.utterance, utterance.speaker, utterance.path)
+        for said in corpora.scan([path], layout=layout):
+            chosen = Part.of(said) if part.channel is None else replace(Part.of(said), channel=part.channel)
+            yield _Labelled(chosen, said.utterance, said.speaker, said.path)
 
 
 def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:

@@ -34,6 +34,7 @@ class EmbedInfo:
     clipped: float = 0.0
     level_dbfs: float | None = None
     snr_db: float | None = None
+    unlike: bool = False  # two channels of different sound were averaged
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class EmbedInfo:
             found.clipped,
             found.level_dbfs,
             found.snr_db,
+            found.unlike,
             found.warnings,
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from voxid.audio import LEAST_SPEECH_S, Source, is_one, name_of, require_speech
+from voxid.audio import LEAST_SPEECH_S, Part, Source, is_one, name_of, require_speech
 from voxid.embed import Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.scoring import Calibration, Side
@@ -37,13 +37,21 @@ class Heard:
 
 
 def hear(
-    runtime: Runtime, clips: Sequence[Source], *, least_s: float = LEAST_SPEECH_S, vad: str = "energy"
+    runtime: Runtime,
+    clips: Sequence[Source],
+    *,
+    least_s: float = LEAST_SPEECH_S,
+    vad: str = "energy",
+    mixed: bool = True,
 ) -> Iterator[Heard]:
-    """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds."""
+    """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds.
+
+    Without `mixed`, two channels of different sound, of which nobody chose one, are an AudioError too.
+    """
 
     def refuse(position: int, error: AudioError) -> None:
         """Raise `error`; about one of several recordings it says which, where no path does."""
-        if len(clips) == 1 or isinstance(clips[position], str | os.PathLike):
+        if len(clips) == 1 or isinstance(Part.of(clips[position]).source, str | os.PathLike):
             raise error
         raise type(error)(f"recording {position + 1}: {error}") from None
 
@@ -51,9 +59,15 @@ def hear(
         name = name_of(clips[position])
         try:
             require_speech(info, least_s, name)
+            if info.unlike and not mixed:
+                raise AudioError(
+                    f"{name}: its two channels hold different sound, as the two sides of a call do, and a "
+                    "voice is enrolled from one. Say which: --channel 0 or --channel 1 (audio.Part(path, "
+                    "channel=0)); --channel mix enrolls their mean."
+                )
         except AudioError as error:
             refuse(position, error)
-        if not isinstance(clips[position], str | os.PathLike):
+        if not isinstance(Part.of(clips[position]).source, str | os.PathLike):
             name = f"recording {position + 1} ({name})"
         yield Heard(emb_D, name, info.total_s, info.net_speech_s, info.warnings)
 

@@ -96,7 +96,7 @@ class Recognizer(People):
         """
         self._need_model()
         before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
-        heards = list(hear(self.runtime, as_clips(audio), least_s=self._least_s, vad=self._vad))
+        heards = list(hear(self.runtime, as_clips(audio), least_s=self._least_s, vad=self._vad, mixed=False))
         held = () if before is None or replace else before.voiceprints
         taken = takes(heards, [to_voiceprint(heard, self.runtime) for heard in heards], held)
         new = [take.print_ for take in taken if take.print_ is not None]
