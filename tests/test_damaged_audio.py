@@ -16,7 +16,8 @@ import pytest
 import soundfile
 
 from voxid import audio
-from voxid.audio.containers import SLACK_S, ogg_checksum
+from voxid.audio.streams import ogg_checksum
+from voxid.audio.views import SLACK_S
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import AudioError, AudioTruncated, AudioUndecodable
 

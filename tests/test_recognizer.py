@@ -74,8 +74,8 @@ def test_every_recording_is_opened_once(folder: Path, a: Path, b: Path, monkeypa
     opened: list[str] = []
     sound = soundfile.SoundFile
 
-    def open_(path: Path, *rest: Any, **options: Any) -> Any:
-        opened.append(path.name)
+    def open_(path: bytes, *rest: Any, **options: Any) -> Any:
+        opened.append(Path(path.decode()).name)
         return sound(path, *rest, **options)
 
     monkeypatch.setattr(soundfile, "SoundFile", open_)

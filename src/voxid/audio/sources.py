@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 import soundfile
 
-from voxid.audio.containers import HEARD_S, SLACK_S, Survey, survey
+from voxid.audio.containers import survey
 from voxid.audio.formats import av_decoder, has_pyav
+from voxid.audio.views import HEARD_S, SLACK_S, Survey
 from voxid.errors import (
     AudioEmpty,
     AudioNotFound,
