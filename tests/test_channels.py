@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_prepare_scales_what_16_bits_do_not_hold(peak: float, tmp_path: Path) ->
     assert any("scaled to fit into 16 bits" in warning for warning in done.warnings)
     found = audio.inspect(folder / "x.wav")
     assert any("over full scale" in warning for warning in found.warnings) == (peak > 1)
+
+
+def test_prepare_takes_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus" / "alice"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "x.wav", of(0), RATE)
+    (folder / "x.wav").rename(Path(os.fsdecode(os.fsencode(folder) + b"/sp\xe9cial.wav")))
+    soundfile.write(folder / "größe.wav", of(0, 1), RATE)
+    assert prepare(scan([tmp_path / "corpus"], "folders"), tmp_path / "prepared").dropped == {}
+    names = " ".join(Packed.open(tmp_path / "prepared").utterances())
+    assert r"sp\xe9cial" in names
+    assert "größe" in names
 
 
 @pytest.mark.real

@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +188,16 @@ def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
     checker.finish()
 
 
+def _written(utterance: Utterance) -> Utterance:
+    """Return an utterance as a list can hold it: file names need not be UTF-8, and are escaped."""
+    texts = {name: value for name, value in asdict(utterance).items() if isinstance(value, str)}
+    if all(value.isascii() for value in texts.values()):
+        return utterance
+    return replace(
+        utterance, **{n: os.fsencode(value).decode(errors="backslashreplace") for n, value in texts.items()}
+    )
+
+
 class _Packer:
     """Decides what is kept, in the order of the corpus."""
 
@@ -204,18 +214,19 @@ class _Packer:
         reason, detail = self._pack(decoded)
         if reason:
             self.first_dropped = self.first_dropped or detail
-            self._writer.drop(Dropped(decoded.utterance.utterance, decoded.utterance.path, reason, detail))
+            said = _written(decoded.utterance)
+            self._writer.drop(Dropped(said.utterance, said.path, reason, detail))
 
     def _pack(self, decoded: _Decoded) -> tuple[str, str]:
         """Return why the utterance cannot be packed and a sentence about it, or pack it and return ""."""
-        utterance = decoded.utterance
+        utterance = _written(decoded.utterance)
         name = hashlib.sha256(utterance.utterance.encode()).digest()
         try:
             if decoded.error:
                 raise decoded.error
             if (row := self._names.find(name)) is not None:
                 return "duplicate_name", f"row {row} of the manifest has this name already"
-            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(utterance)
+            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(decoded.utterance)
             row = self._writer.add(utterance, wave, self._sounds)
         except AudioError as error:
             return error.reason, str(error)
