@@ -3,6 +3,7 @@
 # make test    lint, types, tests
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
+# make train-world  go on from voxid-base with every corpus of VOXID_DATA, until it is stopped; docs/training.md
 # make train-base   train voxid-base again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,7 +36,7 @@ empty :=
 # a list of folders as TOML writes it: ["a","b"]
 toml = [$(subst $(empty) $(empty),$(comma),$(foreach folder,$(1),"$(folder)"))]
 
-.PHONY: setup demo figures train-base lint types test slow bench clean
+.PHONY: setup demo figures train-base train-world lint types test slow bench clean
 
 setup: $(STAMP)
 
@@ -70,6 +71,20 @@ train-base: setup
 	$(BIN)/voxid calibrate $(RUN) --data $(RUN)-speakers/held-out.csv --prior $(PRIOR) --trials $(TRIALS) \
 		--quality cohort_mean --cohort $(RUN)-speakers/rest.csv --top-k $(TOP_K)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
+
+# Speakers held out of voxid-base are held out here, too, since the split of the first corpora is the same one.
+WORLD ?= runs/world
+HOLD_OUT_OF ?= common-voice:0.1 wuw2:0.18 msc-malayalam:0.18 alphanum:0.18 dspspeech20:0.18
+WHOLE ?= emodb asterisk-prompts aishell-sample
+train-world: setup
+	$(BIN)/voxid split $(SPEECH) $(VOXID_DATA)/LibriSpeech/train-clean-100-more -o $(WORLD)-speakers/base --hold-out $(HOLD_OUT)
+	for pair in $(HOLD_OUT_OF); do \
+		$(BIN)/voxid split $(VOXID_DATA)/$${pair%:*}/train -o $(WORLD)-speakers/$${pair%:*} --hold-out $${pair#*:} || exit 1; done
+	test -d $(WORLD)-train || $(BIN)/voxid prepare $(WORLD)-speakers/*/rest.csv $(patsubst %,$(VOXID_DATA)/%/train,$(WHOLE)) -o $(WORLD)-train
+	test -d $(WORLD)-held-out || $(BIN)/voxid prepare $(WORLD)-speakers/*/held-out.csv -o $(WORLD)-held-out
+	$(BIN)/voxid train base-world --train $(WORLD)-train --init voxid-base -o $(WORLD) --resume --device $(DEVICE) \
+		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.2 --set 'augment.rir=$(call toml,$(RIR))' \
+		--set 'data.shares={speech-commands=0.04,arabic-speech-commands=0.02,dspspeech20=0.04}' $(SET)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from voxid.embed import load
 from voxid.metrics import eer
 from voxid.types import SAMPLE_RATE
 
-LEAST_PAIRS = 10  # same-speaker pairs that make a rate worth printing
+LEAST_PAIRS = 10  # pairs of one speaker, and of two, that make a rate worth printing
 LEAST_RATE = 0.002  # a rate below counts as this in the geometric mean, which knows no zero
 
 
@@ -56,7 +56,7 @@ def rates(model: str, packed: Packed) -> dict[str, dict[str, float]]:
             "alike": same_K | equal["group"],
             "sessions": ~same_K | ~equal["session"],
         }.items():
-            if same_K[used_K].sum() >= LEAST_PAIRS and (~same_K[used_K]).any():
+            if same_K[used_K].sum() >= LEAST_PAIRS and (~same_K[used_K]).sum() >= LEAST_PAIRS:
                 found[kind][name] = eer(score_K[used_K], same_K[used_K]).rate
     return found
 
