@@ -18,7 +18,7 @@ from torch import nn
 from voxid.augment import SpecAugment, WaveAugment
 from voxid.data.pack import Packed
 from voxid.errors import BadConfig, BadRecipe, ModelError, TrainingError
-from voxid.losses.aam import AamLoss
+from voxid.losses.margins import AamLoss
 from voxid.model.network import Model
 from voxid.training import Recipe, TrainResult, initial_model, load_recipe, make_plan, train
 from voxid.training.run_folder import Row, load_checkpoint, read_log

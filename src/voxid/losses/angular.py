@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.losses.checks import check_pairs, check_shapes
-from voxid.losses.pairs import sums_of_speakers
+from voxid.losses.base import ScaledPairLoss, sums_of_speakers
 
 
 class AngularConfig(Config):
@@ -22,7 +21,7 @@ class AngularConfig(Config):
     offset: float = -5.0
 
 
-class AngularLoss(nn.Module):
+class AngularLoss(ScaledPairLoss):
     """Chung et al. 2020, "In defence of metric learning for speaker recognition".
 
     The last row of each speaker is its query, the mean of its other rows its prototype; cross entropy of
@@ -36,29 +35,17 @@ class AngularLoss(nn.Module):
     """
 
     Config = AngularConfig
-    needs = "pairs"
+    name = "angular"
+    config: AngularConfig
 
-    def __init__(self, config: AngularConfig, embedding_dim: int, n_speakers: int) -> None:
-        super().__init__()
-        self.config = config
-        self.dim = embedding_dim
-        self.active = torch.zeros(())
-        self.scale = nn.Parameter(torch.tensor(config.scale))
-        self.offset = nn.Parameter(torch.tensor(config.offset))
-
-    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the loss, a scalar; raise TrainingError for other shapes and batches without a pair."""
-        check_shapes("angular", emb_BD, labels_B, self.dim)
-        check_pairs("angular", labels_B)
-        with torch.autocast(emb_BD.device.type, enabled=False):
-            emb_BD = emb_BD.to(self.scale.dtype)
-            sum_PD, count_P, place_B = sums_of_speakers(emb_BD, labels_B)
-            rows_B = torch.arange(len(emb_BD), device=emb_BD.device)
-            last_P = torch.zeros_like(count_P).scatter_reduce(0, place_B, rows_B, "amax")
-            paired_P = count_P > 1
-            query_PD = emb_BD[last_P]
-            prototype_PD = sum_PD - torch.where(paired_P[:, None], query_PD, 0)
-            cos_QP = F.normalize(query_PD[paired_P]) @ F.normalize(prototype_PD).T
-            true_Q = torch.arange(len(count_P), device=emb_BD.device)[paired_P]
-            self.active = (cos_QP.detach().argmax(dim=1) != true_Q).float().mean()
-            return F.cross_entropy(self.scale.clamp_min(1e-6) * cos_QP + self.offset, true_Q)
+    def _loss(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        sum_PD, count_P, place_B = sums_of_speakers(emb_BD, labels_B)
+        rows_B = torch.arange(len(emb_BD), device=emb_BD.device)
+        last_P = torch.zeros_like(count_P).scatter_reduce(0, place_B, rows_B, "amax")
+        paired_P = count_P > 1
+        query_PD = emb_BD[last_P]
+        prototype_PD = sum_PD - torch.where(paired_P[:, None], query_PD, 0)
+        cos_QP = F.normalize(query_PD[paired_P]) @ F.normalize(prototype_PD).T
+        true_Q = torch.arange(len(count_P), device=emb_BD.device)[paired_P]
+        self.active = (cos_QP.detach().argmax(dim=1) != true_Q).float().mean()
+        return F.cross_entropy(self.similar(cos_QP), true_Q)

@@ -9,12 +9,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.losses.checks import check_pairs, check_shapes
-from voxid.losses.pairs import sums_of_speakers
+from voxid.losses.base import ScaledPairLoss, sums_of_speakers
 
 
 class Ge2eConfig(Config):
@@ -25,7 +24,7 @@ class Ge2eConfig(Config):
     offset: float = -5.0
 
 
-class Ge2eLoss(nn.Module):
+class Ge2eLoss(ScaledPairLoss):
     """Wan et al. 2018, "Generalized end-to-end loss for speaker verification".
 
     Similarities are w * cos + b of a row and the centroid of each speaker of the batch; the centroid of its
@@ -41,27 +40,16 @@ class Ge2eLoss(nn.Module):
     """
 
     Config = Ge2eConfig
-    needs = "pairs"
+    name = "ge2e"
+    config: Ge2eConfig
 
-    def __init__(self, config: Ge2eConfig, embedding_dim: int, n_speakers: int) -> None:
-        super().__init__()
-        self.config = config
-        self.dim = embedding_dim
-        self.active = torch.zeros(())
-        self.scale = nn.Parameter(torch.tensor(config.scale))
-        self.offset = nn.Parameter(torch.tensor(config.offset))
-
-    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the loss, a scalar; raise TrainingError for other shapes and batches without a pair."""
-        check_shapes("ge2e", emb_BD, labels_B, self.dim)
-        check_pairs("ge2e", labels_B)
-        with torch.autocast(emb_BD.device.type, enabled=False):
-            cos_BP, place_B, paired_B = _cosines(emb_BD.to(self.scale.dtype), labels_B)
-            total = paired_B.sum()
-            self.active = ((cos_BP.detach().argmax(dim=1) != place_B) & paired_B).sum() / total
-            similar_BP = self.scale.clamp_min(1e-6) * cos_BP + self.offset
-            cost = _contrast if self.config.kind == "contrast" else _softmax
-            return torch.where(paired_B, cost(similar_BP, place_B), 0).sum() / total
+    def _loss(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        cos_BP, place_B, paired_B = _cosines(emb_BD, labels_B)
+        total = paired_B.sum()
+        self.active = ((cos_BP.detach().argmax(dim=1) != place_B) & paired_B).sum() / total
+        similar_BP = self.similar(cos_BP)
+        cost = _contrast if self.config.kind == "contrast" else _softmax
+        return torch.where(paired_B, cost(similar_BP, place_B), 0).sum() / total
 
 
 def _cosines(emb_BD: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:

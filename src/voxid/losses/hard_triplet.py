@@ -10,11 +10,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxid.config import Config
-from voxid.losses.checks import check_pairs, check_shapes
-from voxid.losses.pairs import cosine_matrix, same_speaker
+from voxid.losses.base import PairLoss, cosine_matrix, same_speaker
 
 
 class HardTripletConfig(Config):
@@ -24,7 +23,7 @@ class HardTripletConfig(Config):
     mining: Literal["hard", "semi-hard"] = "hard"
 
 
-class HardTripletLoss(nn.Module):
+class HardTripletLoss(PairLoss):
     """The mean of max(0, cos(anchor, negative) - cos(anchor, positive) + margin) over mined triplets.
 
     "hard" (Hermans et al. 2017, batch hard): every row that has a partner is an anchor once, with its
@@ -39,33 +38,28 @@ class HardTripletLoss(nn.Module):
     """
 
     Config = HardTripletConfig
-    needs = "pairs"
+    name = "hard-triplet"
+
+    config: HardTripletConfig
 
     def __init__(self, config: HardTripletConfig, embedding_dim: int, n_speakers: int) -> None:
-        super().__init__()
-        self.config = config
-        self.dim = embedding_dim
+        super().__init__(config, embedding_dim, n_speakers)
         self.margin = config.margin
-        self.active = torch.zeros(())
 
     def set_margin(self, value: float) -> None:
         """Use `value` as the margin from now on."""
         self.margin = value
 
-    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the loss, a scalar; raise TrainingError for other shapes and batches without a pair."""
-        check_shapes("hard-triplet", emb_BD, labels_B, self.dim)
-        check_pairs("hard-triplet", labels_B)
-        with torch.autocast(emb_BD.device.type, enabled=False):
-            cos_BB = cosine_matrix(emb_BD.float() if emb_BD.dtype.itemsize < 4 else emb_BD)
-            same_BB = same_speaker(labels_B)
-            other_BB = labels_B[:, None] != labels_B
-            mine = _hard if self.config.mining == "hard" else _semi_hard
-            gap, counts = mine(cos_BB, same_BB, other_BB)
-            cost = (gap + self.margin).clamp_min(0)
-            total = counts.sum()
-            self.active = ((cost.detach() > 0) & counts).sum() / total
-            return torch.where(counts, cost, 0).sum() / total
+    def _loss(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        cos_BB = cosine_matrix(emb_BD)
+        same_BB = same_speaker(labels_B)
+        other_BB = labels_B[:, None] != labels_B
+        mine = _hard if self.config.mining == "hard" else _semi_hard
+        gap, counts = mine(cos_BB, same_BB, other_BB)
+        cost = (gap + self.margin).clamp_min(0)
+        total = counts.sum()
+        self.active = ((cost.detach() > 0) & counts).sum() / total
+        return torch.where(counts, cost, 0).sum() / total
 
 
 def _hard(cos_BB: Tensor, same_BB: Tensor, other_BB: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What the losses over classes share: class centres, sub-centres, margins on angles, cross entropy.
+"""Margins on the angle to a class' centre: AM and AAM, with sub-centres, nearest rivals, masks of classes.
 
 Shapes: B batch, D embedding, C classes, K sub-centres of a class, P speakers.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.losses.checks import check_classes, check_shapes
+from voxid.losses.base import check_classes, check_shapes
 
 
 class MarginConfig(Config):
@@ -144,3 +144,45 @@ def turned(cos: Tensor, angle: float) -> Tensor:
     if angle >= 0:
         return torch.where(cos > -turn, shifted, cos - (1 - turn))
     return torch.where(cos < turn, shifted, cos + (1 - turn))
+
+
+class AmLoss(MarginLoss):
+    """Cross entropy of scale * (cos(theta) - margin) for the true class, scale * cos(theta) for the others.
+
+    Wang et al. 2018, "Additive margin softmax for face verification"; sub-centres and the inter-top-k
+    penalty as in `AamLoss`.
+
+    >>> loss = AmLoss(MarginConfig(scale=1.0, margin=1.0), embedding_dim=2, n_speakers=2)
+    >>> _ = loss.weight.data.copy_(torch.eye(2))
+    >>> loss(torch.tensor([[3.0, 0.0]]), torch.tensor([0])).item()  # both classes at 0: ln 2
+    0.6931...
+    """
+
+    name = "am"
+
+    def _harder(self, cos: Tensor, margin: float) -> Tensor:
+        return cos - margin
+
+    def _easier(self, cos: Tensor, margin: float) -> Tensor:
+        return cos + margin
+
+
+class AamLoss(MarginLoss):
+    """Cross entropy of scale * cos(theta + margin) for the true class, scale * cos(theta) for the others.
+
+    Deng et al. 2019, "ArcFace", in its form without an easy margin; sub-centres of Deng et al. 2020 and the
+    inter-top-k penalty of Zhao et al. 2021 are options of the config. `turned` says what happens near pi.
+
+    >>> loss = AamLoss(MarginConfig(scale=1.0, margin=0.0), embedding_dim=2, n_speakers=2)
+    >>> _ = loss.weight.data.copy_(torch.eye(2))
+    >>> loss(torch.tensor([[3.0, 0.0]]), torch.tensor([0])).item()  # ln(1 + e^-1)
+    0.3132...
+    """
+
+    name = "aam"
+
+    def _harder(self, cos: Tensor, margin: float) -> Tensor:
+        return turned(cos, margin)
+
+    def _easier(self, cos: Tensor, margin: float) -> Tensor:
+        return turned(cos, -margin)

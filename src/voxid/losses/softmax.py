@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.losses.checks import check_classes, check_shapes
+from voxid.losses.base import check_classes, check_shapes
 
 
 class SoftmaxConfig(Config):

@@ -9,11 +9,10 @@ import math
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxid.config import Config
-from voxid.losses.checks import check_pairs, check_shapes
-from voxid.losses.pairs import cosine_matrix, same_speaker
+from voxid.losses.base import PairLoss, cosine_matrix, same_speaker
 
 
 class SupConConfig(Config):
@@ -22,7 +21,7 @@ class SupConConfig(Config):
     temperature: float = Field(0.1, gt=0)
 
 
-class SupConLoss(nn.Module):
+class SupConLoss(PairLoss):
     """Khosla et al. 2020, "Supervised contrastive learning", its form with the sum outside the logarithm.
 
     For each row with a partner, the mean over its partners p of -log(exp(cos_p / t) / sum of exp(cos / t)
@@ -36,28 +35,19 @@ class SupConLoss(nn.Module):
     """
 
     Config = SupConConfig
-    needs = "pairs"
+    name = "supcon"
+    config: SupConConfig
 
-    def __init__(self, config: SupConConfig, embedding_dim: int, n_speakers: int) -> None:
-        super().__init__()
-        self.config = config
-        self.dim = embedding_dim
-        self.active = torch.zeros(())
-
-    def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the loss, a scalar; raise TrainingError for other shapes and batches without a pair."""
-        check_shapes("supcon", emb_BD, labels_B, self.dim)
-        check_pairs("supcon", labels_B)
-        with torch.autocast(emb_BD.device.type, enabled=False):
-            cos_BB = cosine_matrix(emb_BD.float() if emb_BD.dtype.itemsize < 4 else emb_BD)
-            same_BB = same_speaker(labels_B)
-            itself_BB = torch.eye(len(labels_B), dtype=torch.bool, device=emb_BD.device)
-            partners_B = same_BB.sum(dim=1)
-            paired_B = partners_B > 0
-            log_share_BB = (cos_BB / self.config.temperature).masked_fill(itself_BB, -math.inf)
-            log_share_BB = log_share_BB - log_share_BB.logsumexp(dim=1, keepdim=True)
-            cost_B = -torch.where(same_BB, log_share_BB, 0).sum(dim=1) / partners_B.clamp_min(1)
-            nearest_B = cos_BB.detach().masked_fill(itself_BB, -math.inf).argmax(dim=1)
-            wrong_B = paired_B & ~same_BB.gather(1, nearest_B[:, None])[:, 0]
-            self.active = wrong_B.sum() / paired_B.sum()
-            return cost_B.sum() / paired_B.sum()
+    def _loss(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        cos_BB = cosine_matrix(emb_BD)
+        same_BB = same_speaker(labels_B)
+        itself_BB = torch.eye(len(labels_B), dtype=torch.bool, device=emb_BD.device)
+        partners_B = same_BB.sum(dim=1)
+        paired_B = partners_B > 0
+        log_share_BB = (cos_BB / self.config.temperature).masked_fill(itself_BB, -math.inf)
+        log_share_BB = log_share_BB - log_share_BB.logsumexp(dim=1, keepdim=True)
+        cost_B = -torch.where(same_BB, log_share_BB, 0).sum(dim=1) / partners_B.clamp_min(1)
+        nearest_B = cos_BB.detach().masked_fill(itself_BB, -math.inf).argmax(dim=1)
+        wrong_B = paired_B & ~same_BB.gather(1, nearest_B[:, None])[:, 0]
+        self.active = wrong_B.sum() / paired_B.sum()
+        return cost_B.sum() / paired_B.sum()
