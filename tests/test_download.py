@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
 import os
+import re
 import resource
 import signal
+import socketserver
 import subprocess
 import sys
 import tarfile
@@ -16,6 +19,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -716,6 +720,117 @@ def test_damaged_archive(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(BadArchive, match=r"a\.tar\.gz cannot be unpacked"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def sparse(size: int) -> bytes:
+    """Return a tar of one file of `size` bytes of holes, as GNU tar writes it."""
+    info = tarfile.TarInfo("corpus/bomb.wav")
+    name = b"GNUSparseFile.0/bomb.wav"
+    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "corpus/bomb.wav"}
+    info.pax_headers, info.name = {**pax, "GNU.sparse.realsize": str(size)}, name.decode()
+    content = b"1\n0\n0\n".ljust(512, b"\0")
+    info.size = len(content)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def header(name: str, **fields: str | int | bytes) -> bytes:
+    """Return a tar of one header, gzipped, that says more than is there."""
+    info = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return gzip.compress(info.tobuf(tarfile.GNU_FORMAT))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (sparse(1 << 42), "holes|comes to more than"),
+        (header("c/a.wav", size=1 << 50), "comes to more than"),
+        (header("c/", size=1 << 50, type=tarfile.DIRTYPE), "comes to more than"),
+        (header("././@LongLink", size=1 << 50, type=tarfile.GNUTYPE_LONGNAME), "cannot be unpacked|comes to"),
+        (header("c/a.wav", size=1000), "cannot be unpacked"),
+        (gzip.compress(bytes(200 << 20)), "comes to more than|cannot be unpacked"),
+        (make_tar({"c/a.wav": bytes(100 << 20)}), "comes to more than 67 MB unpacked"),
+    ],
+    ids=["sparse", "endless", "endless folder", "endless name", "cut", "zeros", "bomb"],
+)
+def test_hostile_tar_is_bounded(content: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    start = time.perf_counter()
+    with pytest.raises(BadArchive, match=what):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert time.perf_counter() - start < 20
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_damage_inside_a_zip_in_every_compression(method: int, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        file.writestr("a.wav", NOISE[:100_000])
+    for at in (50, 70, 2000):
+        content = bytearray(buffer.getvalue())
+        content[at : at + 8] = bytes(byte ^ 255 for byte in content[at : at + 8])
+        (tmp_path / "a.zip").write_bytes(content)
+        with pytest.raises(BadArchive, match=r"a\.zip cannot be unpacked"):
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as file:
+        file.writestr("a.wav", bytes(100 << 20))
+    with pytest.raises(BadArchive, match="comes to more than 67 MB unpacked"):
+        unpack(tmp_path / "bomb.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class Rude(socketserver.StreamRequestHandler):
+    """Says one thing, whatever was asked, and closes."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        said: bytes = self.server.said  # type: ignore[attr-defined]
+        with suppress(OSError):
+            self.wfile.write(said)
+            while b"endless" in said:
+                self.wfile.write(bytes(1 << 16))
+
+
+RUDE = {
+    "no number": (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nx", "'abc' bytes, which is no number"),
+    "digits": (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nx", "which is no number"),
+    "chunk": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n",
+        "could not download",
+    ),
+    "redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", "cannot be followed"),
+    "range": (
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-1/" + b"9" * 5000 + b"\r\n\r\nx",
+        "got 'bytes",
+    ),
+    "endless": (b"HTTP/1.1 200 OK\r\nX-A: endless\r\n\r\n", "a file without an end"),
+    "garbage": (b"\x00\xff\r\n\r\n", "could not download"),
+}
+
+
+@pytest.mark.parametrize("answer", list(RUDE))
+def test_no_answer_of_a_server_is_a_traceback(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxid.corpora.fetch.UNKNOWN_MOST", 3_000_000)
+    said, what = RUDE[answer]
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Rude) as rude:
+        rude.said = said  # type: ignore[attr-defined]
+        threading.Thread(target=rude.serve_forever, daemon=True).start()
+        corpus = replace(
+            corpus_of(CONTENT), archives=(replace(corpus_of(CONTENT).archives[0], bytes=None, md5=None),)
+        )
+        with pytest.raises(DownloadError, match=re.escape(what)):
+            download(corpus, [], tmp_path, f"http://127.0.0.1:{rude.server_address[1]}", waits_s=(0.0,))
+        rude.shutdown()
+    left = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert left < 3_000_000
 
 
 def test_archive_of_something_else(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from voxid.corpora.catalog import CORPORA, SETS, Archive, Corpus, find_archive, find_corpus
 from voxid.corpora.fetch import WAITS_S, fetch, forget
-from voxid.corpora.unpack import unpack
+from voxid.corpora.unpack import SMALL, unpack
 from voxid.errors import BadArchive, BadConfig, ChecksumMismatch, DiskFull, did_you_mean
 from voxid.files import output_error
 
@@ -30,6 +30,7 @@ __all__ = [
     "wanted",
 ]
 
+MARGIN = 4.0  # times what the catalogue expects: the most that an archive may unpack to
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
@@ -229,7 +230,8 @@ def _unpack_into_place(file: Path, archive: Archive, out: Path, progress: Progre
     """Unpack beside the place, then rename: what lies beside the part (SPEAKERS.TXT) first, the part last."""
     staging = out / f".unpacking-{archive.part}"
     shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
-    unpack(file, staging, progress)
+    packed = max(archive.bytes or 0, file.stat().st_size)
+    unpack(file, staging, progress, limit=max(SMALL, round(MARGIN * archive.grows * packed)))
     try:
         part = _part_inside(staging, file, archive)
         if archive.after:

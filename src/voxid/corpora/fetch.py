@@ -22,6 +22,7 @@ from voxid.files import output_error
 BLOCK = 1 << 18  # bytes read at a time: short enough for a lively progress bar
 TIMEOUT_S = 20.0  # of silence before a connection counts as dropped
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # pauses before trying again; any new byte starts the list afresh
+UNKNOWN_MOST = 4 << 30  # bytes of a file whose size nobody published: beyond them it is not what it should be
 NOT_WORTH_REPEATING = {400, 401, 403, 404, 405, 410, 451}  # HTTP statuses another try does not change
 
 
@@ -125,6 +126,8 @@ def _one_request(url: str, path: Path, size: int | None, report: Callable[[int, 
         raise kind(f"{place}the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Unreachable(f"no connection ({getattr(error, 'reason', error)})") from error
+    except ValueError as error:  # a redirect to what is no address
+        raise _Refused(f"{url}: the server's answer cannot be followed ({error})") from error
     with response:
         start = have if response.status == 206 else 0
         total = _check_answer(response, url, start, size)
@@ -138,17 +141,21 @@ def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size
     """
     if response.status == 206:
         given = response.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given)
+        match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", given)
         if not match or int(match[1]) != start:
             raise _Refused(f"{url}: asked for bytes from {start} on, got {given!r}")
         total = size if match[2] == "*" else int(match[2])
     else:
-        length = response.headers.get("Content-Length")
+        length = response.headers.get("Content-Length") or ""
+        if length and not re.fullmatch(r"\d{1,18}", length):
+            raise _Refused(f"{url}: the server says the file has {length[:40]!r} bytes, which is no number")
         total = int(length) if length else None  # a file has a length; a web page may not
     if size is None:
         kind = response.headers.get_content_type()
         if kind == "text/html":
             raise _Refused(f"{url}: expected an archive, got a web page (the log-in page of a network?)")
+        if total is not None and total > UNKNOWN_MOST:
+            raise _Refused(f"{url}: a file of {total} bytes, more than the {UNKNOWN_MOST} it may have")
     elif total != size:
         got = "a page of no stated length" if total is None else f"{total} bytes"
         raise _Refused(
@@ -172,12 +179,16 @@ def _append(
             _write_etag(path, url, response.headers.get("ETag", ""))
             done = start
             report(done, size or 0)
-            while block := _read(response):
-                file.write(block if size is None else block[: size - done])
+            most = UNKNOWN_MOST if size is None else size
+            while done < most and (block := _read(response)):
+                file.write(block[: most - done])
                 done += len(block)
-                report(done if size is None else min(done, size), size or 0)
+                report(min(done, most), size or 0)
     except OSError as error:
         raise output_error(error, path) from error
+    if size is None and done >= UNKNOWN_MOST:
+        forget(path)
+        raise _Refused(f"{url}: a file without an end; what arrived, {UNKNOWN_MOST} bytes, is deleted")
     if size is not None and done < size:
         raise _Dropped(f"the connection ended after {done} of {size} bytes")
     return done if size is None else size
@@ -186,7 +197,7 @@ def _append(
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(BLOCK)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: the size of a chunk
         raise _Dropped(f"the connection broke ({error})") from error
 
 
