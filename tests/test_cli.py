@@ -163,7 +163,7 @@ def test_a_bug_is_no_answer(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["voxid", *words])
-    monkeypatch.setattr(cli, "run_app", lambda build: 1 / 0)
+    monkeypatch.setattr("voxid.cli._common.run_app", lambda build: 1 / 0)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == BUG not in {0, 1, *(error.exit_code for error in ERRORS)}
@@ -312,7 +312,7 @@ def test_a_command_that_is_asked_for_is_built_alone(monkeypatch: pytest.MonkeyPa
     def look(build: Callable[[], typer.Typer]) -> None:
         built.append([command.name for command in build().registered_commands])
 
-    monkeypatch.setattr(cli, "run_app", look)
+    monkeypatch.setattr("voxid.cli._common.run_app", look)
     for asked in (["compare", "a", "b"], ["--help"], ["compere"], []):
         monkeypatch.setattr(sys, "argv", ["voxid", *asked])
         cli.main()

@@ -1,16 +1,16 @@
 """The command line: one file a command, each a thin skin over one public call.
 
-The command modules import typer and nothing heavier at the top, so that `voxid --help` answers at once.
+Nothing is imported at the top, so that `main` ends well when Ctrl-C comes while the rest is imported; and the
+command modules import typer and nothing heavier, so that `voxid --help` answers at once.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-import typer
-
-from voxid.cli._common import BUG, print_bug, run_app
+if TYPE_CHECKING:
+    import typer
 
 # name of the command -> module that holds a function of that name (dashes become underscores)
 COMMANDS = {
@@ -36,10 +36,16 @@ COMMANDS = {
     "models": "voxid.cli.models",
     "demo": "voxid.cli.demo",
 }
+CTRL_C = 130  # exit code, by convention 128 + SIGINT
+STOPPED = "stopped by Ctrl-C; every file that was written is whole"
 
 
 def build_app(only: str | None = None) -> typer.Typer:
     """Return the typer application with every command, or with the command `only`, which is there sooner."""
+    from importlib import import_module
+
+    import typer
+
     app = typer.Typer(
         name="voxid",
         help="Speaker recognition from scratch: train an encoder, measure it honestly, put it to work.",
@@ -66,7 +72,14 @@ def main() -> None:
     """Run the command line; the one place where an error becomes an exit code."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
+        from voxid.cli._common import run_app
+
         run_app(lambda: build_app(asked if asked in COMMANDS else None))
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        sys.exit(CTRL_C)
     except Exception as error:
+        from voxid.cli._common import BUG, print_bug
+
         print_bug(error)
         sys.exit(BUG)

@@ -1,77 +1,137 @@
 """What every command shares: errors to exit codes, JSON or text, progress bars.
 
-Exit codes: 0 done, 2 wrong usage, 3-11 the kind of error
-(`exit_code` in voxid/errors.py), 70 a bug, 130 Ctrl-C; 1 is an answer: not accepted, unknown, not finished.
+Exit codes: 0 done, 2 wrong usage, 3-12 the kind of error (`exit_code` in voxid/errors.py), 70 a bug, 130
+Ctrl-C, 141 nobody reads the answer any more; 1 is an answer: not accepted, unknown, not finished.
 """
 
 from __future__ import annotations
 
+import errno
 import json as json_module
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from voxid.errors import VoxidError, missing_extra
+from voxid.errors import OutputError, VoxidError, missing_extra
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-CTRL_C = 130  # exit code, by convention 128 + SIGINT
 BUG = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer
-STOPPED = "stopped by Ctrl-C; every file that was written is whole"
+READER_GONE = 141  # by convention 128 + SIGPIPE
+MAX_SEED = 2**63 - 1  # the largest that numpy and torch both take
+# Control characters, and those that turn the direction of text round: they would act on the terminal.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+LayoutOption = Annotated[str, typer.Option("--layout", help="The corpus layout; found out by itself.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, mps or auto.")]
 
 
-def run_app(build: Callable[[], typer.Typer]) -> None:
-    """Run what `build` returns; a VoxidError becomes one readable line (or JSON) and its exit code."""
-    as_json = "--json" in sys.argv
+def run_app(build: Callable[[], typer.Typer]) -> NoReturn:
+    """Run what `build` returns and exit; an error is one readable line, or JSON, and its exit code."""
+    _prepare_streams()
     try:
-        # Standing alone, typer prints wrong usage itself, and never as JSON.
-        code = build()(standalone_mode=not as_json)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = _invoke(build())
+        sys.stdout.flush()  # here, where a full disk can still be told
     except VoxidError as error:
-        _fail(type(error).__name__, str(error), error.exit_code)
-    except USAGE_ERROR as error:  # only with --json: else typer has printed it
-        _fail("WrongUsage", error.format_message(), error.exit_code)
+        code = _fail(type(error).__name__, str(error), error.exit_code)
+    except USAGE_ERROR as error:
+        code = _wrong_usage(error)
     except ModuleNotFoundError as error:
-        missing = missing_extra(error)
-        if missing is None:
+        if (missing := missing_extra(error)) is None:
             raise
-        _fail(type(missing).__name__, str(missing), missing.exit_code)
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(CTRL_C)
-    except SystemExit as end:
-        if end.code == CTRL_C:  # typer exits on Ctrl-C without a word
-            print(STOPPED, file=sys.stderr)
-        raise
+        code = _fail(type(missing).__name__, str(missing), missing.exit_code)
     except BrokenPipeError:
+        _give_up_stdout()
+        code = READER_GONE
+    except OSError as error:
+        if error.filename is not None or error.errno not in NOT_WRITTEN:
+            raise
+        _give_up_stdout()
+        print(f"OutputError: the answer cannot be written ({error.strerror}).", file=sys.stderr)
+        code = OutputError.exit_code
+    sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Let no answer fail on a character the terminal cannot show, or on a stream that is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 -- for as long as the process lives
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _invoke(app: typer.Typer) -> int:
+    """Run the command of sys.argv. typer's own runner would turn a closed pipe into 1, which is an answer."""
+    if "_VOXID_COMPLETE" in os.environ:
+        app()
+    try:
+        with typer.main.get_command(app).make_context("voxid", sys.argv[1:]) as context:
+            context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _give_up_stdout() -> None:
+    """Send what is left in the buffers nowhere, so that Python does not try once more at its end."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
-def _fail(name: str, message: str, exit_code: int) -> NoReturn:
-    """Say what went wrong, the way the user asked for, and end the process."""
+def _fail(name: str, message: str, exit_code: int) -> int:
+    """Say what went wrong, the way the user asked for, and return the exit code."""
+    try:
+        if "--json" in sys.argv:
+            print(json_module.dumps({"error": name, "message": message}), flush=True)
+        else:
+            print(printable(f"{name}: {message}").replace("\n", " "), file=sys.stderr)
+    except OSError:
+        _give_up_stdout()
+    return exit_code
+
+
+def _wrong_usage(error: typer.BadParameter) -> int:
     if "--json" in sys.argv:
-        print(json_module.dumps({"error": name, "message": message}))
-    else:
-        print(f"{name}: {message.replace(chr(10), ' ')}", file=sys.stderr)
-    sys.exit(exit_code)
+        return _fail("WrongUsage", error.format_message(), error.exit_code)
+    try:
+        from typer.rich_utils import rich_format_error
+
+        rich_format_error(error)
+    except ImportError:
+        error.show()
+    return error.exit_code
 
 
 def print_bug(error: Exception) -> None:
     """Print the traceback of an error nobody foresaw; with --json also the object that scripts wait for."""
-    traceback.print_exception(error)
+    with suppress(OSError):
+        traceback.print_exception(error)
     if "--json" in sys.argv:
-        print(json_module.dumps({"error": type(error).__name__, "message": f"a bug in voxid: {error}"}))
+        _fail(type(error).__name__, f"a bug in voxid: {error}", BUG)
+
+
+def printable(text: str) -> str:
+    """Return text that does nothing to a terminal but show: control characters are written out.
+
+    >>> print(printable("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def echo(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print text for a person, on standard error if `err`."""
+    typer.echo(printable(text), err=err, nl=nl)
 
 
 def emit(result: dict[str, Any], as_json: bool, text: Callable[[], None]) -> None:

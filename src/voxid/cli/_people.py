@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from voxid.errors import BadAudioInput
+
 NO = 1  # exit code: not accepted, or unknown
 
 DbOption = Annotated[
@@ -56,6 +58,8 @@ def sources(names: list[str], channel: str | None = None) -> list[Any]:
 
 
 def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise BadAudioInput("standard input is closed, and '-' reads it. Give the path of a recording.")
     content = sys.stdin.buffer.read(MOST_STDIN + 1)
     if len(content) > MOST_STDIN:
         raise typer.BadParameter(

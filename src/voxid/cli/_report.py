@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
+from voxid.cli._common import echo, printable
 
 if TYPE_CHECKING:
     from voxid.evaluation import ModelReport, Report
@@ -28,7 +28,7 @@ def print_report(report: Report, eer_grid: bool = False) -> None:
     )
     console.print(_table(report, eer_grid))
     for line in [*_tests(report), *_notes(report)]:
-        typer.echo(line)
+        echo(line)
 
 
 def _table(report: Report, eer_grid: bool) -> object:
@@ -56,7 +56,7 @@ def _table(report: Report, eer_grid: bool) -> object:
             f"{model.trials:,}",
             f"{sum(model.left_out.values()):,}",
         ]
-        table.add_row(model.model, *cells, *([grid] if eer_grid else []))
+        table.add_row(printable(model.model), *cells, *([grid] if eer_grid else []))
         for name, group in model.groups.items():
             if group["kind"] != "alike" or group["eer"] is None:
                 continue

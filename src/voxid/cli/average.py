@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 
 
 def average(
@@ -30,6 +30,6 @@ def average(
 
     def text() -> None:
         named = ", ".join(f"{part['name']} ({part['fingerprint'][:12]})" for part in parts)
-        typer.echo(f"{out}: the mean of {named}; not calibrated yet (`voxid calibrate {out} --data D`)")
+        echo(f"{out}: the mean of {named}; not calibrated yet (`voxid calibrate {out} --data D`)")
 
     emit(summary, json, text)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit, progress_bar
 
 
 def calibrate(
@@ -43,7 +43,7 @@ def calibrate(
     force: Annotated[
         bool, typer.Option("--force", help="Fit even on speakers of the test or the training.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Which random trials.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
     json: JsonFlag = False,
@@ -90,18 +90,18 @@ def calibrate(
         fitted_on = line.fitted_on
         name = fitted_on.name if fitted_on else "the data"
         terms = "".join(f" {term.weight:+.3f} x {term.name}" for term in line.qualities)
-        typer.echo(
+        echo(
             f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}{terms}; "
             f"accepts from {line.threshold:.3f}"
         )
-        typer.echo(
+        echo(
             f"fitted on {result.trials:,} trials of {name}: EER {100 * result.eer:.2f} %, "
             f"Cllr {result.cllr:.3f} (the best any calibration could do there: {result.min_cllr:.3f})"
         )
         for reason, count in result.left_out.items():
-            typer.echo(f"left out {count:,} {reason}")
+            echo(f"left out {count:,} {reason}")
         for warning in result.warnings:
-            typer.echo(f"warning: {warning}")
-        typer.echo(f"Test on other speakers than those of {name}, or the figures will be too good.")
+            echo(f"warning: {warning}")
+        echo(f"Test on other speakers than those of {name}, or the figures will be too good.")
 
     emit(summary, json, text)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli._people import (
     MODEL,
     NO,
@@ -54,12 +54,12 @@ def compare(
     def text() -> None:
         verdict = "the same speaker" if decision.accepted else "not accepted as the same speaker"
         heard = " and ".join(f"{seconds:.1f}" for seconds in decision.speech_s)
-        typer.echo(
+        echo(
             f"{verdict}: {decision.reason}. Probability {decision.probability:.1%}, "
             f"cosine {decision.cosine:.3f}, from {heard} seconds of audio."
         )
         for warning in decision.warnings:
-            typer.echo(f"warning: {warning}")
+            echo(f"warning: {warning}")
 
     emit(decision.to_dict(), json, text)
     if not decision.accepted:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 
 
 def download(
@@ -62,7 +62,7 @@ def download(
     needed = wanted(corpus, parts or ())
     there = [archive.part for _, archive in needed if is_complete(archive, out)]
     with progress_bar(corpus, quiet=as_json, in_bytes=True) as update:
-        say = (lambda line: None) if as_json else (lambda line: typer.echo(line, err=True))
+        say = (lambda line: None) if as_json else (lambda line: echo(line, err=True))
         folder = run(corpus, parts or (), out, mirror, update, say=say, keep_archives=keep_archives)
     fetched = [archive.part for _, archive in needed if archive.part not in there]
     result = {"corpus": corpus, "folder": str(folder), "fetched": fetched, "already_there": there}
@@ -71,6 +71,6 @@ def download(
         for known in dict.fromkeys(known.name for known, _ in needed):
             source = next(one for one, _ in needed if one.name == known)
             found = ", ".join(archive.part for one, archive in needed if one.name == known)
-            typer.echo(f"{source.about}\n{found}: in {out / source.root}")
+            echo(f"{source.about}\n{found}: in {out / source.root}")
 
     emit(result, as_json, text)

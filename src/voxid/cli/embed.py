@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 from voxid.cli._people import ChannelOption, sources
 
 SHOWN = 5  # warnings
@@ -53,13 +53,13 @@ def embed(
     }
 
     def text() -> None:
-        typer.echo(f"{out}: {len(result.utterances)} embeddings of {runtime.dim} numbers")
+        echo(f"{out}: {len(result.utterances)} embeddings of {runtime.dim} numbers")
         for reason, count in reasons.items():
             example = next(dropped for dropped in result.left_out if dropped.reason == reason)
-            typer.echo(f"left out {count} {reason}; for example {example.detail}")
+            echo(f"left out {count} {reason}; for example {example.detail}")
         for warning in result.warnings[:SHOWN]:
-            typer.echo(f"warning: {warning}")
+            echo(f"warning: {warning}")
         if len(result.warnings) > SHOWN:
-            typer.echo(f"and {len(result.warnings) - SHOWN} more warnings: --json lists them.")
+            echo(f"and {len(result.warnings) - SHOWN} more warnings: --json lists them.")
 
     emit(summary, json, text)

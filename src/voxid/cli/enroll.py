@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli._people import (
     COLLECTION,
     DB,
@@ -41,4 +41,4 @@ def enroll(
 
     with Recognizer(db, model, collection=collection) as recognizer:
         done = recognizer.enroll(name, sources(clips, channel), replace=replace)
-    emit(done.to_dict(), json, lambda: typer.echo(str(done)))
+    emit(done.to_dict(), json, lambda: echo(str(done)))

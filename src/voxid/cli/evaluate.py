@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import MAX_SEED, JsonFlag, emit, progress_bar
 from voxid.cli._report import print_report
 
 
@@ -45,7 +45,7 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option(min=0, help="Draws of the speakers for intervals and tests; 0 for none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Which random trials, and which draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials, and which draws.")] = 0,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
     cache: Annotated[

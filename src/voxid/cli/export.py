@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 
 
 def export(
@@ -66,16 +66,16 @@ def export(
     }
 
     def text() -> None:
-        typer.echo(
+        echo(
             f"{done.folder}: {done.precision}, {done.parameters / 1e6:.2f} M parameters, "
             f"{done.multiply_adds / 1e9:.2f} G multiply-adds for 2 s, {done.size_bytes / 1e6:.1f} MB"
         )
-        typer.echo(
+        echo(
             f"onnxruntime and torch differ by {agreement.worst:.1e} at most (32 bits, "
             f"{agreement.recordings} recordings of {agreement.speech}, {agreement.shortest_s:.1f} to "
             f"{agreement.longest_s:.1f} s)"
         )
         if done.eer_int8 is not None and done.eer_fp32 is not None:
-            typer.echo(f"EER in 8 bits {done.eer_int8:.3%}, in 32 bits {done.eer_fp32:.3%}")
+            echo(f"EER in 8 bits {done.eer_int8:.3%}, in 32 bits {done.eer_fp32:.3%}")
 
     emit(summary, json, text)

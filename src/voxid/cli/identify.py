@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli._people import (
     COLLECTION,
     DB,
@@ -55,6 +55,6 @@ def identify(
             cost_false_alarm=cost_false_alarm,
             far=far,
         )
-    emit(found.to_dict(), json, lambda: typer.echo(str(found)))
+    emit(found.to_dict(), json, lambda: echo(str(found)))
     if not found.known:
         raise typer.Exit(NO)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 
 
 class Aggregation(StrEnum):
@@ -46,9 +46,9 @@ def import_seed(
 
     def text() -> None:
         options = ", ".join(f"{key} {value}" for key, value in model.tables["encoder"].items())
-        typer.echo(f"{out}: {options}; embeddings of {model.dim} numbers")
+        echo(f"{out}: {options}; embeddings of {model.dim} numbers")
         if model.metadata["training_steps"]:
-            typer.echo(f"trained for {model.metadata['training_steps']:,} steps by its authors")
-        typer.echo(f"next: voxid evaluate {out} --data D --trials all -o report")
+            echo(f"trained for {model.metadata['training_steps']:,} steps by its authors")
+        echo(f"next: voxid evaluate {out} --data D --trials all -o report")
 
     emit(result, json, text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli._people import (
     COLLECTION,
     DB,
@@ -80,7 +80,7 @@ def listen(
 
     if verb is None:
         found = hear()
-        emit({**found.as_dict(), "out": out}, json, lambda: typer.echo(f"{found}\nwritten: {out}"))
+        emit({**found.as_dict(), "out": out}, json, lambda: echo(f"{found}\nwritten: {out}"))
         return
     from voxid.recognizer import Recognizer
 
@@ -99,7 +99,7 @@ def listen(
             recognizer.get(name or "")
         found = hear()
         answer, yes = _ask(recognizer, verb, name or "", found)
-    emit({"heard": found.as_dict(), verb: answer.to_dict()}, json, lambda: typer.echo(str(answer)))
+    emit({"heard": found.as_dict(), verb: answer.to_dict()}, json, lambda: echo(str(answer)))
     if not yes:
         raise typer.Exit(NO)
 
@@ -144,7 +144,7 @@ def _blocks(recording: str | None, device: str | None) -> Generator[np.ndarray]:
     with closing(microphone(number)) as blocks_:
         for position, block in enumerate(blocks_):
             if position == 0:  # it works: nobody is asked to talk to a microphone that is not there
-                typer.echo("listening: talk now; Ctrl-C stops", err=True)
+                echo("listening: talk now; Ctrl-C stops", err=True)
             yield block
 
 

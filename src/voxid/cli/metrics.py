@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, emit
 from voxid.cli._report import print_report
 
 
@@ -43,7 +43,7 @@ def metrics(
     resamples: Annotated[
         int, typer.Option(min=0, help="Draws of the speakers for intervals and tests; 0 for none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Which draws of the speakers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which draws of the speakers.")] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Measure anybody's scores: WeSpeaker, SpeechBrain, NeMo, Kaldi, plain columns, CSV, or our own.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.errors import missing_extra
 
 
@@ -90,7 +88,7 @@ def _encoders() -> list[dict[str, Any]]:
 
 def _print_models(models: list[dict[str, Any]]) -> None:
     if not models:
-        typer.echo("Models that come with voxid: none. Train one: voxid train RECIPE --train CORPUS -o RUN\n")
+        echo("Models that come with voxid: none. Train one: voxid train RECIPE --train CORPUS -o RUN\n")
         return
     for row in models:
         size = "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M parameters"
@@ -99,33 +97,33 @@ def _print_models(models: list[dict[str, Any]]) -> None:
             if row["multiply_adds"] is None
             else f"{row['multiply_adds'] / 1e9:.2f} G multiply-adds for 2 s"
         )
-        typer.echo(
+        echo(
             f"{row['name']}: {row['encoder']['name']} on {row['features']}, {size}, {work}, "
             f"{row['size_bytes'] / 1e6:.1f} MB"
         )
         calibration = row["calibration"]
         if calibration is None:
-            typer.echo("  not calibrated: it cannot decide")
+            echo("  not calibrated: it cannot decide")
         else:
             fitted = f", fitted on {calibration['fitted_on']}" if calibration["fitted_on"] else ""
             least = calibration["least_far"]
             rates = "" if least is None else f", false-alarm rates from {least:g}"
-            typer.echo(f"  calibrated at prior {calibration['prior']:g}{rates}{fitted}")
+            echo(f"  calibrated at prior {calibration['prior']:g}{rates}{fitted}")
         for data, result in row["results"].items():
             low, high = result.get("low"), result.get("high")
             interval = "" if low is None or high is None else f" ({low:.2%} to {high:.2%})"
             decided = f", {result['llr']['eer']:.2%} by LLR" if result.get("llr") else ""
-            typer.echo(f"  EER {result['eer']:.2%}{interval}{decided} on {data}, {result['trials']:,} trials")
-    typer.echo("")
+            echo(f"  EER {result['eer']:.2%}{interval}{decided} on {data}, {result['trials']:,} trials")
+    echo("")
 
 
 def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> None:
     _print_models(models)
     if rows is None:
-        typer.echo("Encoders to train come with the training extra: pip install 'voxid[train]'")
+        echo("Encoders to train come with the training extra: pip install 'voxid[train]'")
         return
     width = max(len(row["name"]) for row in rows)
-    typer.echo(f"{'encoder':{width}}  name      features  parameters  published  multiply-adds  published")
+    echo(f"{'encoder':{width}}  name      features  parameters  published  multiply-adds  published")
     for row in rows:
         size = f"{row['parameters'] / 1e6:.2f} M"
         work = f"{row['multiply_adds'] / 1e9:.2f} G"
@@ -133,11 +131,11 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
         published = row["published_parameters"], row["published_multiply_adds"]
         sizes = "-" if published[0] is None else f"{published[0] / 1e6:.1f} M"
         works = "-" if published[1] is None else f"{published[1] / 1e9:.2f} G"
-        typer.echo(
+        echo(
             f"{row['name']:{width}}  {row['encoder']['name']:8}  {features:>8}  {size:>10}  {sizes:>9}  "
             f"{work:>13}  {works:>9}"
         )
-    typer.echo(
+    echo(
         "\nMultiply-adds are those of 2 s of speech: frames x features. Where they are fewer than published,"
         "\nproducts that are equal for many frames are computed once. voxid models --json has every option."
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, emit, printable, progress_bar
 
 if TYPE_CHECKING:
     from voxid.data.prepare import Prepared
@@ -65,7 +65,7 @@ def _print(result: Prepared) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"{result.folder}", title_justify="left")
+    table = Table(title=printable(str(result.folder)), title_justify="left")
     table.add_column("")
     table.add_column("utterances", justify="right")
     table.add_column("what it means")
@@ -78,9 +78,9 @@ def _print(result: Prepared) -> None:
     console.print(table)
     names = json_module.loads((result.folder / "speaker_names.json").read_text("utf-8"))
     some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-    console.print(f"speakers: {some}", markup=False, highlight=False)
+    console.print(printable(f"speakers: {some}"), markup=False, highlight=False)
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(printable(f"warning: {warning}"), style="yellow", markup=False, highlight=False)
     if result.dropped:
         console.print(
             f"every dropped recording, with its reason: {result.folder / 'dropped.csv'}", markup=False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 
 
 def recipes(
@@ -18,16 +17,16 @@ def recipes(
 
     Example: `voxid recipes` · `voxid recipes bilstm-clean100 > mine.toml`
     """
-    from voxid.recipes import recipe_text, shipped_recipes
+    from voxid.recipes import read_toml, recipe_text, shipped_recipes
 
     if name is not None:
         text = recipe_text(name)
-        emit(tomllib.loads(text), as_json, lambda: typer.echo(text, nl=False))
+        emit(read_toml(text, f"recipe {name}"), as_json, lambda: echo(text, nl=False))
         return
     keys = ("name", "description", "published_eer", "trained_on")
     rows: list[dict[str, Any]] = []
     for shipped in shipped_recipes():
-        values = tomllib.loads(recipe_text(shipped))
+        values = read_toml(recipe_text(shipped), shipped)
         rows.append({key: values.get(key) for key in keys})
     emit({"recipes": rows}, as_json, lambda: _print_list(rows))
 
@@ -36,6 +35,6 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         eer = "" if row["published_eer"] is None else f" ({row['published_eer']:.2f} % EER published)"
-        typer.echo(f"{row['name']:{width}}  {row['description']}{eer}")
-    typer.echo("\nPublished EERs are the original system's, on LibriSpeech test-clean.")
-    typer.echo("Read one: voxid recipes NAME. Train one: voxid train NAME --train CORPUS -o RUN")
+        echo(f"{row['name']:{width}}  {row['description']}{eer}")
+    echo("\nPublished EERs are the original system's, on LibriSpeech test-clean.")
+    echo("Read one: voxid recipes NAME. Train one: voxid train NAME --train CORPUS -o RUN")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 from voxid.cli._people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption, counted
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def speakers(
 
     with People(db, collection=collection) as people:
         if action == "export" and out is None:
-            typer.echo(json_module.dumps(people.export(given[0]), indent=2, ensure_ascii=False))
+            echo(json_module.dumps(people.export(given[0]), indent=2, ensure_ascii=False))
             return
         result, lines = _DONE[action](people, given, out, replace)
-    emit(result, json, lambda: typer.echo("\n".join(lines)))
+    emit(result, json, lambda: echo("\n".join(lines)))
 
 
 def _check_words(action: str, given: list[str]) -> None:
@@ -237,6 +237,6 @@ def _reembed(data: list[str], db: str, collection: str, model: str, drop_missing
         done = recognizer.reembed(
             kept_audio(data), missing="delete" if drop_missing else "refuse", progress=update
         )
-    emit(done.to_dict(), json, lambda: typer.echo(str(done)))
+    emit(done.to_dict(), json, lambda: echo(str(done)))
     if not done.finished:
         raise typer.Exit(NO)

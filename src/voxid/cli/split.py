@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit
 
 
 def split(
@@ -17,7 +17,7 @@ def split(
         Path, typer.Option("--out", "-o", readable=False, help="Folder for rest.csv and held-out.csv.")
     ],
     hold_out: Annotated[float, typer.Option(help="Share of the speakers to hold out.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Which speakers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which speakers.")] = 0,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     json: JsonFlag = False,
 ) -> None:
@@ -33,8 +33,8 @@ def split(
 
     def text() -> None:
         for side in (result.rest, result.held_out):
-            typer.echo(f"{side.path}: {side.utterances:,} utterances of {side.speakers:,} speakers")
+            echo(f"{side.path}: {side.utterances:,} utterances of {side.speakers:,} speakers")
         for warning in result.warnings:
-            typer.echo(f"warning: {warning}")
+            echo(f"warning: {warning}")
 
     emit(asdict(result), json, text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 
 if TYPE_CHECKING:
     from voxid.training import Plan, TrainResult
@@ -69,9 +69,9 @@ def train(
     def on_plan(plan: Plan, warnings: list[str]) -> None:
         pause()
         for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
+            echo(f"warning: {warning}", err=True)
         if not as_json:
-            typer.echo("\n  ".join(_plan_lines(plan, init)))
+            echo("\n  ".join(_plan_lines(plan, init)))
 
     with _live(quiet=as_json) as (callbacks, pause):
         result = run(
@@ -90,7 +90,7 @@ def train(
             on_plan=on_plan,
             **callbacks,
         )
-    emit(_summary(result), as_json, lambda: typer.echo("\n".join(_result_lines(result))))
+    emit(_summary(result), as_json, lambda: echo("\n".join(_result_lines(result))))
 
 
 def _plan_lines(plan: Plan, init: str | None) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _plain_lines() -> dict[str, Any]:
             printed_s = row.seconds
             of = f"/{steps:,}" if steps else ""
             line = f"step {row.step:,}{of}  {row.steps_per_s:.1f} steps/s  {_numbers(row)}"
-            typer.echo(line, err=True)
+            echo(line, err=True)
 
     return {"progress": progress, "on_row": on_row}
 

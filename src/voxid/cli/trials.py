@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit
 
 
 def trials(
@@ -18,7 +18,7 @@ def trials(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The list to write.")],
     format: Annotated[str, typer.Option(help="voxceleb, kaldi or csv.")] = "voxceleb",
-    seed: Annotated[int, typer.Option(help="Which random trials.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
     layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
     json: JsonFlag = False,
 ) -> None:
@@ -59,13 +59,13 @@ def trials(
 
     def text() -> None:
         models = f" of {result['models']:,} models" if made.models is not None else ""
-        typer.echo(
+        echo(
             f"{out}: {len(made):,} trials{models} ({targets:,} target, {len(made) - targets:,} non-target) "
             f"with {result['utterances']:,} utterances"
         )
         for reason, count in made.left_out.items():
-            typer.echo(f"left out: {count:,} {reason.replace('_', ' ')}")
+            echo(f"left out: {count:,} {reason.replace('_', ' ')}")
         for kind, count in made.warnings.items():
-            typer.echo(f"warning: {count:,} {kind.replace('_', ' ')}")
+            echo(f"warning: {count:,} {kind.replace('_', ' ')}")
 
     emit(result, json, text)

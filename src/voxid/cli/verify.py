@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit
+from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli._people import (
     COLLECTION,
     DB,
@@ -54,6 +54,6 @@ def verify(
             cost_false_alarm=cost_false_alarm,
             far=far,
         )
-    emit(decision.to_dict(), json, lambda: typer.echo(str(decision)))
+    emit(decision.to_dict(), json, lambda: echo(str(decision)))
     if not decision.accepted:
         raise typer.Exit(NO)

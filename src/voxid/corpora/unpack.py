@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from voxid.errors import BadArchive, DiskFull, VoxidError
 from voxid.files import output_error
@@ -26,7 +26,7 @@ SMALL = 64 << 20  # bytes that any archive may unpack to
 BLOCK = 1 << 20  # bytes read and written at a time
 
 Progress = Callable[[int, int], None]
-Member = tuple[str, str | None, bool, Callable[[], IO[bytes]]]  # name, flaw, whether a folder, its content
+Member = tuple[str, str | None, bool, Callable[[], Any]]  # name, flaw, whether a folder, its content
 
 
 def unpack(
@@ -78,7 +78,7 @@ def unpack(
 class _Bounded:
     """What comes out of a gzip file, up to a limit; it ends with an error, where tarfile would read on."""
 
-    def __init__(self, plain: IO[bytes], source: Path, limit: int) -> None:
+    def __init__(self, plain: gzip.GzipFile, source: Path, limit: int) -> None:
         self._plain, self._source, self._limit = plain, source, limit
         self._read = self._ends = 0
 

@@ -113,11 +113,14 @@ def _check_sums(path: Path) -> None:
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     tensors = dict(content["encoder_state_dict"])
     if not tensors or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.is_floating_point()
+        and tensor.layout is torch.strided
         for name, tensor in tensors.items()
     ):
         raise BadCheckpoint(
-            f"'encoder_state_dict' of {path} is not a set of named float tensors. "
+            f"'encoder_state_dict' of {path} is not a set of named, dense float tensors. "
             "Expected the weights of the original's LSTM or Transformer."
         )
     if sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:

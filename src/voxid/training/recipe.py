@@ -18,7 +18,7 @@ from voxid.errors import BadConfig, BadRecipe
 from voxid.features import FEATURES
 from voxid.losses import LOSSES
 from voxid.model.network import InferenceConfig
-from voxid.recipes import recipe_text
+from voxid.recipes import read_toml, recipe_text
 from voxid.training.averaging import AverageConfig
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.schedule import ScheduleConfig
@@ -43,7 +43,7 @@ class TrainingConfig(Config):
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: as many as there are cores
     loaders: int | None = Field(default=None, ge=0)  # threads that make batches ahead; None: as it is best
     valid_every: int | None = Field(default=None, ge=1)  # steps between validations; None: save_every
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class StageConfig(Config):
@@ -141,10 +141,7 @@ def load_recipe(source: str | os.PathLike[str] | Recipe, overrides: Sequence[str
     if isinstance(source, Recipe):
         values = source.model_dump(mode="json")
     else:
-        try:
-            values = tomllib.loads(recipe_text(source))
-        except tomllib.TOMLDecodeError as error:
-            raise BadRecipe(f"recipe {source} is not TOML: {error}.") from None
+        values = read_toml(recipe_text(source), f"recipe {source}")
     for override in overrides:
         _override(values, override)
     values = _nones(values)
@@ -239,7 +236,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise BadRecipe(f"override {override!r} is not KEY=VALUE. Write, for example, optimizer.lr=1e-3.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     table: Any = values
     for key in keys[:-1]:
