@@ -210,6 +210,25 @@ def test_a_bad_clip_of_earlier_is_pointed_out_too(rec: Recognizer, tmp_path: Pat
     assert any("other.wav, enrolled earlier" in warning for warning in later.warnings)
 
 
+def test_a_clip_of_two_voices_is_pointed_out(rec: Recognizer) -> None:
+    turns = [say(speaker, take)[0] for take in range(1, 4) for speaker in (0, 5)]
+    done = rec.enroll("a", [(np.concatenate(turns), RATE)])
+    assert "does not sound like one person" in done.warnings[0]
+    one = rec.enroll("b", [(np.concatenate([say(0, take)[0] for take in range(1, 7)]), RATE)])
+    assert not any("one person" in warning for warning in one.warnings)
+
+
+@pytest.mark.real
+def test_a_real_clip_of_two_voices_is_pointed_out(real_data: Path) -> None:
+    folder = real_data.parent / "cases" / "two_voices_one_clip"
+    if not folder.is_dir():
+        pytest.skip("no cases beside the real speech")
+    with Recognizer("sqlite://") as real:
+        assert any("one person" in warning for warning in real.enroll("a", folder / "mix2.flac").warnings)
+        for name in ("first_voice", "second_voice"):
+            assert not any("one person" in w for w in real.enroll(name, folder / f"{name}.flac").warnings)
+
+
 def test_a_recording_is_held_once(rec: Recognizer) -> None:
     twice = rec.enroll("a", [say(0, 1), say(0, 1)])
     assert (twice.voiceprints, twice.clips[1].voiceprint) == (1, None)

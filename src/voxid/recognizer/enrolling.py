@@ -18,6 +18,8 @@ from voxid.types import Clip, Enrollment
 if TYPE_CHECKING:
     from voxid.stores import Person, Voiceprint
 
+FEWEST_PIECES = 2  # of a voice inside a recording
+ROUNDS = 10  # of 2-means
 SAME_RECORDING = 1 - 1e-6  # cosine; a person never says anything twice as nearly the same
 OUTLIER_LLR = -2.0  # against the other clips, below: another voice, or a recording that carries none
 
@@ -95,6 +97,30 @@ def clip_llrs(
     if aside.size and good.size:  # what the good ones say of each that was set aside
         llr_N[aside] = with_others(aside, [good] * aside.size)
     return llr_N, outlier_N
+
+
+def voices_llr(calibration: Calibration, pieces: Side, cohort: Cohort | None) -> float | None:
+    """Return the LLR that one person says all of a recording, from its pieces; None where they are too few.
+
+    The pieces are put into the two groups that differ most (2-means on the sphere, from the two pieces that
+    are least alike), and the groups are compared as two people enrolled would be. A group of one piece is a
+    noise, not a voice.
+    """
+    if len(pieces) < 2 * FEWEST_PIECES:
+        return None
+    unit_ND = unit_rows(pieces.emb_ND)
+    ends = np.unravel_index(int(np.argmin(unit_ND @ unit_ND.T)), (len(pieces), len(pieces)))
+    middles_2D = unit_ND[list(ends)]
+    second_N = np.zeros(len(pieces), bool)
+    for _ in range(ROUNDS):
+        second_N = unit_ND @ middles_2D[1] > unit_ND @ middles_2D[0]
+        if min(second_N.sum(), (~second_N).sum()) < FEWEST_PIECES:
+            return None
+        middles_2D = unit_rows(np.stack([unit_ND[~second_N].mean(axis=0), unit_ND[second_N].mean(axis=0)]))
+    one, other = (
+        reference(pieces.emb_ND[group], pieces.speech_s_N[group]) for group in (~second_N, second_N)
+    )
+    return float(llr(calibration, one, other, cohort)[0])
 
 
 def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]], others: str) -> tuple[Clip, ...]:

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from voxid.audio import LEAST_SPEECH_S, Part, Source, is_one, name_of, require_speech
-from voxid.embed import Runtime, load
+from voxid.audio import LEAST_SPEECH_S, Part, Source, inspect, is_one, name_of, require_speech
+from voxid.audio.speech import FRAME_S
+from voxid.embed import Embedded, EmbedInfo, Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.scoring import Calibration, Side
+from voxid.types import SAMPLE_RATE
 
 DEFAULT_MODEL = "voxid-base"
+PIECE_S = 1.5  # seconds of speech in a piece of a recording: longer ones straddle short turns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +32,7 @@ class Heard:
     total_s: float
     net_speech_s: float
     warnings: tuple[str, ...]
+    pieces: Side | None = None  # of the recording, one after the other; None where they were not asked for
 
     @property
     def side(self) -> Side:
@@ -43,10 +47,12 @@ def hear(
     least_s: float = LEAST_SPEECH_S,
     vad: str = "energy",
     mixed: bool = True,
+    piecewise: bool = False,
 ) -> Iterator[Heard]:
     """Yield each clip embedded, in order; raise an AudioError, TooLittleSpeech below `least_s` seconds.
 
-    Without `mixed`, two channels of different sound, of which nobody chose one, are an AudioError too.
+    Without `mixed`, two channels of different sound, of which nobody chose one, are an AudioError too. With
+    `piecewise` the pieces of each recording that is not too long for memory are embedded as well.
     """
 
     def refuse(position: int, error: AudioError) -> None:
@@ -55,7 +61,11 @@ def hear(
             raise error
         raise type(error)(f"recording {position + 1}: {error}") from None
 
-    for position, emb_D, info in runtime.embed_each(clips, refuse, vad=vad):
+    if piecewise:
+        heard = _with_pieces(runtime, clips, refuse, vad)
+    else:
+        heard = ((one, None) for one in runtime.embed_each(clips, refuse, vad=vad))
+    for (position, emb_D, info), pieces in heard:
         name = name_of(clips[position])
         try:
             require_speech(info, least_s, name)
@@ -69,7 +79,30 @@ def hear(
             refuse(position, error)
         if not isinstance(Part.of(clips[position]).source, str | os.PathLike):
             name = f"recording {position + 1} ({name})"
-        yield Heard(emb_D, name, info.total_s, info.net_speech_s, info.warnings)
+        yield Heard(emb_D, name, info.total_s, info.net_speech_s, info.warnings, pieces)
+
+
+def _with_pieces(
+    runtime: Runtime, clips: Sequence[Source], refuse: Callable[[int, AudioError], None], vad: str
+) -> Iterator[tuple[Embedded, Side | None]]:
+    """Yield each clip embedded, with its pieces of `PIECE_S` seconds of speech; a long one has none."""
+    for position, clip in enumerate(clips):
+        try:
+            found = inspect(clip, vad=vad)
+        except AudioError as error:
+            refuse(position, error)
+            continue
+        if found.wave is None:
+            for _, emb_D, info in runtime.embed_each([found.part], lambda _, e, at=position: refuse(at, e)):
+                yield Embedded(position, emb_D, info), None
+            continue
+        speech_T = np.cumsum(found.mask_T) * FRAME_S
+        count = max(1, int(found.net_speech_s // PIECE_S))
+        ends = np.searchsorted(speech_T, found.net_speech_s * np.arange(1, count) / count) * FRAME_S
+        waves = np.split(found.wave, (ends * SAMPLE_RATE).astype(int))
+        emb_ND = runtime.embed_waves([found.wave, *waves] if count > 1 else [found.wave])
+        pieces = Side.of(emb_ND[1:], np.full(len(emb_ND) - 1, found.net_speech_s / count))
+        yield Embedded(position, emb_ND[0], EmbedInfo.of(found, True, 1)), pieces
 
 
 def as_clips(audio: Any) -> list[Source]:

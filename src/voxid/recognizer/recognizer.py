@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Runtime
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
-from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes
-from voxid.recognizer.hearing import DEFAULT_MODEL, as_clips, calibration_of, hear, runtime_of
+from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
+from voxid.recognizer.hearing import DEFAULT_MODEL, Heard, as_clips, calibration_of, hear, runtime_of
 from voxid.recognizer.identifying import AT_LEAST, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
@@ -96,7 +97,17 @@ class Recognizer(People):
         """
         self._need_model()
         before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
-        heards = list(hear(self.runtime, as_clips(audio), least_s=self._least_s, vad=self._vad, mixed=False))
+        heards = [
+            self._several_voices(heard)
+            for heard in hear(
+                self.runtime,
+                as_clips(audio),
+                least_s=self._least_s,
+                vad=self._vad,
+                mixed=False,
+                piecewise=self.runtime.model.calibration is not None,
+            )
+        ]
         held = () if before is None or replace else before.voiceprints
         taken = takes(heards, [to_voiceprint(heard, self.runtime) for heard in heards], held)
         new = [take.print_ for take in taken if take.print_ is not None]
@@ -217,6 +228,23 @@ class Recognizer(People):
 
     def __repr__(self) -> str:
         return f"Recognizer({self.store.url!r}, model={self.model_name!r}, collection={self.collection!r})"
+
+    def _several_voices(self, heard: Heard) -> Heard:
+        """Return `heard`, with a warning where its pieces do not sound like one person."""
+        if heard.pieces is None:
+            return heard
+        try:
+            calibration = calibration_of(self.runtime, self.model_name)
+        except NotCalibrated:
+            return heard
+        found = voices_llr(calibration, heard.pieces, self.runtime.model.cohort)
+        if found is None or found >= 0:
+            return heard
+        said = (
+            f"does not sound like one person (LLR {found:.1f} between its parts): several voices, or two "
+            "microphones. Listen to it, and enroll the parts of one person."
+        )
+        return replace(heard, warnings=(*heard.warnings, said))
 
     def _enrollment(self, person: Person, taken: list[Take], created: bool) -> Enrollment:
         new = {take.print_.id for take in taken if take.print_ is not None}
