@@ -1,82 +1,117 @@
-"""Exact identification against many voiceprints, each storage beside one pass over the same bytes.
+"""Identifying one of very many people: ms a call, the first call, and memory, beside one numpy pass.
 
-    python -m benchmarks.search [--sizes 10000,100000,1000000] [--dim 192] [--threads 2] [--repeats 9]
+    python -m benchmarks.search [--people 200000] [--dim 192] [--calls 30] [--postgres]
 
-The bound is numpy's maximum over the same stored matrix, block by block in as many threads: every byte is
-read once and next to nothing computed. Bound and search take turns, and the least of the repeats of each
-counts, since other programs only ever add time. The peer is `rows @ query` with argpartition, as most people
-write it. The query is a stranger, for whom most rows come near the top. Set OPENBLAS_NUM_THREADS=1, or the
-threads of BLAS and these fight for the cores.
+A store is filled with people of one voiceprint each (Gaussian, the same in all directions: drawn numbers, not
+voices). Then, in a process of its own for each form that people can have in memory (float32, int8, and none:
+the store searches), `Recognizer.identify` is called with three seconds of a made-up voice. Its embedding is a
+fake runtime's: a spectrum, repeated to `--dim` numbers. `Recognizer.load` is what the first call does first.
+
+Ratios are what counts; every process measures its own bounds, in turns with what is compared with them:
+- the numpy pass: `(rows @ probe).max()` over as many people in float32;
+- reading: the bytes of the database file, as one file, right before the load (both from the same cache);
+- memory: what loading adds at its peak, by what the rows take (4 or 1 bytes a number).
+What else `identify` does (decoding, net speech, embedding, decision) takes as long as a call among ten.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from voxid.search import Index
-from voxid.search.kernels import STORAGES, Storage
-from voxid.search.workers import Workers
+from benchmarks.stores import even_voices
+from voxid import stores
+from voxid.recognizer import Recognizer
+from voxid.recognizer.roster import BESIDE
+from voxid.stores import NewPerson, voiceprint
 
-PART = 50_000
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from hearing import SpectrumRuntime, calibrated, say
+
+AT_ONCE = 20_000  # people
 
 
-def parts(rows: int, dim: int) -> Iterator[tuple[int, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    for start in range(0, rows, PART):
-        yield start, rng.standard_normal((min(PART, rows - start), dim), np.float32)
+class Repeated(SpectrumRuntime):
+    """Embeddings of any size, from 48 bands of a spectrum."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(calibration=calibrated())
+        self.dim = dim
+
+    def embed_each(self, audio: Iterable[Any], *more: Any, **options: Any) -> Iterator[Any]:
+        for embedded in super().embed_each(audio, *more, **options):
+            yield embedded._replace(embedding=np.resize(embedded.embedding, self.dim))
+
+
+def fill(url: str, people: int, runtime: Repeated) -> None:
+    voices = even_voices(runtime.dim)
+    with stores.open(url) as store:
+        for first in range(0, people, AT_ONCE):
+            emb_ND, _ = voices.draw(min(AT_ONCE, people - first), seed=first)
+            store.enroll_many(
+                NewPerson(f"p{first + n}", [voiceprint(emb_D, model=runtime.fingerprint, speech_s=3.0)])
+                for n, emb_D in enumerate(emb_ND)
+            )
+        store.optimize()
+
+
+def read(path: str) -> None:
+    """Read a file in pieces."""
+    with Path(path).open("rb") as file:
+        while file.read(1 << 20):
+            pass
 
 
 def timed(work: Callable[[], object]) -> float:
     begin = perf_counter()
     work()
-    return perf_counter() - begin
+    return 1e3 * (perf_counter() - begin)
 
 
-def peer(rows: int, dim: int, query_D: np.ndarray, repeats: int) -> float:
-    """Return milliseconds of one product with all rows, row by row in memory, and a partial sort."""
-    unit_ND = np.empty((rows, dim), np.float32)
-    for start, emb_ND in parts(rows, dim):
-        unit_ND[start : start + len(emb_ND)] = emb_ND / np.linalg.norm(emb_ND, axis=1, keepdims=True)
-    return 1e3 * min(timed(lambda: np.argpartition(-(unit_ND @ query_D), 10)[:10]) for _ in range(repeats))
+def megabytes(what: str) -> float:
+    """Return VmRSS (now) or VmHWM (at most) of this process."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what)]
+    return int(line.split()[1]) * 1024 / 1e6
 
 
-def one(rows: int, dim: int, storage: Storage, threads: int, repeats: int) -> str:
-    """Return a line of figures."""
-    index, adding = Index(dim, storage, threads=threads), 0.0
-    for start, emb_ND in parts(rows, dim):
-        adding += timed(lambda s=start, e=emb_ND: index.add(range(s, s + len(e)), e))
-    workers = Workers(threads)
-    query_QD = np.random.default_rng(1).standard_normal((64, dim), np.float32)
-    blocks = [block.columns_DN for block in index._blocks]
-    if storage == "float16":  # numpy has no fast maximum of float16
-        blocks = [block.view(np.int16) for block in blocks]
-
-    def read() -> None:
-        workers.each(lambda columns_DN: columns_DN.max(), blocks)
-
-    bound, search, best = [], [], []
-    for _ in range(repeats):
-        bound.append(timed(read))
-        search.append(timed(lambda: index.search(query_QD[0])))
-        best.append(timed(lambda: index.search(query_QD[0], by="best")))
-    many = timed(lambda: index.search(query_QD)) / len(query_QD)
-    some = np.random.default_rng(2).permutation(rows)[:2_000].tolist()
-    removing = timed(lambda: [index.remove([id]) for id in some[:1_000]]) / 1_000
-    removing_many = timed(lambda: index.remove(some[1_000:])) / 1_000
-    new_ND = np.ones((1, dim), np.float32)
-    adding_one = timed(lambda: [index.add([id], new_ND) for id in some[:1_000]]) / 1_000
-    ratio = min(search) / min(bound)
-    return (
-        f"{rows:>9,} {storage:>8} {1e3 * min(bound):>9.2f} {1e3 * min(search):>9.2f} {ratio:>6.2f} "
-        f"{1e3 * np.median(search):>9.2f} {1e3 * min(best):>9.2f} {1e3 * many:>9.2f} "
-        f"{index.memory / 1e6:>8.0f} "
-        f"{rows / adding:>10,.0f} {1 / adding_one:>9,.0f} {1 / removing:>9,.0f} {1 / removing_many:>9,.0f}"
+def measure(url: str, people: int, dim: int, memory: int, calls: int, out: Any) -> None:
+    """Send a line of figures."""
+    runtime, voice = Repeated(dim), say(1, 1)
+    few = Recognizer("sqlite://", runtime)
+    for n in range(10):
+        few.enroll(f"p{n}", say(n, 0))
+    few.identify(voice)
+    recognizer = Recognizer(url, runtime, memory=memory)
+    reading = timed(lambda: read(url.removeprefix("sqlite:///"))) if "sqlite" in url else np.nan
+    before = megabytes("VmRSS")
+    loading = timed(recognizer.load)
+    rows = recognizer._roster._rows
+    form = "store" if rows is None else "int8" if rows.small else "float32"
+    matrix_mb = 0 if rows is None else people * dim * (1 if rows.small else 4) / 1e6
+    peak = (megabytes("VmHWM") - before) / matrix_mb if matrix_mb else np.nan
+    first = timed(lambda: recognizer.identify(voice))
+    emb_ND, _ = even_voices(dim).draw(people)
+    probe_D = runtime.embed(voice)
+    usual, base, passes, near = [], [], [], []
+    for _ in range(calls if rows is not None else 3):
+        usual.append(timed(lambda: recognizer.identify(voice)))
+        base.append(timed(lambda: few.identify(voice)))
+        near.append(timed(lambda: recognizer._roster.near(probe_D, 200)))
+        passes.append(timed(lambda: (emb_ND @ probe_D).max()))
+    call, ten, one, search = (float(np.median(values)) for values in (usual, base, passes, near))
+    out.send(
+        f"{people:>9,} {form:>8} {loading / 1e3:>7.1f} {loading / reading:>9.1f} {peak:>7.2f} {first:>8.1f} "
+        f"{call:>8.1f} {ten:>8.1f} {search:>8.1f} {one:>8.1f} {search / one:>7.2f} {min(near):>8.1f} "
+        f"{min(passes):>8.1f}"
     )
 
 
@@ -84,27 +119,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", default="10000,100000,1000000")
+    parser.add_argument("--people", default="200000")
     parser.add_argument("--dim", type=int, default=192)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--storages", default=",".join(STORAGES))
+    parser.add_argument("--calls", type=int, default=30)
+    parser.add_argument("--forms", default="float32,int8,store")
+    parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
     arguments = parser.parse_args()
-    sizes = [int(size) for size in arguments.sizes.split(",")]
-    chosen = [storage for storage in STORAGES if storage in arguments.storages.split(",")]
-    query_D = np.random.default_rng(1).standard_normal(arguments.dim, np.float32)
+    start, dim = multiprocessing.get_context("spawn"), arguments.dim
     print(
-        f"D = {arguments.dim}, {arguments.threads} threads, top 10; ms, least of {arguments.repeats}; "
-        f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
-        "     rows  storage     bound    search  ratio    median    people  each of64       MB  "
-        "bulk add/s    add/s  remove/s  of 1,000"
+        f"D = {dim}; ms, median of {arguments.calls}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} "
+        "cores\n   people     form load, s x reading  x rows    first identify   of ten   search np pass "
+        "x numpy   least of the two"
     )
-    for rows in sizes:
-        for storage in chosen:
-            print(one(rows, arguments.dim, storage, arguments.threads, arguments.repeats), flush=True)
-        print(
-            f"{rows:>9,}     peer {peer(rows, arguments.dim, query_D, arguments.repeats):>19.2f}", flush=True
-        )
+    for people in map(int, arguments.people.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            server, url = None, f"sqlite:///{folder}/people.db"
+            if arguments.postgres:
+                from stores_server import Server
+
+                server = Server()
+                url = server.url
+            try:
+                fill(url, people, Repeated(dim))
+                limits = {"float32": 10**12, "int8": people * (dim + 4 + BESIDE) + 1, "store": 0}
+                for form in arguments.forms.split(","):
+                    mine, its = start.Pipe(duplex=False)
+                    job = (url, people, dim, limits[form], arguments.calls, its)
+                    child = start.Process(target=measure, args=job)
+                    child.start()
+                    its.close()
+                    print(mine.recv(), flush=True)
+                    child.join()
+            finally:
+                if server is not None:
+                    server.close()
     print(f"load afterwards {os.getloadavg()[0]:.1f}")
     return 0
 

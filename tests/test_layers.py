@@ -27,7 +27,6 @@ ROWS: list[set[str]] = [
     # ---- torch above, none below ----
     {"pretrained"},
     {"model"},
-    {"search"},
     {"scoring", "corpora", "stores"},
     {"audio", "metrics", "recipes"},
     {"registry", "config", "files", "framing", "parallel"},

@@ -19,7 +19,7 @@ import numpy as np, voxid
 noise = np.random.default_rng(0).uniform(-0.1, 0.1, 32_000).astype(np.float32)
 voxid.load("voxid-base").embed((noise, 16_000))
 """
-SEARCH = "from voxid.search import kernels; kernels._session('int8')"
+SEARCH = "from voxid.recognizer import scan; scan._session(scan.INT8_PRODUCT)"
 QUANTIZE = "import voxid.export.quantizing"
 PROCESS = """
 import multiprocessing, voxid.stores

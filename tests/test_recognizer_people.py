@@ -426,8 +426,9 @@ def test_numbers_of_numpy_are_numbers(six: Recognizer) -> None:
         {"least_speech_s": float("nan")},
         {"least_speech_s": -1},
         {"wanted_speech_s": None},
-        {"in_memory": "all"},
-        {"in_memory": -1},
+        {"memory": "all"},
+        {"memory": -1},
+        {"in_memory": 1_000_000},
         {"prior": "half"},
     ],
     ids=str,
@@ -560,10 +561,11 @@ def test_who_comes_second_has_not_created_the_person(line: Calibration, tmp_path
     assert (second.created, second.voiceprints) == (False, 2)
 
 
-def test_a_collection_too_large_for_memory_is_searched_in_the_store(
-    line: Calibration, six: Recognizer
+@pytest.mark.parametrize("memory", [0, 1_000])
+def test_a_collection_too_large_for_memory_is_kept_small_or_searched_in_the_store(
+    line: Calibration, six: Recognizer, memory: int
 ) -> None:
-    large = Recognizer(six.store, model=six.runtime, in_memory=3)
+    large = Recognizer(six.store, model=six.runtime, memory=memory)
     for speaker in (2, 6):
         here, there = six.identify(say(speaker, 9), top=6), large.identify(say(speaker, 9), top=6)
         assert (there.speaker, there.enrolled) == (here.speaker, 6)

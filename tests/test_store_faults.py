@@ -33,8 +33,8 @@ from voxid.errors import (
 )
 from voxid.stores import Matrix, NewPerson, Store, voiceprint, wiping
 from voxid.stores.schema import APPLICATION, SQLITE_STEPS, SQLITE_WORDS
+from voxid.stores.session import State
 from voxid.stores.sqlite import SqliteStore
-from voxid.stores.store import State
 
 # Children are forked from a small process that has voxid.stores imported: real, and quick to start.
 START = multiprocessing.get_context("forkserver")

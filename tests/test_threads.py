@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from voxid.parallel import OneThreadWorkers, ordered
+from voxid.parallel import OneThreadWorkers, Workers, ordered
 
 
 @pytest.fixture
@@ -121,6 +121,23 @@ def test_both_workers_work_at_the_same_time() -> None:
 def test_what_the_work_raises_arrives() -> None:
     with OneThreadWorkers(2, engine=torch) as workers, pytest.raises(ZeroDivisionError):
         list(workers.map(lambda number: 1 // number, [1, 0, 1]))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_each_does_everything_once_and_raises(threads: int) -> None:
+    done: list[int] = []
+
+    def fail(item: int) -> None:
+        if item == 50:
+            raise KeyError(item)
+
+    with Workers(threads) as workers:
+        workers.each(done.append, range(100))
+        assert sorted(done) == list(range(100))
+        with pytest.raises(KeyError):
+            workers.each(fail, range(100))
+        workers.each(done.append, range(100))
+    assert len(done) == 200
 
 
 def test_no_workers() -> None:

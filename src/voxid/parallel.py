@@ -82,6 +82,35 @@ class Workers:
         finally:
             line.end()
 
+    def each(self, work: Callable[[T], object], items: Iterable[T]) -> None:
+        """Do `work(item)` for all items in any order and return when all are done; raise what one raised.
+
+        The caller works too, so that busy workers delay nobody.
+        """
+        left = deque(items)
+
+        def some() -> None:
+            try:
+                while True:
+                    try:
+                        item = left.popleft()
+                    except IndexError:
+                        return
+                    work(item)
+            except BaseException:
+                left.clear()  # nobody needs the rest
+                raise
+
+        futures = [self.submit(some) for _ in range(min(self.workers + 1, len(left)) - 1)]
+        try:
+            some()
+        finally:
+            running = [future for future in futures if not future.cancel()]
+            for future in running:
+                future.exception()  # waits: the work must not outlive the call
+        for future in running:
+            future.result()
+
     def close(self) -> None:
         """End the threads; later work starts others."""
         with self._lock:

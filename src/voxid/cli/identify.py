@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 from voxid.cli._people import (
     COLLECTION,
     DB,
@@ -47,6 +47,8 @@ def identify(
     from voxid.recognizer import Recognizer
 
     with Recognizer(db, model, collection=collection) as recognizer:
+        with progress_bar("reading people", quiet=json) as update:
+            recognizer.load(update)
         found = recognizer.identify(
             sources([audio], channel)[0],
             top=top,

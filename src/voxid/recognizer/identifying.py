@@ -13,6 +13,7 @@ from voxid.scoring.decision import Rule
 from voxid.types import Candidate, Identification
 
 AT_LEAST = 200  # nearest people that are weighed against each other; those further off weigh nothing
+NAMED = 5  # people a warning names
 CLOSE = 1.0  # LLR between two candidates who both pass: too near to each other to tell apart
 
 
@@ -20,7 +21,7 @@ def identification(
     asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int, where: str
 ) -> Identification:
     """Return the ranked candidates and the decision. `where` names what was searched."""
-    threshold_K, surcharge_K = asked.bars(near.clips_K, near.people)
+    threshold_K, surcharge_K = asked.bars(near.side.clips_N, near.people)
     own_K, none = asked.posteriors(llr_K, surcharge_K)
     ranked = np.argsort(-llr_K, kind="stable")
     candidates = tuple(
@@ -47,7 +48,7 @@ def identification(
         reason=_reason(asked, best, known, near.people, where),
         speech_s=heard.total_s,
         net_speech_s=heard.net_speech_s,
-        warnings=(*heard.warnings, *_doubts(candidates, known)),
+        warnings=(*heard.warnings, *_doubts(candidates, known), *_left_out(near, names)),
     )
 
 
@@ -71,4 +72,15 @@ def _doubts(candidates: tuple[Candidate, ...], known: bool) -> list[str]:
     return [
         f"{second.speaker!r} passes too, with an LLR only {first.llr - second.llr:.2f} lower: "
         "one person enrolled twice, or two voices that are too much alike."
+    ]
+
+
+def _left_out(near: Near, names: dict[int, str]) -> list[str]:
+    """Return a warning when people could not be compared."""
+    if not near.damaged:
+        return []
+    shown = ", ".join(repr(names.get(person, person)) for person in near.damaged[:NAMED])
+    return [
+        f"left out, since what is held on them is damaged: {shown}{', ...' * (len(near.damaged) > NAMED)} "
+        f"({len(near.damaged):,} in all). Delete them and enroll them again."
     ]

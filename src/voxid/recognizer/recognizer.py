@@ -14,10 +14,10 @@ from voxid.embed import Runtime
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
 from voxid.recognizer.hearing import DEFAULT_MODEL, Heard, as_clips, calibration_of, hear, runtime_of
-from voxid.recognizer.identifying import AT_LEAST, identification
+from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
-from voxid.recognizer.roster import MOST, Roster
+from voxid.recognizer.roster import MEMORY, Roster
 from voxid.scoring import Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
 from voxid.scoring.evidence import cosines
@@ -36,8 +36,8 @@ class Recognizer(People):
     `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
     shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
     answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs `least_speech_s`
-    seconds of net speech; `wanted_speech_s` make a good voiceprint. Up to `in_memory` voiceprints are
-    searched in memory, beyond that by the store.
+    seconds of net speech; `wanted_speech_s` make a good voiceprint. People may take up to `memory` in memory
+    (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -58,13 +58,17 @@ class Recognizer(People):
         wanted_speech_s: float = WANTED_SPEECH_S,
         vad: str = "energy",
         device: str = "cpu",
-        in_memory: int = MOST,
+        memory: int | float | str = MEMORY,
+        in_memory: None = None,
     ) -> None:
         for what, seconds in (("least_speech_s", least_speech_s), ("wanted_speech_s", wanted_speech_s)):
             if not (is_number(seconds) and 0 <= seconds < float("inf")):
                 raise BadConfig(f"{what} are seconds, a number from 0; got {seconds!r}.")
-        if not (is_number(in_memory) and in_memory >= 0):
-            raise BadConfig(f"in_memory counts voiceprints, a number from 0; got {in_memory!r}.")
+        if in_memory is not None:
+            raise BadConfig(
+                f"in_memory counted voiceprints, and is no more; got {in_memory!r}. "
+                "Say how many bytes people may take in memory: memory='2GB'."
+            )
         self.runtime, self.model_name = runtime_of(model, device)
         self._asked = {
             "prior": prior,
@@ -76,7 +80,7 @@ class Recognizer(People):
         if self.runtime.model.calibration is not None:
             self.rule()  # numbers that make no sense are refused here, not at the first question
         super().__init__(url, collection=collection)
-        self._roster = Roster(self.store, collection, in_memory)
+        self._roster = Roster(self.store, collection, memory)
 
     # -- the three questions ---------------------------------------------------------------------------
 
@@ -181,16 +185,19 @@ class Recognizer(People):
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
         self._need_model()  # a change of model may have ended while this was heard
-        held = bool(asked.calibration.measures)
-        people = self.store.people_by_id(near.person_K.tolist(), voiceprints=held)
+        people = self.store.people_by_id([*near.person_K.tolist(), *near.damaged[:NAMED]])
         near = near.only(people)  # without who was deleted in this moment
-        enrolled = Side(np.zeros((len(people), 0)), np.full(len(people), np.nan), near.clips_K)
-        if held and people:
-            enrolled = sides([people[person].voiceprints for person in near.person_K.tolist()])
         cohort = self.runtime.model.cohort
-        llr_K = llr(asked.calibration, enrolled, heard.side, cohort, cosine_K=near.cosine_K)
+        llr_K = llr(asked.calibration, near.side, heard.side, cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
         return identification(asked, llr_K, near, names, heard, top, self.where)
+
+    def load(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Return how many people are in memory, after reading them. Otherwise the first `identify` does that.
+
+        `progress` is called with how many were read, of how many. 0 where there are too many for `memory`.
+        """
+        return self._roster.load(progress)
 
     # -- the rest ------------------------------------------------------------------------------------------
 

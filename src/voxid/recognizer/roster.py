@@ -1,130 +1,263 @@
 """Everybody of a collection, ready to be searched, following what any process changes in the store.
 
-# P people, Q queries, K hits, D embedding
+# P people, N voiceprints, C candidates, K hits, D embedding
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
 
-from voxid.recognizer.people import sides
-from voxid.scoring import Side, reference
-from voxid.scoring.evidence import cosines
-from voxid.search import Index
+from voxid.errors import BadConfig, BadScores
+from voxid.recognizer.scan import Rows
+from voxid.scoring import Side, reference, unit_rows
 from voxid.stores import Matrix, Store
+
+MEMORY = "2GB"
+READ_ROWS = 4_096  # voiceprints read at a time
+BESIDE = 20  # bytes of a person besides the row: id, length, speech, clips
+UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Near:
-    """The people nearest to a probe: ids, raw cosines, clips they are worth, (K,) each; how many in all."""
+    """The people nearest to a probe: ids, cosines (K,), what they are compared by; how many there are in all.
+
+    `damaged` are ids of people who are left out, since what is held on them cannot be read.
+    """
 
     person_K: np.ndarray
     cosine_K: np.ndarray
-    clips_K: np.ndarray
+    side: Side
     people: int
+    damaged: tuple[int, ...] = ()
 
     def only(self, kept: Container[int]) -> Near:
         """Return those of them who are in `kept`."""
-        here = np.array([person in kept for person in self.person_K.tolist()], dtype=bool)
-        return Near(self.person_K[here], self.cosine_K[here], self.clips_K[here], self.people)
-
-
-MOST = 1_000_000  # voiceprints; beyond, the store searches (pgvector by an HNSW index)
+        here = np.flatnonzero([person in kept for person in self.person_K.tolist()])
+        return replace(
+            self, person_K=self.person_K[here], cosine_K=self.cosine_K[here], side=self.side.take(here)
+        )
 
 
 class Roster:
-    """One reference a person, in memory. `near` first asks the store what changed, so it is never stale.
+    """One direction a person, in memory. `near` first asks the store what changed, so it is never stale.
 
-    Thread-safe. It holds D numbers and one more for each person. A collection of more than `most` voiceprints
-    is not read: the store names the voiceprints nearest to the probe, and their people are weighed exactly.
+    Up to `memory` bytes, directions are kept in float32. If that is too little, they are kept in int8, and
+    the few that may be among the nearest are read from the store: the answer is the same. If even that is too
+    little, the store searches (PostgreSQL by its HNSW index, where `optimize` has built one).
+
+    Thread-safe.
     """
 
-    def __init__(self, store: Store, collection: str, most: int = MOST) -> None:
-        self._store, self._collection, self._most = store, collection, most
-        self._in_store = False
+    def __init__(self, store: Store, collection: str, memory: int | float | str = MEMORY) -> None:
+        self._store, self._collection, self._memory = store, collection, in_bytes(memory)
         self._lock = Lock()
-        self._index: Index | None = None
-        self._worth: dict[int, float] = {}  # person -> clips
-        self._sequence, self._epoch = 0, ""
-        self.model = ""
+        self._rows: Rows | None = None
+        self._person_P = np.empty(0, np.int64)
+        self._beside_3P = np.empty((3, 0), np.float32)  # length, seconds of speech, clips
+        self._damaged: set[int] = set()
+        self._sequence, self._epoch = 0, ""  # "": read everybody anew
+
+    def load(self, progress: Progress | None = None) -> int:
+        """Read everybody, if that was not done; return how many people are in memory."""
+        with self._lock:
+            self._follow(progress)
+            return 0 if self._rows is None else len(self._rows)
 
     def near(self, emb_D: np.ndarray, top: int) -> Near:
         """Return the `top` nearest people by cosine; none when nobody is enrolled."""
+        unit_D = unit_rows(emb_D[None])[0]
+        person_C, people = np.empty(0, np.int64), 0
         with self._lock:
             self._follow()
-            if self._in_store:
-                return _near_in_store(self._store, self._collection, emb_D, top)
-            people = len(self._worth)
-            if self._index is None or not people:
-                return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0)
-            hits = self._index.search(emb_D, top=min(top, people))
-            ids = hits.ids_QK[0].tolist()
-            return Near(
-                np.array(ids, dtype=np.int64),
-                np.asarray(hits.cosines_QK[0], dtype=np.float64),
-                np.array([self._worth[person] for person in ids]),
-                people,
-            )
+            rows, damaged = self._rows, tuple(sorted(self._damaged))
+            if rows is not None:
+                # A probe of another size is of another model, to which the collection has just changed.
+                at_C = rows.nearest(unit_D, top) if rows.dim == len(unit_D) else np.empty(0, np.int64)
+                person_C, people = self._person_P[at_C], len(rows)
+                if not rows.small:
+                    unit_CD, (length_C, speech_s_C, clips_C) = rows.take(at_C), self._beside_3P[:, at_C]
+                    side = Side(unit_CD * length_C[:, None], speech_s_C, clips_C)
+                    return _ranked(person_C, unit_CD, side, unit_D, top, people, damaged)
+        if rows is None:
+            person_C, people = self._near_in_store(emb_D, top)
+        person_C, side, _ = _sides(self._store.matrix(people=person_C.tolist(), collection=self._collection))
+        return _ranked(person_C, unit_rows(side.emb_ND), side, unit_D, top, people, damaged)
 
-    def _follow(self) -> None:
+    def _near_in_store(self, emb_D: np.ndarray, top: int) -> tuple[np.ndarray, int]:
+        """Return the people of the nearest voiceprints, and how many people there are."""
+        found = self._store.nearest(emb_D, top, collection=self._collection)
+        people = self._store.count(collection=self._collection)
+        if _bytes(people, len(emb_D), small=True) < self._memory // 2:
+            self._epoch = ""  # there is room again
+        return np.array([neighbour.person for neighbour in found], np.int64), people
+
+    # -- following the store -----------------------------------------------------------------------------
+
+    def _follow(self, progress: Progress | None = None) -> None:
         """Take in what changed in the store since the last time."""
-        if self._in_store:
-            return
         if not self._epoch:
-            self._load()
+            self._load(progress)
+        if self._rows is None:
             return
         told = self._store.changes(self._sequence, epoch=self._epoch, collection=self._collection)
-        if told.reload:
-            self._load()
+        kept = [change.person for change in told.changes if change.kind == "changed"]
+        room = _bytes(len(self._rows) + len(kept), self._rows.dim, small=self._rows.small) <= self._memory
+        if told.reload or not room:
+            self._load(progress)
             return
         if told.changes:
             gone = {change.person for change in told.changes}
-            kept = [change.person for change in told.changes if change.kind == "changed"]
-            matrix = self._store.matrix(people=kept, collection=self._collection) if kept else None
-            if self._index is not None:
-                here = list(gone & self._worth.keys())
-                self._index.remove(here)
-                for person in here:
-                    del self._worth[person]
-            if matrix is not None:
-                self._take(matrix)
+            self._damaged -= gone
+            self._remove(gone)
+            for first in range(0, len(kept), READ_ROWS):
+                some = self._store.matrix(people=kept[first : first + READ_ROWS], collection=self._collection)
+                if some.emb_ND.shape[1] != self._rows.dim:  # the collection took another model meanwhile
+                    self._load(progress)
+                    return
+                self._take([some])
         self._sequence, self._epoch = told.latest, told.epoch
 
-    def _load(self) -> None:
-        held = {info.name: info.voiceprints for info in self._store.collections()}
-        if held.get(self._collection, 0) > self._most:
-            self._in_store, self._index, self._worth = True, None, {}
+    def _load(self, progress: Progress | None) -> None:
+        """Read everybody anew, in the largest form that has room."""
+        held = [info for info in self._store.collections() if info.name == self._collection]
+        people, dim = (held[0].people, held[0].dim) if held else (0, 0)
+        self._damaged, self._rows = set(), None
+        self._person_P, self._beside_3P = np.empty(0, np.int64), np.empty((3, 0), np.float32)
+        head = self._store.matrix(people=(), collection=self._collection)
+        self._sequence, self._epoch = head.sequence, head.epoch or "none"
+        if (small := _form(people, dim, self._memory)) is None:
             return
-        matrix = self._store.matrix(collection=self._collection)
-        self._index, self._worth = None, {}
-        self._take(matrix)
-        self.model, self._sequence, self._epoch = matrix.model, matrix.sequence, matrix.epoch
+        self._rows = Rows(dim, small=small)
 
-    def _take(self, matrix: Matrix) -> None:
-        """Add the people of `matrix`, none of whom is here."""
-        if not len(matrix):
+        def read() -> Iterator[Matrix]:
+            for block in self._store.matrix_blocks(rows=READ_ROWS, collection=self._collection):
+                self._sequence, self._epoch = block.sequence, block.epoch
+                yield block
+                if progress is not None and self._rows is not None:
+                    progress(len(self._rows), max(people, len(self._rows)))
+
+        try:
+            self._take(_whole_people(read()))
+        except BaseException:
+            self._epoch = ""  # what is here is not everybody
+            raise
+
+    def _take(self, blocks: Iterable[Matrix]) -> None:
+        """Add the people of `blocks`, none of whom is here or in two of them."""
+        assert self._rows is not None
+        persons, beside = [self._person_P], [self._beside_3P]
+        for block in blocks:
+            self._damaged.update(block.damaged)
+            person_P, side, unlike = _sides(block)
+            self._damaged.update(unlike)
+            first = len(self._rows)
+            if not first and self._rows.dim != block.emb_ND.shape[1]:  # it took another model meanwhile
+                self._rows = Rows(block.emb_ND.shape[1], small=self._rows.small)
+            self._rows.resize(first + len(person_P))
+            self._rows.put(np.arange(first, len(self._rows)), unit_rows(side.emb_ND))
+            persons.append(person_P)
+            length_P = np.sqrt(np.einsum("pd,pd->p", side.emb_ND, side.emb_ND))
+            beside.append(np.stack([length_P, side.speech_s_N, side.clips_N]).astype(np.float32))
+        self._person_P, self._beside_3P = np.concatenate(persons), np.concatenate(beside, axis=1)
+        self._remove(self._damaged)
+
+    def _remove(self, people: Collection[int]) -> None:
+        """Fill the gaps that people leave with the last rows that stay, then cut the end off."""
+        assert self._rows is not None
+        gone = np.flatnonzero(np.isin(self._person_P, np.array(sorted(people), np.int64)))
+        if not gone.size:
             return
-        order = np.argsort(matrix.people_N, kind="stable")
-        people_P, first_P = np.unique(matrix.people_N[order], return_index=True)
-        made = reference(matrix.emb_ND[order], matrix.speech_N[order], first_P)
-        if self._index is None:
-            self._index = Index(made.emb_ND.shape[1])
-        people = people_P.tolist()
-        self._index.add(people, made.emb_ND)
-        self._worth.update(zip(people, made.clips_N.tolist(), strict=True))
+        left = len(self._rows) - len(gone)
+        into_K = gone[gone < left]
+        from_K = np.setdiff1d(np.arange(left, len(self._rows)), gone, assume_unique=True)
+        self._rows.move(into_K, from_K)
+        self._rows.resize(left)
+        self._person_P[into_K], self._beside_3P[:, into_K] = (
+            self._person_P[from_K],
+            self._beside_3P[:, from_K],
+        )
+        self._person_P, self._beside_3P = self._person_P[:left], self._beside_3P[:, :left]
 
 
-def _near_in_store(store: Store, collection: str, emb_D: np.ndarray, top: int) -> Near:
-    """Return the people of the nearest voiceprints, with the cosines of their references."""
-    neighbours = store.nearest(emb_D, top, collection=collection)
-    found = store.people_by_id(dict.fromkeys(n.person for n in neighbours), voiceprints=True)
-    if not found:
-        return Near(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), store.count(collection=collection))
-    made = sides([person.voiceprints for person in found.values()])
-    cosine_K = cosines(made, Side.of(emb_D[None], [np.nan]))
-    people = store.count(collection=collection)
-    return Near(np.array(list(found), np.int64), cosine_K, made.clips_N, people)
+def in_bytes(memory: int | float | str) -> int:
+    """Return a number of bytes, or a text such as "500MB", as bytes; raise BadConfig.
+
+    >>> in_bytes("1.5GB")
+    1500000000
+    """
+    text = f"{memory:.0f}" if isinstance(memory, int | float) and 0 <= memory < float("inf") else str(memory)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", text.lower())
+    if found is None or isinstance(memory, bool):
+        raise BadConfig(
+            "memory is how much people may take in memory: bytes from 0, or a text such as '500MB' or '2GB'; "
+            f"got {memory!r}."
+        )
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def _bytes(people: int, dim: int, *, small: bool) -> int:
+    return people * (Rows.bytes_each(dim, small=small) + BESIDE)
+
+
+def _form(people: int, dim: int, memory: int) -> bool | None:
+    """Return whether people have to be kept small; None where not even that has room."""
+    for small in (False, True):
+        if _bytes(people, dim, small=small) <= memory:
+            return small
+    return None
+
+
+def _ranked(
+    person_C: np.ndarray,
+    unit_CD: np.ndarray,
+    side: Side,
+    unit_D: np.ndarray,
+    top: int,
+    people: int,
+    damaged: tuple[int, ...],
+) -> Near:
+    """Return the best of the candidates; of equal ones, who was enrolled first."""
+    if not len(person_C):  # of a probe of another model, too, which has another size
+        return Near(person_C, np.empty(0), side, people, damaged)
+    cosine_C = np.clip((unit_CD.astype(np.float64) * unit_D).sum(axis=1), -1, 1)
+    best = np.lexsort((person_C, -cosine_C))[:top]
+    return Near(person_C[best], cosine_C[best], side.take(best), people, damaged)
+
+
+def _sides(matrix: Matrix) -> tuple[np.ndarray, Side, list[int]]:
+    """Return people and what each is compared by; and those whose clips cancel each other out."""
+    begin_P = np.flatnonzero(np.diff(matrix.people_N, prepend=-1))
+    person_P = matrix.people_N[begin_P]
+    if len(person_P) == len(matrix):  # one clip each: that is what they are compared by
+        return person_P, Side.of(matrix.emb_ND, matrix.speech_N), []
+    try:
+        return person_P, reference(matrix.emb_ND, matrix.speech_N, begin_P), []
+    except BadScores:
+        if len(person_P) == 1:
+            none = matrix.take(np.empty(0, np.intp))
+            return none.people_N, Side.of(none.emb_ND, none.speech_N), person_P.tolist()
+    half = int(begin_P[len(begin_P) // 2])
+    one, other = (_sides(matrix.take(part)) for part in (slice(half), slice(half, None)))
+    columns = ((getattr(one[1], n), getattr(other[1], n)) for n in ("emb_ND", "speech_s_N", "clips_N"))
+    side = Side(*(np.concatenate(both) for both in columns))
+    return np.concatenate((one[0], other[0])), side, one[2] + other[2]
+
+
+def _whole_people(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
+    """Yield the same rows in blocks that hold all of each person."""
+    rest: Matrix | None = None
+    for block in blocks:
+        both = block if rest is None else Matrix.joined([rest, block])
+        cut = int(np.searchsorted(both.people_N, both.people_N[-1])) if len(both) else 0
+        yield replace(both.take(slice(cut)), damaged=block.damaged)
+        rest = both.take(slice(cut, None))
+    if rest is not None:
+        yield rest

@@ -24,18 +24,22 @@ def unit_rows(emb_ND: ArrayLike) -> np.ndarray:
     >>> unit_rows([[3.0, 4.0]]).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
-    rows = np.asarray(emb_ND, dtype=np.float64)
+    rows = np.array(emb_ND, dtype=np.float64)
     if rows.ndim != 2:
         raise BadScores(f"embeddings are the rows of a matrix (N, D), got an array of shape {rows.shape}.")
-    peak = np.abs(rows).max(axis=1, initial=0.0)
-    bad = np.flatnonzero(~((peak > 0) & (peak < np.inf)))
-    if bad.size:
-        raise BadScores(
-            f"{bad.size} of {len(rows)} embeddings cannot be compared (the first is row {bad[0]}): "
-            "all zeros, NaN or infinite. Look at the recording and at the model that made them."
-        )
-    rows = rows / peak[:, None]  # so that squares neither overflow nor vanish
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    length_N = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if not ((length_N > 0) & (length_N < np.inf)).all():  # or squares have overflowed or vanished
+        peak = np.abs(rows).max(axis=1, initial=0.0)
+        bad = np.flatnonzero(~((peak > 0) & (peak < np.inf)))
+        if bad.size:
+            raise BadScores(
+                f"{bad.size} of {len(rows)} embeddings cannot be compared (the first is row {bad[0]}): "
+                "all zeros, NaN or infinite. Look at the recording and at the model that made them."
+            )
+        rows /= peak[:, None]
+        length_N = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    rows /= length_N[:, None]
+    return rows.astype(np.float32)
 
 
 def cosine(a_ND: ArrayLike, b_MD: ArrayLike) -> np.ndarray:

@@ -33,9 +33,9 @@ from voxid.errors import (
     missing_extra,
 )
 from voxid.stores.schema import APPLICATION, SCHEMA, postgres_steps
-from voxid.stores.session import VOICEPRINT_COLUMNS, Block, Row, Session, marks
-from voxid.stores.store import State, Store
-from voxid.stores.values import DEFAULT, collection_name, from_time, without_password
+from voxid.stores.session import VOICEPRINT_COLUMNS, Row, Session, State, marks
+from voxid.stores.store import Store
+from voxid.stores.values import DEFAULT, Matrix, collection_name, from_time, without_password
 
 try:
     import psycopg
@@ -259,12 +259,16 @@ class PostgresSession(Session):
         taken = "SELECT nextval(pg_get_serial_sequence('people', 'id')) FROM generate_series(1, ?)"
         return [id for (id,) in self.rows(taken, (count,))]
 
-    def blocks(
-        self, collection: int, model: str, dim: int, rows: int, people: Sequence[int] | None = None
-    ) -> Iterator[Block]:
+    def blocks(self, state: State, rows: int, people: Sequence[int] | None = None) -> Iterator[Matrix]:
         # A binary COPY, read in place: every row of one model takes the same bytes.
         fields = [("fields", ">i2"), ("l1", ">i4"), ("number", ">i8"), ("l2", ">i4"), ("person", ">i8")]
-        fields += [("l3", ">i4"), ("speech", ">f8"), ("l4", ">i4"), ("size", ">i4"), ("emb", ">f4", (dim,))]
+        fields += [
+            ("l3", ">i4"),
+            ("speech", ">f8"),
+            ("l4", ">i4"),
+            ("size", ">i4"),
+            ("emb", ">f4", (state.dim,)),
+        ]
         layout = np.dtype(fields)
         query = sql.SQL(
             """COPY (SELECT number, person, speech_s, embedding FROM voiceprints
@@ -275,7 +279,7 @@ class PostgresSession(Session):
         waiting = bytearray()
         with (
             self.connection.cursor() as cursor,
-            cursor.copy(query.format(collection, model, dim, some)) as copy,
+            cursor.copy(query.format(state.id, state.model, state.dim, some)) as copy,
         ):
             head = HEADER
             for piece in copy:
@@ -284,25 +288,19 @@ class PostgresSession(Session):
                     del waiting[:head]
                     head = 0
                 while not head and len(waiting) >= rows * layout.itemsize:
-                    yield _block(waiting, rows, layout)
+                    yield _block(state, waiting, rows, layout)
                     del waiting[: rows * layout.itemsize]
             left = (len(waiting) - TRAILER) // layout.itemsize
             if left > 0:
-                yield _block(waiting, left, layout)
+                yield _block(state, waiting, left, layout)
 
     def embedding(self, column: Any) -> np.ndarray:
         return column.to_numpy()
 
 
-def _block(packed: bytearray, rows: int, layout: np.dtype) -> Block:
+def _block(state: State, packed: bytearray, rows: int, layout: np.dtype) -> Matrix:
     table = np.frombuffer(bytes(packed[: rows * layout.itemsize]), layout)
-    with np.errstate(over="ignore"):
-        return Block(
-            table["number"].astype(np.int64),
-            table["person"].astype(np.int64),
-            table["speech"].astype(np.float32),
-            table["emb"].astype(np.float32),
-        )
+    return state.matrix(table["number"], table["person"], table["speech"], table["emb"])
 
 
 def _execute(cursor: psycopg.Cursor, sql: str, values: Sequence[Any]) -> None:

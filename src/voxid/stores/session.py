@@ -13,32 +13,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from voxid.stores.values import Matrix
+
 Row = tuple[Any, ...]
 VOICEPRINT_COLUMNS = "id, person, collection, model, embedding, speech_s, source, created, extra"
 SOME = 500  # values in one IN (...): SQLite takes 999
 
 
-class Block(NamedTuple):
-    """Voiceprints in bulk, as `Matrix` has them; `damaged` are people of whom some could not be read."""
+class State(NamedTuple):
+    """What a reader needs to know of a collection."""
 
-    rows_N: np.ndarray
-    people_N: np.ndarray
-    speech_N: np.ndarray
-    emb_ND: np.ndarray
-    damaged: tuple[int, ...] = ()
+    id: int = 0
+    model: str = ""
+    dim: int = 0
+    sequence: int = 0
+    reloaded: int = 0
+    epoch: str = ""
 
-    def take(self, rows: np.ndarray) -> Block:
-        """Return some of the rows."""
-        return Block(self.rows_N[rows], self.people_N[rows], self.speech_N[rows], self.emb_ND[rows])
-
-    @classmethod
-    def joined(cls, blocks: Sequence[Block], dim: int) -> Block:
-        """Return the rows of several blocks, or of none."""
-        integers = np.empty(0, np.int64)
-        none = cls(integers, integers, np.empty(0, np.float32), np.empty((0, dim), np.float32))
-        columns = zip(*((b.rows_N, b.people_N, b.speech_N, b.emb_ND) for b in (none, *blocks)), strict=True)
-        rows_N, people_N, speech_N, emb_ND = (np.concatenate(column) for column in columns)
-        return cls(rows_N, people_N, speech_N, emb_ND)
+    def matrix(
+        self,
+        rows_N: Any = (),
+        people_N: Any = (),
+        speech_N: Any = (),
+        emb_ND: np.ndarray | None = None,
+    ) -> Matrix:
+        """Return voiceprints of the collection; none, if no columns are given."""
+        with np.errstate(over="ignore"):
+            return Matrix(
+                np.array(rows_N, np.int64),
+                np.array(people_N, np.int64),
+                np.array(speech_N, np.float32),
+                np.empty((0, self.dim), np.float32)
+                if emb_ND is None
+                else emb_ND.astype(np.float32, copy=False),
+                self.model,
+                self.sequence,
+                self.epoch,
+            )
 
 
 class Session(ABC):
@@ -68,9 +79,7 @@ class Session(ABC):
         """Return ids for new people, never given before."""
 
     @abstractmethod
-    def blocks(
-        self, collection: int, model: str, dim: int, rows: int, people: Sequence[int] | None = None
-    ) -> Iterator[Block]:
+    def blocks(self, state: State, rows: int, people: Sequence[int] | None = None) -> Iterator[Matrix]:
         """Yield the voiceprints of all or of some people (rising ids), by person and number.
 
         Those of all come up to `rows` at a time.

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock
 from time import monotonic, sleep
@@ -33,7 +34,7 @@ from voxid.errors import (
 )
 from voxid.files import output_error
 from voxid.stores.schema import APPLICATION, SCHEMA, sqlite_steps
-from voxid.stores.session import Block, Row, Session, marks, parts
+from voxid.stores.session import Row, Session, State, marks, parts
 from voxid.stores.store import BLOCK_ROWS, Store
 from voxid.stores.values import DEFAULT, Matrix, collection_name, now, to_time
 
@@ -221,47 +222,42 @@ class SqliteSession(Session):
         first = (row[0] if row else 0) + 1  # the write lock is held: nobody else takes them
         return list(range(first, first + count))
 
-    def blocks(
-        self, collection: int, model: str, dim: int, rows: int, people: Sequence[int] | None = None
-    ) -> Iterator[Block]:
+    def blocks(self, state: State, rows: int, people: Sequence[int] | None = None) -> Iterator[Matrix]:
         query = """SELECT number, person, speech_s, embedding FROM voiceprints
             WHERE {0}collection = ? AND {0}model = ? {1} ORDER BY person, number"""
+        mine = (state.id, state.model)
+        for some in parts(people or ()):
+            found = self.rows(query.format("+", f"AND person IN ({marks(some)})"), (*mine, *some))
+            yield _block(state, found)
         if people is not None:
-            for some in parts(people):
-                found = self.rows(
-                    query.format("+", f"AND person IN ({marks(some)})"), (collection, model, *some)
-                )
-                yield _block(found, dim)
             return
         # A plus keeps SQLite from an index. It then walks over everybody in order, and need not sort.
-        mine = "SELECT count(*) FROM voiceprints WHERE collection = ? AND model = ?"
-        [(share, every)] = self.rows(
-            f"SELECT ({mine}), (SELECT count(*) FROM voiceprints)", (collection, model)
-        )
-        plus = "+" if share * MOST_OF > every else ""
-        cursor = self.connection.execute(query.format(plus, ""), (collection, model))
+        counted = "SELECT count(*) FROM voiceprints WHERE collection = ? AND model = ?"
+        [(share, every)] = self.rows(f"SELECT ({counted}), (SELECT count(*) FROM voiceprints)", mine)
+        cursor = self.connection.execute(query.format("+" if share * MOST_OF > every else "", ""), mine)
         while part := cursor.fetchmany(rows):
-            yield _block(part, dim)
+            yield _block(state, part)
 
     def embedding(self, column: Any) -> np.ndarray:
         return np.frombuffer(column, "<f4").astype(np.float32, copy=False)
 
 
-def _block(rows: list[Row], dim: int) -> Block:
+def _block(state: State, rows: list[Row]) -> Matrix:
     """Return rows of (number, person, speech_s, embedding) as columns, without those that are damaged."""
-
-    def is_whole(row: Row) -> bool:
-        _, _, speech_s, packed = row
-        return isinstance(speech_s, int | float) and isinstance(packed, bytes) and len(packed) == 4 * dim
-
-    damaged = tuple({row[1] for row in rows if not is_whole(row)})
-    if damaged:
-        rows = [row for row in rows if is_whole(row)]
-    numbers, people, speech, embeddings = zip(*rows, strict=True) if rows else ((), (), (), ())
-    emb_ND = np.frombuffer(b"".join(embeddings), "<f4").astype(np.float32, copy=False).reshape(-1, dim)
-    with np.errstate(over="ignore"):
-        speech_N = np.array(speech, np.float32)
-    return Block(np.array(numbers, np.int64), np.array(people, np.int64), speech_N, emb_ND, damaged)
+    if not rows:
+        return state.matrix()
+    numbers, people, speech, embeddings = zip(*rows, strict=True)
+    kinds, size = {*map(type, speech)}, 4 * state.dim
+    if not (
+        kinds <= {int, float} and {*map(type, embeddings)} == {bytes} and {*map(len, embeddings)} == {size}
+    ):
+        whole = [
+            r for r in rows if isinstance(r[2], int | float) and isinstance(r[3], bytes) and len(r[3]) == size
+        ]
+        damaged = {row[1] for row in set(rows).difference(whole)}
+        return replace(_block(state, whole), damaged=tuple(sorted(damaged)))
+    emb_ND = np.frombuffer(b"".join(embeddings), "<f4").reshape(-1, state.dim)
+    return state.matrix(numbers, people, speech, emb_ND)
 
 
 class _Pool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, NamedTuple, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from voxid.errors import (
 )
 from voxid.stores.held import AUDIT_COLUMNS, Held, batches, checked
 from voxid.stores.rows import UNREADABLE, damaged, find, nobody, persons, trail
-from voxid.stores.session import SOME, Block, Session, marks, parts
+from voxid.stores.session import SOME, Session, State, marks, parts
 from voxid.stores.values import (
     DEFAULT,
     MOST_DIM,
@@ -55,17 +56,6 @@ from voxid.stores.values import (
 
 BLOCK_ROWS = 16_384  # voiceprints read at a time
 NAMED = 5  # people an error names
-
-
-class State(NamedTuple):
-    """What a reader needs to know of a collection."""
-
-    id: int
-    model: str
-    dim: int
-    sequence: int
-    reloaded: int
-    epoch: str
 
 
 class Store(ABC):
@@ -389,18 +379,17 @@ class Store(ABC):
         with self._read() as session:
             state = _state(session, collection_name(collection))
             if state is None:
-                return _matrix(State(0, "", 0, 0, 0, ""), [])
+                return State().matrix()
             some = None if people is None else sorted({int(i) for i in people})
-            blocks = session.blocks(state.id, state.model, state.dim, BLOCK_ROWS, some)
-            return _matrix(state, list(blocks))
+            blocks = map(_comparable, session.blocks(state, BLOCK_ROWS, some))
+            return Matrix.joined([state.matrix(), *blocks])
 
     def matrix_blocks(self, *, rows: int = BLOCK_ROWS, collection: str = DEFAULT) -> Iterator[Matrix]:
         """Yield the voiceprints of a collection in blocks of up to `rows`, all of one snapshot."""
         with self._read() as session:
             state = _state(session, collection_name(collection))
             if state is not None:
-                for block in session.blocks(state.id, state.model, state.dim, rows):
-                    yield _matrix(state, [block])
+                yield from map(_comparable, session.blocks(state, rows))
 
     def nearest(
         self,
@@ -441,8 +430,7 @@ class Store(ABC):
         """Return (number, cosine) of the nearest voiceprints, best first: exact, in constant memory."""
         unit_D = emb_D / np.linalg.norm(emb_D)
         numbers_N, cosines_N = np.empty(0, np.int64), np.empty(0, np.float32)
-        for block in session.blocks(state.id, state.model, state.dim, BLOCK_ROWS):
-            part = _matrix(state, [block])
+        for part in map(_comparable, session.blocks(state, BLOCK_ROWS)):
             norms_N = np.sqrt(np.einsum("nd,nd->n", part.emb_ND, part.emb_ND))
             numbers_N = np.concatenate((numbers_N, part.rows_N))
             cosines_N = np.concatenate((cosines_N, part.emb_ND @ unit_D / norms_N))
@@ -576,27 +564,13 @@ def _state(session: Session, collection: str) -> State | None:
     return State(*row) if row else None
 
 
-def _matrix(state: State, blocks: Sequence[Block]) -> Matrix:
-    """Return the rows of blocks that can be compared; whose cannot, is named in `damaged`."""
-    whole, damaged = [], set()
-    for block in blocks:
-        damaged.update(block.damaged)
-        sound_N = comparable(block.emb_ND, block.speech_N)
-        if not sound_N.all():
-            damaged.update(block.people_N[~sound_N].tolist())
-            block = block.take(sound_N)
-        whole.append(block)
-    block = whole[0] if len(whole) == 1 else Block.joined(whole, state.dim)
-    return Matrix(
-        block.rows_N,
-        block.people_N,
-        block.speech_N,
-        block.emb_ND,
-        state.model,
-        state.sequence,
-        state.epoch,
-        tuple(sorted(damaged)),
-    )
+def _comparable(block: Matrix) -> Matrix:
+    """Return the voiceprints that can be compared; whose cannot, is named in `damaged`."""
+    sound_N = comparable(block.emb_ND, block.speech_N)
+    if sound_N.all():
+        return block
+    damaged = {*block.damaged, *block.people_N[~sound_N].tolist()}
+    return replace(block.take(sound_N), damaged=tuple(sorted(damaged)))
 
 
 def _progress(held: Held) -> Upgrade:
