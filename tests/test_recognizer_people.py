@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from voxid.errors import (
     NotCalibrated,
     PersonExists,
     PersonNotFound,
+    StoreDamaged,
     StoreError,
     TooLittleSpeech,
     UnknownModel,
@@ -573,6 +576,28 @@ def test_a_collection_too_large_for_memory_is_kept_small_or_searched_in_the_stor
         assert there.threshold == pytest.approx(here.threshold)
     six.delete("p2")
     assert not large.identify(say(2, 9)).known
+
+
+def test_a_damaged_person_stops_nobody_else(line: Calibration, tmp_path: Path) -> None:
+    url, model = f"sqlite:///{tmp_path}/people.db", SpectrumRuntime(calibration=line)
+    with Recognizer(url, model=model) as rec:
+        for name, speaker in (("a", 0), ("b", 1)):
+            rec.enroll(name, say(speaker, 1))
+    with closing(sqlite3.connect(tmp_path / "people.db")) as raw:  # what 0.1.0 let an import bring in
+        huge = np.full(model.dim, 3e38, "<f4").tobytes()
+        raw.execute("UPDATE voiceprints SET embedding = ? WHERE person = 2", (huge,))
+        raw.commit()
+    with Recognizer(url, model=model) as rec:
+        found = rec.identify(say(0, 9))
+        assert (found.speaker, found.enrolled) == ("a", 1)
+        assert any("damaged: 'b' (1 in all)" in warning for warning in found.warnings)
+        assert rec.verify("a", say(0, 9)).accepted
+        with pytest.raises(StoreDamaged, match="'b'"):
+            rec.verify("b", say(1, 9))
+        assert rec.speakers() == ["a", "b"]
+        assert rec.delete("b").voiceprints == 1
+        assert rec.identify(say(0, 9)).warnings == ()
+        assert rec.enroll("b", say(1, 1)).created
 
 
 def test_collections_do_not_see_each_other(line: Calibration, tmp_path: Path) -> None:
