@@ -214,7 +214,7 @@ class PersonExists(StoreError):
 
 
 class VoiceprintNotFound(StoreError):
-    """The person, or the search index, has no voiceprint with that id."""
+    """The person has no voiceprint with that id."""
 
 
 class BadName(StoreError):
