@@ -12,6 +12,7 @@ import pytest
 
 from voxid.corpora import LAYOUTS, files, scan, scanning
 from voxid.corpora.scanning import DETECTION_ORDER, detect
+from voxid.corpora.split import split
 from voxid.corpora.trees import write_training_list
 from voxid.errors import (
     BadCorpusFile,
@@ -442,6 +443,9 @@ def test_a_file_name_that_is_not_utf8_has_a_name_that_can_be_printed(tmp_path: P
     (found,) = scan(tmp_path, layout="folders")
     assert found.utterance == "ann/caf\\xe9"
     assert Path(found.path).exists()
+    touch(tmp_path, "bob/a.wav")
+    with pytest.raises(BadCorpusFile, match=r"caf\\xe9\.wav: a list cannot hold a name that is not UTF-8"):
+        split(tmp_path, tmp_path / "lists", hold_out=0.5, layout="folders")
 
 
 def test_kaldi_sides_of_a_call(kaldi: Path) -> None:

@@ -286,6 +286,20 @@ def test_each_scoring_is_a_system_on_the_same_trials(use: Callable, monkeypatch:
     assert {(test["a"], test["b"]) for test in report.paired} == {tuple(names)}
 
 
+def test_a_cohort_smaller_than_top_k_is_told(use: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, two, nine = (
+        data_of([replace(u, speaker=f"{name}{u.speaker}") for u in utterances(count)])
+        for name, count in (("", 6), ("x", 2), ("x", 9))
+    )
+    monkeypatch.setattr(run, "read_data", lambda paths, layout: {"two": two, "nine": nine}.get(paths, data))
+    report = evaluate([CountingRuntime(1.0)], "any", "all", scoring=["as-norm:top_k=3000"], cohort="nine")
+    said = " ".join(report.data["warnings"])
+    assert "as-norm:top_k=3000: top_k = 3000 was cut to 9, all rows of the cohort: that is s-norm" in said
+    assert "a cohort of 9 rows measures little" in said
+    with pytest.raises(BadCohort, match="2 speakers are no cohort"):
+        evaluate([CountingRuntime(1.0)], "any", "all", scoring=["as-norm"], cohort="two")
+
+
 def test_scoring_that_cannot_be(use: Callable) -> None:
     use(data_of(utterances()))
     runtime = CountingRuntime()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
 import json
 import shutil
@@ -18,6 +20,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save
 
 import voxid
 from voxid import export as exporting
@@ -155,6 +158,39 @@ def test_the_recipe_travels_and_where_its_folders_lay_does_not(made: tuple[Path,
 def exported(made: tuple[Path, Path], tmp_path: Path) -> Path:
     """A copy of the exported folder, to be spoilt."""
     return Path(shutil.copytree(made[1], tmp_path / "exported"))
+
+
+def rewrite(folder: Path, name: str, content: bytes, *keys: str) -> None:
+    """Put `content` in place of a file, with its digest where config.json keeps it."""
+    (folder / name).write_bytes(content)
+    config = json.loads((folder / "config.json").read_text())
+    table = config
+    for key in keys[:-1]:
+        table = table[key]
+    table[keys[-1]] = hashlib.sha256(content).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_both_engines_refuse_weights_that_are_no_numbers(engine: str, exported: Path) -> None:
+    tensors = load_file(exported / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = float("nan")
+    rewrite(exported, "model.safetensors", save(tensors), "weights_sha256")
+    with pytest.raises(BadModel, match="NaN or infinity"):
+        voxid.load(exported, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+@pytest.mark.parametrize("shape", [(4, 5), (3, 12), (4,), (4, 12, 1)])
+def test_both_engines_refuse_a_cohort_of_another_shape(
+    engine: str, shape: tuple[int, ...], exported: Path
+) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones(shape, np.float32))
+    rewrite(exported, "cohort.npy", buffer.getvalue(), "calibration", "cohort", "sha256")
+    with pytest.raises(BadModel, match=r"this model needs finite float32 \(4, \d+\)"):
+        voxid.load(exported, engine=engine)
 
 
 @pytest.mark.parametrize(

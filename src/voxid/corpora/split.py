@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxid.corpora.files import plain
 from voxid.corpora.scanning import scan
-from voxid.errors import BadConfig, NotEnoughSpeakers
+from voxid.errors import BadConfig, BadCorpusFile, NotEnoughSpeakers
 from voxid.files import atomic_write
 from voxid.types import ADULT_AGE, Utterance
 
@@ -106,11 +107,23 @@ def _choose(said: dict[str, list[Utterance]], share: float, seed: int) -> set[st
     return chosen
 
 
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _write(path: Path, utterances: list[Utterance]) -> Side:
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for utterance in utterances:
+            if not _is_utf8(utterance.path):
+                raise BadCorpusFile(
+                    f"{plain(utterance.path)}: a list cannot hold a name that is not UTF-8. Rename it."
+                )
             values = (getattr(utterance, column) for column in COLUMNS)
             writer.writerow(["" if value is None else value for value in values])
     return Side(str(path), len({u.speaker for u in utterances}), len(utterances))

@@ -226,6 +226,13 @@ def _checked(folder: Path, content: ModelFile, graphs: Graphs) -> Callable[[], b
     read_bytes(folder / FRONT_FILE, graphs.front_sha256)
     read_bytes(folder / ENCODER_FILE, graphs.encoder_sha256)
     weights = read_bytes(folder / WEIGHTS_FILE, content.weights_sha256) if graphs.precision == "fp32" else b""
+    path = folder / WEIGHTS_FILE
+    for w in weights_in(memoryview(weights), os.fspath(path)) if weights else ():
+        if (
+            w.dtype == "torch.float32"
+            and not np.isfinite(np.frombuffer(weights, "<f4", w.length // 4, w.start)).all()
+        ):
+            raise BadModel(f"the weights in {path} hold NaN or infinity: {w.name}. Take another copy of it.")
     return lambda: weights
 
 
@@ -239,7 +246,7 @@ def _model(
         mark = _fingerprint(tables, inference, graphs, weights(), folder / WEIGHTS_FILE)
     cohort = None
     if content.calibration is not None and content.calibration.cohort is not None:
-        cohort = Cohort.load(folder, content.calibration.cohort)
+        cohort = Cohort.load(folder, content.calibration.cohort, graphs.dim)
     return OnnxModel(tables, inference, content.calibration, cohort, content.metadata, graphs, mark)
 
 

@@ -121,7 +121,9 @@ class SystemMaker:
         if met:
             self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
         speaker_C = others.speakers()[voices.row_N >= 0]
-        return {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self._scorers.items()}
+        fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self._scorers.items()}
+        self.warnings += [f"{spec}: {said}" for spec, scorer in fitted.items() for said in scorer.warnings]
+        return fitted
 
 
 def parse_scorers(specs: Iterable[str], cohort: Any) -> dict[str, Scorer]:

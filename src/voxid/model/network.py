@@ -189,7 +189,7 @@ class Model(nn.Module):
             raise BadModel(f"{folder / CONFIG_FILE} describes no model voxid can build: {error}") from error
         model._fill(_read_weights(folder, content.weights_sha256), folder / WEIGHTS_FILE)
         if content.calibration is not None and content.calibration.cohort is not None:
-            model.cohort = Cohort.load(folder, content.calibration.cohort)
+            model.cohort = Cohort.load(folder, content.calibration.cohort, model.dim)
         if content.graphs is not None:
             model._graphs = content.graphs, content.weights_sha256
         return model.eval()

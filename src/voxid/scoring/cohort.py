@@ -98,8 +98,8 @@ class Cohort:
             file.write(self.content())
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], info: CohortInfo) -> Cohort:
-        """Return the cohort of `folder` that `info` describes; raise BadModel when it is not that one."""
+    def load(cls, folder: str | os.PathLike[str], info: CohortInfo, dim: int | None = None) -> Cohort:
+        """Return the cohort of `folder` that `info` describes, rows of `dim`; raise BadModel otherwise."""
         path = Path(folder) / COHORT_FILE
         try:
             content = path.read_bytes()
@@ -113,7 +113,17 @@ class Cohort:
                 f"{path} is damaged or belongs to another calibration: its sha256 begins {got[:12]}, the "
                 f"calibration says {info.sha256[:12]}. Copy the folder again, or calibrate again."
             )
-        rows_MD = np.load(io.BytesIO(content), allow_pickle=False)
+        try:
+            rows_MD = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise BadModel(f"{path} is no .npy file ({error}). Copy the folder again.") from None
+        rows, dims = info.rows, "D" if dim is None else dim
+        fits = rows_MD.ndim == 2 and rows_MD.dtype == np.float32 and len(rows_MD) == rows
+        if not (fits and dim in (None, rows_MD.shape[1]) and np.isfinite(rows_MD).all()):
+            raise BadModel(
+                f"{path} holds {rows_MD.dtype} {rows_MD.shape}; this model needs finite float32 "
+                f"({rows}, {dims}). Calibrate again."
+            )
         return cls(rows_MD, info.top_k, info.name, info.model)
 
     def content(self) -> bytes:

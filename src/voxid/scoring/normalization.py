@@ -21,6 +21,8 @@ from voxid.scoring.scorers import FittedScorer, Sides, cohort_rows, speaker_numb
 from voxid.scoring.similarity import BLOCK_VALUES, unit_rows
 
 TOP_K = 300
+LEAST_SPEAKERS = 3  # of a cohort; the spread of two scores is chance
+FEW_SPEAKERS = 30  # below, a cohort is pointed out
 LEAST_STD = 1e-5  # of cosines; rounding of float32 alone makes 1e-7
 
 
@@ -93,6 +95,12 @@ class FittedAsNorm(FittedScorer):
         self.mean_D = mean_D
         self.dim = mean_D.size
         self.top_k = min(top_k, len(cohort_MD))
+        self.warnings = _few(cohort_MD)
+        if top_k > self.top_k:
+            self.warnings += (
+                f"top_k = {top_k} was cut to {self.top_k}, all rows of the cohort: that is s-norm. Give a "
+                "larger cohort, or a smaller top_k",
+            )
 
     def _sides(self, emb_ND: np.ndarray) -> Sides:
         unit_ND = unit_rows(emb_ND - self.mean_D)
@@ -106,6 +114,7 @@ class FittedSNorm(FittedScorer):
     """
 
     def __init__(self, cohort_MD: np.ndarray, mean_D: np.ndarray) -> None:
+        self.warnings = _few(cohort_MD)
         cohort = cohort_MD.astype(np.float64)
         self.mean_D = mean_D
         self.dim = mean_D.size
@@ -164,12 +173,18 @@ def _cohort(
     if config.per == "utterance":
         return unit_CD, mean_D
     rows = speaker_means(unit_CD, speaker_numbers(speaker_C, len(emb)))
-    if len(rows) < 2:
+    if len(rows) < LEAST_SPEAKERS:
         raise BadCohort(
-            f"a cohort of {len(rows)} speaker has no spread to measure by. Give some hundred speakers, or "
-            'per = "utterance".'
+            f"{len(rows)} speakers are no cohort: their scores have no spread to measure by. "
+            'Give some hundred speakers, or per = "utterance".'
         )
     return rows, mean_D
+
+
+def _few(cohort_MD: np.ndarray) -> tuple[str, ...]:
+    if len(cohort_MD) >= FEW_SPEAKERS:
+        return ()
+    return (f"a cohort of {len(cohort_MD)} rows measures little; some hundred speakers are usual",)
 
 
 def _normalised(unit_ND: np.ndarray, mean_N: np.ndarray, std_N: np.ndarray) -> Sides:

@@ -106,6 +106,7 @@ class FittedScorer(ABC):
     """A scorer that is ready. Scores are symmetric: swapping the two utterances changes nothing."""
 
     dim: int | None = None  # of the embeddings it was fitted on; None: any
+    warnings: tuple[str, ...] = ()  # what to know of the cohort it was fitted on
 
     @abstractmethod
     def _sides(self, emb_ND: np.ndarray) -> Sides: ...
