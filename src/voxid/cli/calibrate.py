@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
 
 
 def calibrate(
@@ -44,8 +44,8 @@ def calibrate(
         bool, typer.Option("--force", help="Fit even on speakers of the test or the training.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    layout: LayoutOption = "auto",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
     """Fit the line from cosine score to log-likelihood ratio, so that the model can decide.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
 from voxid.cli._people import ChannelOption, sources
 
 SHOWN = 5  # warnings
@@ -21,9 +21,9 @@ def embed(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The .npz file to write.")],
     channel: ChannelOption = None,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    layout: LayoutOption = "auto",
     mode: Annotated[str | None, typer.Option(help="sliding or full, instead of the model's own.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
     """Embed every utterance and write arrays that `numpy.load` reads.

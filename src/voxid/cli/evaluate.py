@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import MAX_SEED, JsonFlag, emit, progress_bar
+from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, emit, progress_bar
 from voxid.cli._report import print_report
 
 
@@ -46,8 +46,8 @@ def evaluate(
         int, typer.Option(min=0, help="Draws of the speakers for intervals and tests; 0 for none.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials, and which draws.")] = 0,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    layout: LayoutOption = "auto",
+    device: DeviceOption = "cpu",
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep embeddings for the next evaluation.")
     ] = True,

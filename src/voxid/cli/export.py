@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, progress_bar
 
 
 def export(
@@ -25,7 +25,7 @@ def export(
         list[Path] | None,
         typer.Option("--report", readable=False, help="A report.json whose error rates to keep; repeatable."),
     ] = None,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Write a model as graphs for onnxruntime, so that it runs without torch.

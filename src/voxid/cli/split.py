@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, LayoutOption, echo, emit
 
 
 def split(
@@ -18,7 +18,7 @@ def split(
     ],
     hold_out: Annotated[float, typer.Option(help="Share of the speakers to hold out.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which speakers.")] = 0,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Set speakers aside, to calibrate on or to choose between recipes with.

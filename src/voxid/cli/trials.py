@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import MAX_SEED, JsonFlag, echo, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, LayoutOption, echo, emit
 
 
 def trials(
@@ -19,7 +19,7 @@ def trials(
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The list to write.")],
     format: Annotated[str, typer.Option(help="voxceleb, kaldi or csv.")] = "voxceleb",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
-    layout: Annotated[str, typer.Option(help="The corpus layout; found out by itself.")] = "auto",
+    layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Make a list of trials, or check a list and write it in another format.
