@@ -211,10 +211,13 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda state: {}, "not a set of named float tensors"),
-        (lambda state: {**state, "lstm.note": "text"}, "not a set of named float tensors"),
-        (lambda state: {**state, 3: torch.zeros(1)}, "not a set of named float tensors"),
-        (lambda state: {**state, "lstm.bias_hh_l0": torch.zeros(16, dtype=torch.int64)}, "named float"),
+        (lambda state: {}, "not a set of named, dense float tensors"),
+        (lambda state: {**state, "lstm.note": "text"}, "not a set of named, dense float tensors"),
+        (lambda state: {**state, 3: torch.zeros(1)}, "not a set of named, dense float tensors"),
+        (
+            lambda state: {**state, "lstm.bias_hh_l0": torch.zeros(16, dtype=torch.int64)},
+            "named, dense float",
+        ),
         (lambda state: {"conv1.weight": torch.zeros(3, 3)}, "another architecture: its tensors are conv1"),
         (
             lambda state: {k: v for k, v in state.items() if "hh_l0" not in k},

@@ -593,11 +593,8 @@ def test_command_finds_bad_trials_before_it_trains(
 
 
 def test_command_stops_with_130_on_ctrl_c_and_can_be_resumed(arguments: list[str], tmp_path: Path) -> None:
-    code = (
-        "import typer; from voxid.cli._common import run_app; from voxid.cli.train import train; "
-        "app = typer.Typer(); app.command()(train); run_app(lambda: app)"
-    )
-    endless = [*arguments, "-o", str(tmp_path / "run"), "--set", "training.steps=1_000_000"]
+    code = "from voxid.cli import main; main()"
+    endless = ["train", *arguments, "-o", str(tmp_path / "run"), "--set", "training.steps=1_000_000"]
     process = subprocess.Popen([sys.executable, "-c", code, *endless], stdout=-1, stderr=-1, text=True)
     deadline = time.monotonic() + 250
     while not read_log(tmp_path / "run" / "log.jsonl") and process.poll() is None:
