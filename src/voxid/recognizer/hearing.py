@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from voxid.audio import LEAST_SPEECH_S, Part, Source, inspect, is_one, name_of, require_speech
+from voxid.audio import LEAST_SPEECH_S, Inspected, Part, Source, inspect, is_one, name_of, require_speech
 from voxid.audio.speech import FRAME_S
-from voxid.embed import Embedded, EmbedInfo, Runtime, load
+from voxid.embed import EmbedInfo, Runtime, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.scoring import Calibration, Side
 from voxid.types import SAMPLE_RATE
@@ -64,8 +64,9 @@ def hear(
     if piecewise:
         heard = _with_pieces(runtime, clips, refuse, vad)
     else:
-        heard = ((one, None) for one in runtime.embed_each(clips, refuse, vad=vad))
-    for (position, emb_D, info), pieces in heard:
+        found = runtime.embed_each(clips, refuse, vad=vad)
+        heard = ((one.position, one.embedding, one.info, None) for one in found)
+    for position, emb_D, info, pieces in heard:
         name = name_of(clips[position])
         try:
             require_speech(info, least_s, name)
@@ -84,8 +85,8 @@ def hear(
 
 def _with_pieces(
     runtime: Runtime, clips: Sequence[Source], refuse: Callable[[int, AudioError], None], vad: str
-) -> Iterator[tuple[Embedded, Side | None]]:
-    """Yield each clip embedded, with its pieces of `PIECE_S` seconds of speech; a long one has none."""
+) -> Iterator[tuple[int, np.ndarray, Inspected | EmbedInfo, Side | None]]:
+    """Yield (position, emb_D, what was found, its pieces of `PIECE_S` seconds); a long clip has no pieces."""
     for position, clip in enumerate(clips):
         try:
             found = inspect(clip, vad=vad)
@@ -94,7 +95,7 @@ def _with_pieces(
             continue
         if found.wave is None:
             for _, emb_D, info in runtime.embed_each([found.part], lambda _, e, at=position: refuse(at, e)):
-                yield Embedded(position, emb_D, info), None
+                yield position, emb_D, info, None
             continue
         speech_T = np.cumsum(found.mask_T) * FRAME_S
         count = max(1, int(found.net_speech_s // PIECE_S))
@@ -102,7 +103,7 @@ def _with_pieces(
         waves = np.split(found.wave, (ends * SAMPLE_RATE).astype(int))
         emb_ND = runtime.embed_waves([found.wave, *waves] if count > 1 else [found.wave])
         pieces = Side.of(emb_ND[1:], np.full(len(emb_ND) - 1, found.net_speech_s / count))
-        yield Embedded(position, emb_ND[0], EmbedInfo.of(found, True, 1)), pieces
+        yield position, emb_ND[0], found, pieces
 
 
 def as_clips(audio: Any) -> list[Source]:
