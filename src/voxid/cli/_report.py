@@ -97,7 +97,8 @@ def _notes(report: Report) -> list[str]:
     from voxid.evaluation.report import findings
     from voxid.metrics import worse_than_guessing
 
-    notes = []
+    notes: list[str] = []
+    told: set[str] = set()  # models whose decisions were told
     for model in report.models:
         if doubt := worse_than_guessing(model.eer):
             notes.append(f"warning: {model.model}: {doubt}")
@@ -116,8 +117,12 @@ def _notes(report: Report) -> list[str]:
                 + (f", top 5 {100 * found['top_5']:.1f} %" if "top_5" in found else "")
                 + (f"; FNIR {100 * found['fnir']:.1f} % at FPIR 1 %" if found["fnir"] is not None else "")
             )
-        notes += [f"{model.model}: {_decided(row)}" for row in findings.decisions(model) if not row["note"]]
-        notes += [f"warning: {line}" for line in findings.broken_promises(model)]
+        if model.fingerprint not in told:  # a model decides alike, whichever of its scores are measured
+            told.add(model.fingerprint)
+            notes += [
+                f"{model.model}: {_decided(row)}" for row in findings.decisions(model) if not row["note"]
+            ]
+            notes += [f"warning: {line}" for line in findings.broken_promises(model)]
         if model.act_dcf is None and model.fingerprint and model.scoring == "cosine":
             notes.append(f"{model.model}: not calibrated, so no Cllr; `voxid calibrate` makes it decide")
     if why := report.intervals.get("why_not"):
