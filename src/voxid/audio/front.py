@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,9 @@ import numpy as np
 from voxid.audio.checks import Checker
 from voxid.audio.meters import Channels, Tap
 from voxid.audio.reading import blocks, read_blocks
-from voxid.audio.sources import Part, Source, open_source, refuse_closed
+from voxid.audio.sources import Part, Source, open_source, rereadable
 from voxid.audio.speech import FRAME_S, SpeechMeter, net_seconds
-from voxid.errors import AudioError, BadAudioInput, BadConfig, TooLittleSpeech, did_you_mean
+from voxid.errors import AudioError, BadConfig, TooLittleSpeech, did_you_mean
 from voxid.types import SAMPLE_RATE
 
 KEEP_S = 300.0  # seconds; a longer recording is not held in memory
@@ -144,7 +143,7 @@ def inspect(
     part = Part.of(source)
     if channel is not None:
         part = replace(part, channel=channel)
-    part = replace(part, source=_rereadable(part.source))
+    part = replace(part, source=rereadable(part.source))
     walk = _Walk(part, vad, keep_s, stop)
     heard = walk.heard
     loudest = int(heard.power_C.argmax())
@@ -207,22 +206,6 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
             if piece_S.size:
                 yield piece_S
         position += wave_S.size
-
-
-def _rereadable(source: Any) -> Any:
-    """Return a source that can be read twice: a pipe is read into memory."""
-    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
-        return source
-    refuse_closed(source)
-    seekable = getattr(source, "seekable", None)
-    if seekable is not None and seekable():
-        return source
-    content = source.read()
-    if not isinstance(content, bytes):
-        raise BadAudioInput(
-            f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
-        )
-    return content
 
 
 class _Walk:

@@ -147,7 +147,8 @@ def open_source(source: Source) -> Iterator[Opened]:
         with _decoder(file, None, name_of(source)) as decoder:
             yield decoder
     elif hasattr(source, "read"):
-        file = _seekable(source)
+        content = rereadable(source)
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
         with _decoder(file, None, name_of(source)) as decoder:
             yield decoder
     elif isinstance(source, np.ndarray):
@@ -195,20 +196,25 @@ def _open_path(path: Path) -> BinaryIO:
         ) from error
 
 
-def _seekable(file: BinaryIO) -> BinaryIO:
-    """Return an open file that can be read from its beginning; a pipe is read into memory."""
-    refuse_closed(file)
-    if isinstance(file, io.TextIOBase):
+def rereadable(source: Any) -> Any:
+    """Return a source that can be read twice: the content of a pipe is read into memory.
+
+    Raise BadAudioInput for an open file that is closed, or open as text.
+    """
+    if not hasattr(source, "read"):
+        return source
+    refuse_closed(source)
+    if isinstance(source, io.TextIOBase):
         raise BadAudioInput("the file is open in text mode. Open it with open(path, 'rb').")
-    seekable = getattr(file, "seekable", None)
+    seekable = getattr(source, "seekable", None)
     if seekable is not None and seekable():
-        return file
-    content = file.read()
+        return source
+    content = source.read()
     if not isinstance(content, bytes):
         raise BadAudioInput(
             f"reading the open file gave {type(content).__name__}, not bytes. Open it as binary."
         )
-    return io.BytesIO(content)
+    return content
 
 
 @contextmanager

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from voxid.audio import Source
 
 PAGE = 100  # people looked at together
-TRIES = 5  # for a person whom another process keeps changing
 Missing = Literal["refuse", "delete"]
 
 
