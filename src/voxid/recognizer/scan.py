@@ -52,6 +52,9 @@ class Rows:
         self.count = 0
         self._blocks: list[np.ndarray] = []  # float32 (D, BLOCK_ROWS), or uint8 (BLOCK_ROWS, D)
         self._steps: list[np.ndarray] = []  # what one unit of an integer of each row stands for
+        self._workers = Workers(
+            max(1, usable_cores() - 1), "voxid-scan"
+        )  # beside the caller
         self._off = 0.0  # the greatest distance of a row from what it is kept as; never shrinks
 
     def __len__(self) -> int:
@@ -127,7 +130,7 @@ class Rows:
             (found,) = _session(FLOAT32_PRODUCT).run(None, {"q": probe, "x": self._blocks[block]})
             approx_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS] = found[0]
 
-        _workers().each(look, range(len(self._blocks)))
+        self._workers.each(look, range(len(self._blocks)))
         return (self.dim + 8) * ROUNDING * 1.01 + TIE
 
     def _scan_small(self, unit_D: np.ndarray, approx_N: np.ndarray) -> float:
@@ -140,7 +143,7 @@ class Rows:
             cosine_N = (found @ step_2 - zero) * self._steps[block]
             approx_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS] = cosine_N
 
-        _workers().each(look, range(len(self._blocks)))
+        self._workers.each(look, range(len(self._blocks)))
         return self._off + off * (1.001 + self._off) + 16 * ROUNDING + TIE
 
     def _by_block(self, rows_K: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice, np.ndarray | slice]]:
@@ -186,12 +189,6 @@ def _in_two(probe_D: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         left_D = left_D - whole[-1] * step
     off = float(np.sqrt(left_D @ left_D)) * 1.001 + 1e-12
     return np.ascontiguousarray(np.stack(whole, axis=1).astype(np.int8)), np.array(steps), off
-
-
-@cache
-def _workers() -> Workers:
-    """Return the threads that share out the blocks of every scan, beside the caller."""
-    return Workers(max(1, usable_cores() - 1), "voxid-scan")
 
 
 @cache
