@@ -52,9 +52,7 @@ class Rows:
         self.count = 0
         self._blocks: list[np.ndarray] = []  # float32 (D, BLOCK_ROWS), or uint8 (BLOCK_ROWS, D)
         self._steps: list[np.ndarray] = []  # what one unit of an integer of each row stands for
-        self._workers = Workers(
-            max(1, usable_cores() - 1), "voxid-scan"
-        )  # beside the caller
+        self._workers = Workers(max(1, usable_cores() - 1), "voxid-scan")  # beside the caller
         self._off = 0.0  # the greatest distance of a row from what it is kept as; never shrinks
 
     def __len__(self) -> int:
