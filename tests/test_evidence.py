@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 import voxid
+from voxid import metrics
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadScores, BadTrials
 from voxid.evaluation import calibrate, evaluate
@@ -134,6 +135,14 @@ def test_a_report_counts_what_the_recognizer_decides(tmp_path: Path) -> None:
     assert 0 < accepted.sum() < accepted.size
     assert found["far=0.01"]["false_alarm_rate"] == accepted[~trials.same_K].mean()
     assert found["far=0.01"]["miss_rate"] == (~accepted[trials.same_K]).mean()
+    assert found["far=0.01"]["miss_interval"] is None  # no resamples were asked for
+    sure = evaluate([folder], tmp_path / "corpus", "3-enrol", resamples=200).models[0].decisions[1]
+    corpus = read_data(tmp_path / "corpus")
+    speaker_N = trials.extended(corpus).speakers()
+    sides = speaker_N[trials.left_K], speaker_N[trials.right_K]
+    want = metrics.decision_rates(accepted, trials.same_K, *sides, resamples=200)
+    assert want.false_alarm_interval is not None
+    assert sure["false_alarm_interval"] == [want.false_alarm_interval.low, want.false_alarm_interval.high]
     assert "cannot be promised" in found["far=0.001"]["why_not"]  # 4,000 trials support 0.0075
 
 

@@ -8,21 +8,26 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from voxid import metrics
-from voxid.errors import BadScores
+from voxid.errors import BadScores, NotCalibrated
+from voxid.evaluation.embedding import Voices
 from voxid.evaluation.groups import groups, hardest, worst
 from voxid.evaluation.report.values import ModelReport
 from voxid.evaluation.scores import Scores
 from voxid.metrics import Searches, searches
+from voxid.scoring import Calibration
+from voxid.scoring.decision import rule
 from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
 
 FARS = (0.01, 0.001, 0.0001)
+ASKED = {"default": None, "far=0.01": 0.01, "far=0.001": 0.001}  # decisions that a report counts
 LEVEL = 0.95
 RESAMPLES = 1000
 PAIRED_FIGURES = ("eer", "min_dcf")
@@ -59,7 +64,7 @@ def measure(
         frr_at_far={f"{far:g}": _frr(scores, same, far) for far in FARS},
         intervals=intervals,
         calibration=system.calibration,
-        decisions=decisions(system, data.speakers() if intervals else None),
+        decisions=system.decisions,
         trials=int(scores.size),
         targets=targets,
         nontargets=int(scores.size) - targets,
@@ -77,16 +82,41 @@ def measure(
     )
 
 
-def decisions(system: Scores, speaker_N: np.ndarray | None) -> list[dict[str, Any]]:
-    """Return what each thing asked of the decision gave: strangers accepted, speakers refused, intervals."""
+def decisions(
+    scores: Scores,
+    voices: Voices,
+    calibration: Calibration,
+    speaker_N: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Return what a recognizer does on the trials: strangers accepted, speakers refused, by what was asked.
+
+    "default" is the model's own threshold, the others are false-alarm rates. A rate that the calibration
+    cannot promise has the reason in its place (`why_not`). Intervals are over speakers, as those of the
+    other figures are, and None where there can be none. `scores` need LLRs of these `voices`.
+    """
+    assert scores.llr_K is not None
+    clips_N = voices.sides.clips_N[voices.row_N.clip(0)]
+    clips_K = np.maximum(clips_N[scores.left_K], clips_N[scores.right_K])
+    clips, which_K = np.unique(clips_K, return_inverse=True)
+    sides = (speaker_N[scores.left_K], speaker_N[scores.right_K])
     found = []
-    for asked, accepted_K in system.decided.items():
+    for asked, far in ASKED.items():
         row: dict[str, Any] = {"asked": asked, "false_alarm_rate": None, "miss_rate": None}
-        if isinstance(accepted_K, str):
-            found.append(row | {"why_not": accepted_K})
+        try:
+            threshold_C, _ = rule(calibration, far=far).bars(clips, among=1)
+        except (BadScores, NotCalibrated) as error:
+            found.append(row | {"why_not": str(error)})
             continue
-        sides = (None, None) if speaker_N is None else (speaker_N[system.left_K], speaker_N[system.right_K])
-        rates = metrics.decision_rates(accepted_K, system.same_K, *sides, resamples=RESAMPLES, level=LEVEL)
+        accepted_K = scores.llr_K >= threshold_C[which_K]
+        rates = metrics.decision_rates(accepted_K, scores.same_K)
+        if resamples:
+            with suppress(BadScores):  # too few speakers, or not known: `of_systems` says so
+                rates = metrics.decision_rates(
+                    accepted_K, scores.same_K, *sides, resamples=resamples, level=LEVEL, seed=seed
+                )
         for name, rate, interval in (
             ("false_alarm", rates.false_alarm, rates.false_alarm_interval),
             ("miss", rates.miss, rates.miss_interval),

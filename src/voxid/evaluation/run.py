@@ -106,6 +106,8 @@ def evaluate(
         models=len(named),
         progress=progress,
         by_itself=not scoring,
+        resamples=resamples,
+        seed=seed,
     )
     systems = [system for name, source, runtime in named for system in maker.of(name, source, runtime)]
     listed = plan.extended(test)

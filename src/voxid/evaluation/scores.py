@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
-from voxid.errors import BadScores, BadTrials, NotCalibrated
+from voxid.errors import BadTrials
 from voxid.evaluation.embedding import Voices
 from voxid.files import atomic_write
 from voxid.scoring import Calibration, Cohort, FittedScorer, llr, make_scorer
-from voxid.scoring.decision import rule
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
 
-ASKED = {"default": None, "far=0.01": 0.01, "far=0.001": 0.001}  # decisions that a report counts
 READABLE_TRIALS = 100_000  # lists up to this long are written as CSV too
 
 
@@ -53,7 +51,7 @@ class Scores:
     fingerprint: str = ""
     inference: str = ""
     calibration: dict[str, Any] | None = None
-    decided: dict[str, np.ndarray | str] = field(default_factory=dict)  # asked -> accepted (K,), or why not
+    decisions: list[dict[str, Any]] = field(default_factory=list)  # as in `ModelReport`
     utterances: int = 0
     trials_lost: int = 0
     left_out: list[Dropped] = field(default_factory=list)
@@ -120,28 +118,6 @@ def llrs(scores: Scores, voices: Voices, calibration: Calibration, cohort: Cohor
         left_K=row_N[scores.left_K],
         right_K=row_N[scores.right_K],
     )
-
-
-def accepted(scores: Scores, voices: Voices, calibration: Calibration) -> dict[str, np.ndarray | str]:
-    """Return what a recognizer decides on the trials, by what was asked of it: accepted, bool (K,).
-
-    "default" is the model's own threshold, the others are false-alarm rates; a rate that the calibration
-    cannot promise has the reason in its place.
-    """
-    assert scores.llr_K is not None
-    clips_N = voices.sides.clips_N[voices.row_N.clip(0)]
-    clips, which_K = np.unique(
-        np.maximum(clips_N[scores.left_K], clips_N[scores.right_K]), return_inverse=True
-    )
-    found: dict[str, np.ndarray | str] = {}
-    for asked, far in ASKED.items():
-        try:
-            threshold_C, _ = rule(calibration, far=far).bars(clips, among=1)
-        except (BadScores, NotCalibrated) as error:
-            found[asked] = str(error)
-        else:
-            found[asked] = scores.llr_K >= threshold_C[which_K]
-    return found
 
 
 def write_scores(folder: Path, scores: Scores, data: EvaluationData) -> list[str]:

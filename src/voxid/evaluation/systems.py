@@ -16,9 +16,10 @@ import numpy as np
 from voxid.embed import Runtime
 from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, embed_used, with_models
+from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
+from voxid.evaluation.measure import RESAMPLES, decisions
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scores, accepted, llrs, score_trials
+from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
 from voxid.trials import Trials
 from voxid.trials.data import EvaluationData
@@ -30,8 +31,9 @@ class SystemMaker:
     """Makes the systems of one model after the other, on the same trials.
 
     With `by_itself` a model is scored by its LLRs beside what `scorers` say, where its calibration weighs
-    more than the cosine: then they order the trials in another way. `speakers` are the speakers each model
-    was tested on, by its name; `warnings` what a reader should know.
+    more than the cosine: then they order the trials in another way. `resamples` and `seed` are for the
+    intervals of its decisions. `speakers` are the speakers each model was tested on, by its name; `warnings`
+    what a reader should know.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class SystemMaker:
         models: int,
         progress: Progress | None,
         by_itself: bool = False,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
     ) -> None:
         self._test, self._plan, self._scorers, self._cohort = test, plan, scorers, cohort
-        self._by_itself = by_itself
+        self._by_itself, self._resamples, self._seed = by_itself, resamples, seed
+        self._speaker_N = plan.extended(test).speakers()
         self._cache, self._force = cache, force
         others = len(cohort.utterances) if cohort else 0
         self._steps = Steps(progress, [part for part in (plan.used().size, others) if part] * models)
@@ -79,12 +84,7 @@ class SystemMaker:
             if base not in measured:
                 scores = score_trials(enrolled, self._plan, scorer)
                 llr_K = scores.score_K.astype(np.float64) if self._scorers[spec].gives_llr else None
-                line = calibration if base == "cosine" else None  # it is for cosines
-                if line is not None:
-                    llr_K = llrs(scores, enrolled, line, getattr(runtime.model, "cohort", None))
-                    scores = replace(scores, llr_K=llr_K)
-                    scores = replace(scores, decided=accepted(scores, enrolled, line))
-                measured[base] = replace(
+                scores = replace(
                     scores,
                     name=name,
                     folder=folder,
@@ -92,15 +92,27 @@ class SystemMaker:
                     llr_K=llr_K,
                     fingerprint=runtime.fingerprint,
                     inference=runtime.score_mode,
-                    calibration=None if line is None else line.model_dump(mode="json"),
                     utterances=voices.utterances,
                 )
+                if calibration is not None and base == "cosine":  # it is for cosines
+                    scores = self._calibrated(scores, enrolled, calibration, runtime)
+                measured[base] = scores
             system = measured[base]
             if spec == LLR:
                 assert system.llr_K is not None
                 system = replace(system, scoring=LLR, score_K=system.llr_K.astype(np.float32))
             systems.append(system if len(fitted) == 1 else replace(system, name=f"{name} {spec}"))
         return systems
+
+    def _calibrated(
+        self, scores: Scores, voices: Voices, calibration: Calibration, runtime: Runtime
+    ) -> Scores:
+        """Return cosines with their LLRs, and with what the model decides by them."""
+        llr_K = llrs(scores, voices, calibration, getattr(runtime.model, "cohort", None))
+        scores = replace(scores, llr_K=llr_K, calibration=calibration.model_dump(mode="json"))
+        options = {"resamples": self._resamples, "seed": self._seed}
+        found = decisions(scores, voices, calibration, self._speaker_N, **options)
+        return replace(scores, decisions=found)
 
     def _fit(
         self, runtime: Runtime, cache: EmbeddingCache | None, tested: SpeakerSet
