@@ -68,7 +68,7 @@ class SpectrumRuntime:
         on_error: Callable[[int, AudioError], None] | None = None,
         *,
         batch_size: int = 128,
-        vad: str = "energy",
+        vad: str | None = "energy",
     ) -> Iterator[Embedded]:
         for position, one in enumerate(audio):
             try:

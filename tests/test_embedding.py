@@ -50,6 +50,22 @@ def test_the_second_time_nothing_is_embedded(corpus: Path, runtime: TorchRuntime
     assert plain.row_N.tolist().count(-1) == 1
 
 
+def test_what_was_kept_without_its_net_speech_is_measured_when_it_is_asked_for(
+    corpus: Path, runtime: TorchRuntime, tmp_path: Path
+) -> None:
+    data = read_data(corpus)
+    everyone = np.arange(len(data.utterances))
+    cache = EmbeddingCache.of(runtime, tmp_path / "cache")
+    without = embed_used(runtime, data, everyone, speech=False, cache=cache)
+    assert np.isnan(without.net_speech_s_U).all()
+    again = embed_used(runtime, data, everyone, speech=False, cache=cache)
+    measured = embed_used(runtime, data, everyone, cache=cache)
+    kept = embed_used(runtime, data, everyone, speech=False, cache=cache)
+    assert (again.from_cache, measured.from_cache, kept.from_cache) == (9, 0, 9)
+    assert not np.isnan(measured.net_speech_s_U).any()
+    np.testing.assert_array_equal(measured.emb_UD, without.emb_UD)
+
+
 def test_rows_belong_to_their_utterances(corpus: Path, runtime: TorchRuntime, tmp_path: Path) -> None:
     data = read_data(corpus)
     cache = EmbeddingCache.of(runtime, tmp_path / "cache")

@@ -39,6 +39,7 @@ from voxid.evaluation.scores import Scores, score_trials
 from voxid.model.network import Model
 from voxid.recognizer import compare
 from voxid.scoring import Calibration, make_scorer
+from voxid.scoring.calibration import QualityTerm
 from voxid.trials import Trials
 from voxid.types import Utterance
 
@@ -56,10 +57,15 @@ class CountingRuntime:
         self.noise = noise
         self.broken = broken or {}
         self.embedded: Counter[str] = Counter()
+        self.vads: set[str | None] = set()
 
     def embed_each(
-        self, audio: Iterable[Any], on_error: Callable[[int, AudioError], None] | None = None, **_: Any
+        self,
+        audio: Iterable[Any],
+        on_error: Callable[[int, AudioError], None] | None = None,
+        vad: str | None = "energy",
     ) -> Iterator[Embedded]:
+        self.vads.add(vad)
         for position, utterance in enumerate(audio):
             self.embedded[utterance.utterance] += 1
             if utterance.utterance in self.broken:
@@ -219,6 +225,22 @@ def test_cllr_says_what_it_was_computed_on(use: Callable) -> None:
     assert calibrated.eer == raw.eer
     runtime.model.calibration = Calibration(scale=20.0, offset=-10.0, model="another model's")
     assert evaluate([runtime], "any", "all").models[0].cllr_of == "cosine taken as llr"
+
+
+def test_net_speech_is_measured_only_where_scores_rest_on_it(use: Callable) -> None:
+    use(data_of(utterances()))
+    runtime = CountingRuntime()
+    evaluate([runtime], "any", "all")
+    runtime.model.calibration = Calibration(scale=20.0, offset=-10.0, model="f00")
+    evaluate([runtime], "any", "all")
+    assert runtime.vads == {None}
+    evaluate([runtime], "any", "2-enrol")  # clips are weighted by it
+    assert runtime.vads == {None, "energy"}
+    weighed = CountingRuntime()
+    term = QualityTerm(name="speech_min", weight=0.1, mean=0.0, spread=1.0, low=-1.0, high=1.0)
+    weighed.model.calibration = Calibration(scale=20.0, offset=-10.0, model="other", qualities=(term,))
+    evaluate([weighed], "any", "all")
+    assert weighed.vads == {"energy"}
 
 
 def test_grid_is_an_option(use: Callable) -> None:

@@ -452,6 +452,18 @@ def test_int8_is_written_when_the_error_rate_stays(
     assert 0.9 < left @ right / np.linalg.norm(left) / np.linalg.norm(right) < 0.9999999
     with pytest.raises(BadModel, match=r"int8.*onnx"):
         voxid.load(tmp_path / "out", engine="torch")
+    whole = onnx.load(tmp_path / "out" / ENCODER_FILE)
+    floats = [tensor for tensor in whole.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    found = dict(onnx_engine.floats_in(memoryview(whole.SerializeToString())))
+    assert all(np.array_equal(found[t.name], onnx.numpy_helper.to_array(t).ravel()) for t in floats)
+    scale = next(tensor for tensor in floats if tensor.name.endswith("_scale"))
+    for bad in (np.nan, np.inf):
+        spoilt = np.array(onnx.numpy_helper.to_array(scale))
+        spoilt.reshape(-1)[-1] = bad
+        scale.CopyFrom(onnx.numpy_helper.from_array(spoilt, scale.name))
+        rewrite(tmp_path / "out", ENCODER_FILE, whole.SerializeToString(), "graphs", "encoder_sha256")
+        with pytest.raises(BadModel, match=rf"NaN or infinity: {scale.name}"):
+            voxid.load(tmp_path / "out")
 
 
 # -- the command line ----------------------------------------------------------------------------------

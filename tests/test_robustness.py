@@ -138,7 +138,7 @@ class Counting:
     def __init__(self) -> None:
         self.heard: list[int] = []
 
-    def embed_each(self, audio: Iterable[Any], on_error: Any = None) -> Iterator[Embedded]:
+    def embed_each(self, audio: Iterable[Any], on_error: Any = None, **_: Any) -> Iterator[Embedded]:
         for place, (wave_S, _) in enumerate(audio):
             self.heard.append(wave_S.size)
             rng = np.random.default_rng(round(1e6 * float(np.abs(wave_S).mean())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import soundfile
 import torch
 
 import voxid
+from voxid.corpora.synthetic import speak, voice
 from voxid.embed.bulk import embed_data
 from voxid.embed.decode import decode_ahead
 from voxid.embed.device import pick_device
@@ -378,6 +380,22 @@ def test_progress_counts_to_the_end(lstm: TorchRuntime) -> None:
     seen: list[tuple[int, int]] = []
     lstm.embed_many([(speech(1.0), RATE)] * 3, progress=lambda *pair: seen.append(pair))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_speech_is_measured_only_where_somebody_reads_it(
+    lstm: TorchRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = [(speak(voice(n), 2.0, np.random.default_rng(n)), RATE) for n in range(2)]
+    [measured, _] = lstm.embed_each(audio)
+    assert measured.info.net_speech_s > 0
+    monkeypatch.setattr("voxid.audio.front.SpeechMeter", None)  # nobody may ask for one from here on
+    [unmeasured, _] = lstm.embed_each(audio, vad=None)
+    assert math.isnan(unmeasured.info.net_speech_s)
+    assert (unmeasured.info.level_dbfs, unmeasured.info.snr_db, unmeasured.info.warnings) == (None, None, ())
+    for emb_D in (unmeasured.embedding, lstm.embed(audio[0]), lstm.embed_many(audio)[0]):
+        np.testing.assert_allclose(emb_D, measured.embedding, atol=1e-6)
+    with pytest.raises(AudioSilent, match="silence"):
+        lstm.embed((np.zeros(RATE), RATE))
 
 
 def test_nothing_to_embed(lstm: TorchRuntime) -> None:

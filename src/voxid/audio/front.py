@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
@@ -51,10 +52,10 @@ class Inspected:
 
     `sample_rate` (Hz), `channels` and `format` are those of the source. `mask_T` says which frames of 25 ms,
     one every 10 ms, are speech. `clipped` is a share of the samples, `level_dbfs` the RMS of speech against
-    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `unlike`:
-    two channels that hold two different sounds were averaged, and nobody said which is meant. `wave_S`
-    is mono float32 at 16 kHz, or None when the recording is longer than `KEEP_S`; `blocks` gives the samples
-    of both kinds.
+    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. Where
+    speech was not measured, `net_speech_s` is NaN and `mask_T` is empty. `unlike`: two channels that hold two
+    different sounds were averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or
+    None when the recording is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Inspected:
     clipped: float
     level_dbfs: float | None
     snr_db: float | None
-    vad: str
+    vad: str | None
     unlike: bool
     warnings: tuple[str, ...]
     mask_T: np.ndarray = field(repr=False)
@@ -122,18 +123,18 @@ class Inspected:
 def inspect(
     source: Source,
     *,
-    vad: str = "energy",
+    vad: str | None = "energy",
     channel: int | Literal["mix"] | None = None,
     keep_s: float = KEEP_S,
     stop: Event | None = None,
 ) -> Inspected:
     """Return `source` (path, bytes, open file, (samples, rate), part), opened, checked and measured once.
 
-    `vad` is what finds speech: "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`). `channel`
-    takes one channel, counted from 0, or "mix" their mean; without it channels are averaged, unless they
-    cancel: then the loudest is taken, with a warning. At most `keep_s` seconds are kept in memory. Raise
-    the AudioError that fits (missing, broken, silent, ...), MissingExtra without silero, BadConfig for
-    another `vad`, CancelledError once `stop` is set.
+    `vad` is what finds speech: "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`); with None
+    speech is not measured, nor its level and noise. `channel` takes one channel, counted from 0, or "mix"
+    their mean; without it channels are averaged, unless they cancel: then the loudest is taken, with a
+    warning. At most `keep_s` seconds are kept in memory. Raise the AudioError that fits (missing, broken,
+    silent, ...), MissingExtra without silero, BadConfig for another `vad`, CancelledError once `stop` is set.
 
     >>> from voxid.corpora.synthetic import speak, voice
     >>> inspected = inspect((speak(voice(0), 3.0, np.random.default_rng(0)), 16_000))
@@ -211,7 +212,7 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
 class _Walk:
     """One pass over a source: everything that is measured."""
 
-    def __init__(self, part: Part, vad: str, keep_s: float, stop: Event | None) -> None:
+    def __init__(self, part: Part, vad: str | None, keep_s: float, stop: Event | None) -> None:
         self.vad = vad
         self.meter, self.checker = _meter(vad), Checker()
         kept: list[np.ndarray] | None = []
@@ -235,7 +236,8 @@ class _Walk:
             self.checker.add(wave_S)
         except AudioError as error:
             raise type(error)(f"{name}: {error}") from None
-        self.meter.add(wave_S)
+        if self.meter is not None:
+            self.meter.add(wave_S)
 
     def result(self, part: Part, heard: Channels, took: int | None) -> Inspected:
         """Return the whole; raise an AudioError for what cannot hold a voice."""
@@ -243,13 +245,16 @@ class _Walk:
             self.checker.finish()
         except AudioError as error:
             raise type(error)(f"{self.name}: {error}") from None
-        mask_T = self.meter.mask()
+        mask_T, net_s, level, snr = np.zeros(0, dtype=bool), math.nan, None, None
+        if self.meter is not None:
+            mask_T = self.meter.mask()
+            net_s = net_seconds(mask_T)
+            level, snr = _levels(self.meter.power(), mask_T)
         mask_T.setflags(write=False)
-        level, snr = _levels(self.meter.power(), mask_T)
         found = Inspected(
             name=self.name,
             total_s=self.checker.samples / SAMPLE_RATE,
-            net_speech_s=net_seconds(mask_T),
+            net_speech_s=net_s,
             sample_rate=self.rate,
             channels=len(heard.power_C),
             format=self.format,
@@ -266,7 +271,9 @@ class _Walk:
         return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
 
 
-def _meter(vad: str) -> SpeechMeter:
+def _meter(vad: str | None) -> SpeechMeter | None:
+    if vad is None:
+        return None
     if vad == "energy":
         return SpeechMeter()
     if vad == "silero":

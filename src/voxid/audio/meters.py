@@ -72,9 +72,9 @@ class Tap:
             wave_SC = samples.reshape(len(samples), -1)
             self._count += len(wave_SC)
             for first in range(0, len(wave_SC), PIECE):
-                exact_SC = wave_SC[first : first + PIECE].astype(float)
-                self._sum_C += np.ones(len(exact_SC)) @ exact_SC
-                self._product_CC += exact_SC.T @ exact_SC
+                exact_CS = wave_SC[first : first + PIECE].T.astype(float, order="C")
+                self._sum_C += exact_CS.sum(axis=1)
+                self._product_CC += np.einsum("cs,ds->cd", exact_CS, exact_CS)  # @ would start BLAS's threads
             for top in self._tops:
                 top.add(wave_SC)
             if self.format.endswith(

@@ -47,9 +47,9 @@ class Decoded:
 
 
 def decode(
-    index: int, item: Any, long_s: float = LONG_S, vad: str = "energy", stop: Event | None = None
+    index: int, item: Any, long_s: float = LONG_S, vad: str | None = None, stop: Event | None = None
 ) -> Decoded:
-    """Return `item` opened, checked and measured; an AudioError is kept, not raised."""
+    """Return `item` opened and checked, its speech measured by `vad`; an AudioError is kept, not raised."""
     try:
         return Decoded(index, audio.inspect(item, vad=vad, keep_s=long_s, stop=stop))
     except AudioError as error:
@@ -60,13 +60,13 @@ def decode_ahead(
     items: Iterable[Any],
     *,
     long_s: float = LONG_S,
-    vad: str = "energy",
+    vad: str | None = None,
     ahead_s: float = AHEAD_S,
     workers: int | None = None,
 ) -> Generator[Decoded]:
     """Yield every item decoded, in order, while `workers` threads decode the next ones.
 
-    `items` is read in those threads, one at a time. No more than `ahead_s` seconds of audio, or as many
+    `vad` finds the speech that is measured (None: it is not). `items` is read in those threads, one at a time. No more than `ahead_s` seconds of audio, or as many
     items, wait to be taken; closing the iterator stops the threads.
     """
     stop = Event()

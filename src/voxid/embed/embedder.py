@@ -108,16 +108,11 @@ class BatchRuntime:
 
     def embed(self, audio: Any) -> np.ndarray:
         """Return the embedding float32 (D,), not normalised; raise an AudioError."""
-        return self.embed_with_info(audio).embedding
-
-    def embed_with_info(self, audio: Any) -> Embedded:
-        """Return the embedding together with how it came about; raise an AudioError."""
-        decoded = decode(0, audio, self._long_s)
-        [outcome] = self._outcomes([[decoded]], batch_size=128)
+        [outcome] = self._outcomes([[decode(0, audio, self._long_s)]], batch_size=128)
         if isinstance(outcome, Decoded):
             assert outcome.error is not None
             raise outcome.error
-        return outcome
+        return outcome.embedding
 
     def embed_waves(self, waves: Sequence[np.ndarray], *, batch_size: int = 128) -> np.ndarray:
         """Return float32 (N, D) of samples (S,), mono float32 at 16 kHz: nothing is opened or checked."""
@@ -145,7 +140,9 @@ class BatchRuntime:
             )
         items = list(audio)
         emb_ND = np.empty((len(items), self.dim), np.float32)
-        for done, (index, emb_D, _) in enumerate(self.embed_each(items, batch_size=batch_size), start=1):
+        for done, (index, emb_D, _) in enumerate(
+            self.embed_each(items, batch_size=batch_size, vad=None), start=1
+        ):
             emb_ND[index] = emb_D
             if progress is not None:
                 progress(done, len(items))
@@ -157,14 +154,14 @@ class BatchRuntime:
         on_error: Callable[[int, AudioError], None] | None = None,
         *,
         batch_size: int = 128,
-        vad: str = "energy",
+        vad: str | None = "energy",
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each usable recording, in order, in constant memory.
 
         `audio` may be endless; background threads open, check and measure it, once. A recording that raises
         AudioError is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
         `batch_size` is the number of windows the network takes at once, `vad` what finds speech
-        (`audio.inspect`).
+        (`audio.inspect`); with None it is not measured, which saves a tenth of the time or more.
         """
         with (
             closing(decode_ahead(audio, long_s=self._long_s, vad=vad)) as stream,

@@ -11,7 +11,8 @@ D embedding.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -224,16 +225,66 @@ def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
 def _checked(folder: Path, content: ModelFile, graphs: Graphs) -> Callable[[], bytes]:
     """Return how to read the weights, after every file was held against its sha256."""
     read_bytes(folder / FRONT_FILE, graphs.front_sha256)
-    read_bytes(folder / ENCODER_FILE, graphs.encoder_sha256)
-    weights = read_bytes(folder / WEIGHTS_FILE, content.weights_sha256) if graphs.precision == "fp32" else b""
+    encoder = read_bytes(folder / ENCODER_FILE, graphs.encoder_sha256)
+    if graphs.precision != "fp32":
+        with suppress(KeyError, IndexError, TypeError, ValueError):  # no ONNX file: onnxruntime says so
+            _finite(folder / ENCODER_FILE, floats_in(memoryview(encoder)))
+        return lambda: b""
     path = folder / WEIGHTS_FILE
-    for w in weights_in(memoryview(weights), os.fspath(path)) if weights else ():
-        if (
-            w.dtype == "torch.float32"
-            and not np.isfinite(np.frombuffer(weights, "<f4", w.length // 4, w.start)).all()
-        ):
-            raise BadModel(f"the weights in {path} hold NaN or infinity: {w.name}. Take another copy of it.")
+    weights = read_bytes(path, content.weights_sha256)
+    floats = (w for w in weights_in(memoryview(weights), os.fspath(path)) if w.dtype == "torch.float32")
+    _finite(path, ((w.name, np.frombuffer(weights, "<f4", w.length // 4, w.start)) for w in floats))
     return lambda: weights
+
+
+def _finite(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Raise BadModel when one of the named arrays of the file holds NaN or infinity."""
+    for name, array in arrays:
+        if not np.isfinite(array).all():
+            raise BadModel(f"the weights in {path} hold NaN or infinity: {name}. Take another copy of it.")
+
+
+def floats_in(graph: memoryview) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (name, values) of the float32 tensors inside an ONNX file: the scales of 8-bit weights, biases.
+
+    The numbers of the fields are those of onnx.proto3; the package `onnx` is not part of the bare install.
+    """
+    graph = dict(_fields(graph))[7]  # ModelProto.graph
+    for field, part in _fields(graph):
+        if field == 5:  # GraphProto.initializer
+            tensors = [part]
+        elif field == 1:  # GraphProto.node, its attributes' tensors
+            attributes = [dict(_fields(value)) for number, value in _fields(part) if number == 5]
+            tensors = [attribute[5] for attribute in attributes if 5 in attribute]
+        else:
+            continue
+        for tensor in map(dict, map(_fields, tensors)):
+            if tensor.get(2) == 1:  # TensorProto.data_type is FLOAT; raw_data, or float_data
+                name = bytes(tensor.get(8, b"")).decode()
+                yield name, np.frombuffer(tensor.get(9) or tensor.get(4) or b"", "<f4")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Yield the fields of a protobuf message: their number, and a whole number or bytes."""
+    at = 0
+
+    def whole() -> int:
+        nonlocal at
+        value = shift = 0
+        more = True
+        while more:
+            more, value = message[at] >= 128, value | (message[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+        return value
+
+    while at < len(message):
+        key = whole()
+        if key & 7 == 0:
+            yield key >> 3, whole()
+            continue
+        size = {1: 8, 5: 4}.get(key & 7) or whole()
+        yield key >> 3, message[at : at + size]
+        at += size
 
 
 def _model(

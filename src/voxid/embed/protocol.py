@@ -116,7 +116,7 @@ class Runtime(Protocol):
         on_error: Callable[[int, AudioError], None] | None = None,
         *,
         batch_size: int = 128,
-        vad: str = "energy",
+        vad: str | None = "energy",
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each usable recording, in order; hand the others to `on_error`."""
         ...

@@ -198,7 +198,7 @@ def _crowd(
     if cohort is None:
         return None
     others = read_data(cohort, layout)
-    voices = embed_used(runtime, others, np.arange(len(others.utterances)), cache=cache)
+    voices = embed_used(runtime, others, np.arange(len(others.utterances)), speech=False, cache=cache)
     speaker_C = others.speakers()[voices.row_N >= 0]
     return Cohort.of(
         voices.emb_UD,
@@ -249,7 +249,7 @@ def _tested_data(report_folder: Path) -> str:
 def _common(
     runtime: Runtime, speakers: SpeakerSet, test: EvaluationData, cache: EmbeddingCache | None
 ) -> list[str]:
-    voices: Voices = embed_used(runtime, test, np.arange(len(test.utterances)), cache=cache)
+    voices: Voices = embed_used(runtime, test, np.arange(len(test.utterances)), speech=False, cache=cache)
     common = speakers.common(SpeakerSet.of(test, voices))
     names = ", ".join(common[:3]) + ", ..." * (len(common) > 3)
     return [f"{len(common)} of these speakers ({names}) are in {test.name} too."] if common else []

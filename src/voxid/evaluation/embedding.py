@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Voices:
     """The embeddings of some utterances of the data by one model, and how they came about.
 
     `row_N` (int32) is the row of each utterance of the data, -1 where it is not used or was left out.
-    `speech_s_U` are the seconds heard, `net_speech_s_U` those of them with a voice.
+    `speech_s_U` are the seconds heard, `net_speech_s_U` those of them with a voice (NaN: not measured).
     """
 
     emb_UD: np.ndarray
@@ -62,19 +63,21 @@ def embed_used(
     data: EvaluationData,
     used_U: np.ndarray,
     *,
+    speech: bool = True,
     cache: EmbeddingCache | None = None,
     progress: Progress | None = None,
 ) -> Voices:
     """Return the embeddings of the utterances numbered `used_U` (ascending, no number twice).
 
-    Utterances that raise an AudioError are left out and listed. With a cache, only those it does not know are
+    Without `speech` nobody reads the seconds of net speech: they are not measured, and may be NaN, which
+    saves a tenth of the time or more. Utterances that raise an AudioError are left out and listed. With a cache, only those it does not know are
     embedded, and kept in it as the work goes on.
     """
     begin = perf_counter()
     left_out: list[Dropped] = []
     found: dict[int, Embedded] = {}
     known = 0
-    with closing(_results(runtime, data, used_U, cache, left_out)) as results:  # keeps what it has at a stop
+    with closing(_results(runtime, data, used_U, speech, cache, left_out)) as results:  # keeps what it has at a stop
         for is_known, result in results:
             found[result.position] = result
             known += is_known
@@ -140,6 +143,7 @@ def _results(
     runtime: Runtime,
     data: EvaluationData,
     used_U: np.ndarray,
+    speech: bool,
     cache: EmbeddingCache | None,
     left_out: list[Dropped],
 ) -> Generator[tuple[bool, Embedded]]:
@@ -147,6 +151,8 @@ def _results(
     contents = Contents()
     keys_U = [contents.key(data.audio(int(i))) for i in used_U] if cache else [None] * used_U.size
     known = cache.get(keys_U) if cache else {}
+    if speech:  # what was kept without is embedded again, and measured
+        known = {at: one for at, one in known.items() if not math.isnan(one[1].net_speech_s)}
     for position, (emb_D, info) in known.items():
         yield True, Embedded(position, emb_D, info)
     unknown = [position for position in range(used_U.size) if position not in known]
@@ -165,7 +171,9 @@ def _results(
 
     try:
         for place, emb_D, info in runtime.embed_each(
-            (data.audio(int(used_U[position])) for position in unknown), leave_out
+            (data.audio(int(used_U[position])) for position in unknown),
+            leave_out,
+            vad="energy" if speech else None,
         ):
             result = Embedded(unknown[place], emb_D, info)
             if cache:

@@ -156,7 +156,7 @@ def _all_pairs(
     models, curves, warnings = [], [], []
     for name, source, runtime in named:
         kept = EmbeddingCache.of(runtime) if cache else None
-        voices = embed_used(runtime, test, everyone, cache=kept, progress=steps.next())
+        voices = embed_used(runtime, test, everyone, speech=False, cache=kept, progress=steps.next())
         model, curve = measure_all_pairs(name, source, runtime, voices, test)
         models.append(model)
         curves.append((name, curve))

@@ -64,7 +64,10 @@ class SystemMaker:
         """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
         cache = EmbeddingCache.of(runtime) if self._cache else None
         used_U = self._plan.used()
-        voices = embed_used(runtime, self._test, used_U, cache=cache, progress=self._steps.next())
+        weighed = getattr(getattr(runtime.model, "calibration", None), "measures", ())
+        speech = "speech" in weighed or self._plan.models is not None  # models weigh their clips by it
+        progress = self._steps.next()
+        voices = embed_used(runtime, self._test, used_U, speech=speech, cache=cache, progress=progress)
         met = self.speakers[name] = SpeakerSet.of(self._test, voices)
         enrolled = with_models(voices, self._plan)
         calibration, doubts = usable_calibration(runtime, folder, met, self._force)
@@ -122,7 +125,8 @@ class SystemMaker:
         if others is None:
             return {spec: scorer.fit() for spec, scorer in self._scorers.items()}
         everyone = np.arange(len(others.utterances))
-        voices = embed_used(runtime, others, everyone, cache=cache, progress=self._steps.next())
+        progress = self._steps.next()
+        voices = embed_used(runtime, others, everyone, speech=False, cache=cache, progress=progress)
         met = tested.common(SpeakerSet.of(others, voices))
         if met and not self._force:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)

@@ -280,7 +280,8 @@ def _eer(
 ) -> tuple[float, int]:
     """Return the equal error rate of all pairs of the corpus, and their number."""
     plan = make_trials("all", corpus, 0)
-    scored = score_trials(embed_used(runtime, corpus, plan.used(), progress=progress), plan)
+    voices = embed_used(runtime, corpus, plan.used(), speech=False, progress=progress)
+    scored = score_trials(voices, plan)
     return metrics.eer(scored.score_K, scored.same_K).rate, int(scored.score_K.size)
 
 
