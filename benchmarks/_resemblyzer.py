@@ -38,7 +38,12 @@ class Peer:
         self._answer("ready", f"{python} cannot import resemblyzer: pip install resemblyzer==0.1.4 there")
 
     def embed_each(
-        self, audio: Iterable[Any], on_error: Callable[..., None] | None = None, *, batch_size: int = TOGETHER, **_: Any
+        self,
+        audio: Iterable[Any],
+        on_error: Callable[..., None] | None = None,
+        *,
+        batch_size: int = TOGETHER,
+        **_: Any,
     ) -> Iterator[Any]:
         """Yield an Embedded for each recording, in order; hand those that voxid refuses to `on_error`."""
         from voxid.embed import Embedded, EmbedInfo

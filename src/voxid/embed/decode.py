@@ -66,8 +66,9 @@ def decode_ahead(
 ) -> Generator[Decoded]:
     """Yield every item decoded, in order, while `workers` threads decode the next ones.
 
-    `vad` finds the speech that is measured (None: it is not). `items` is read in those threads, one at a time. No more than `ahead_s` seconds of audio, or as many
-    items, wait to be taken; closing the iterator stops the threads.
+    `vad` finds the speech that is measured (None: it is not). `items` is read in those threads, one at a
+    time. No more than `ahead_s` seconds of audio, or as many items, wait to be taken; closing the iterator
+    stops the threads.
     """
     stop = Event()
     count = workers or min(MOST_THREADS, usable_cores())

@@ -70,14 +70,15 @@ def embed_used(
     """Return the embeddings of the utterances numbered `used_U` (ascending, no number twice).
 
     Without `speech` nobody reads the seconds of net speech: they are not measured, and may be NaN, which
-    saves a tenth of the time or more. Utterances that raise an AudioError are left out and listed. With a cache, only those it does not know are
-    embedded, and kept in it as the work goes on.
+    saves a tenth of the time or more. Utterances that raise an AudioError are left out and listed. With a
+    cache, only those it does not know are embedded, and kept in it as the work goes on.
     """
     begin = perf_counter()
     left_out: list[Dropped] = []
     found: dict[int, Embedded] = {}
     known = 0
-    with closing(_results(runtime, data, used_U, speech, cache, left_out)) as results:  # keeps what it has at a stop
+    results = _results(runtime, data, used_U, speech, cache, left_out)
+    with closing(results):  # keeps what it has at a stop
         for is_known, result in results:
             found[result.position] = result
             known += is_known
