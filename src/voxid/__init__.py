@@ -23,15 +23,27 @@ if TYPE_CHECKING:
     from voxid.evaluation import calibrate as calibrate
     from voxid.evaluation import evaluate as evaluate
     from voxid.recognizer import Recognizer as Recognizer
+    from voxid.recognizer import adapt as adapt
     from voxid.recognizer import compare as compare
     from voxid.training import train as train
 
-__all__ = ["Recognizer", "__version__", "calibrate", "compare", "evaluate", "load", "metrics", "train"]
+__all__ = [
+    "Recognizer",
+    "__version__",
+    "adapt",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "load",
+    "metrics",
+    "train",
+]
 
 _LAZY = {
     "load": "voxid.embed",
     "compare": "voxid.recognizer",
     "Recognizer": "voxid.recognizer",
+    "adapt": "voxid.recognizer",
     "train": "voxid.training",
     "evaluate": "voxid.evaluation",
     "calibrate": "voxid.evaluation",

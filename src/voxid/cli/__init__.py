@@ -22,6 +22,7 @@ COMMANDS = {
     "trials": "voxid.cli.trials",
     "evaluate": "voxid.cli.evaluate",
     "calibrate": "voxid.cli.calibrate",
+    "adapt": "voxid.cli.adapt",
     "metrics": "voxid.cli.metrics",
     "import-seed": "voxid.cli.import_seed",
     "embed": "voxid.cli.embed",

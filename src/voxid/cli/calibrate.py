@@ -36,6 +36,9 @@ def calibrate(
         int | None,
         typer.Option(min=1, help="How many of the cohort's speakers, the nearest, count; 300 if not given."),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Forget the calibration that the model has; else go on from it.")
+    ] = False,
     test: Annotated[
         list[Path] | None,
         typer.Option("--test", readable=False, help="Data you will test on: its speakers are refused."),
@@ -49,6 +52,9 @@ def calibrate(
     json: JsonFlag = False,
 ) -> None:
     """Fit the line from cosine score to log-likelihood ratio, so that the model can decide.
+
+    A model that has a calibration goes on from it: ten of your own speakers move it towards what is right for
+    them. `--anew`, or a `--quality`, begins from nothing, which wants a hundred speakers.
 
     **The data must not be the test set**: a test on it would know the answers. Nor should it be the training
     set, on which scores are too good. Both are refused where they can be told. Take speakers set aside
@@ -67,6 +73,7 @@ def calibrate(
             quality=quality or (),
             cohort=cohort or None,
             top_k=top_k,
+            anew=anew,
             test=test or None,
             force=force,
             seed=seed,

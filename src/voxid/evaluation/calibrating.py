@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
+from voxid.data.samplers import corpora_of
 from voxid.embed import Runtime, load
 from voxid.errors import BadCohort, BadScores, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
-from voxid.evaluation.scores import Scores, score_trials
+from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.files import place_id
+from voxid.model.card import save_calibration
 from voxid.pretrained import shipped
 from voxid.scoring import (
     Calibration,
     CalibrationSet,
     Cohort,
     EnrollmentTerm,
-    Impostors,
     check_measures,
     fit,
     qualities,
@@ -73,6 +74,7 @@ def calibrate(
     quality: Sequence[str] = (),
     cohort: Data | None = None,
     top_k: int | None = None,
+    anew: bool = False,
     test: Data | None = None,
     force: bool = False,
     seed: int = 0,
@@ -82,6 +84,10 @@ def calibrate(
     progress: Progress | None = None,
 ) -> Calibrated:
     """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
+
+    A model that has a calibration is not calibrated anew, unless told so or given a `quality`: what it holds
+    is the start, and the fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`).
+    Where `data` is of several corpora, each weighs the same.
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers
@@ -98,8 +104,6 @@ def calibrate(
 
     Example: `calibrate("runs/bilstm", "corpora/dev").calibration.llr(0.8)`
     """
-    from voxid.model.network import Model
-
     check_measures(quality)
     if ("cohort_mean" in quality) != (cohort is not None):
         raise BadCohort(
@@ -137,42 +141,49 @@ def calibrate(
             f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
-    crowd = _crowd(runtime, cohort, layout, kept, top_k)
+    start = None if anew or quality else _start(runtime, folder)
+    crowd = runtime.model.cohort if start else _crowd(runtime, cohort, layout, kept, top_k)
     scored = score_trials(voices, plan)
-    row_N, sides = voices.row_N, voices.sides
-    weighed = qualities(
-        quality, sides, sides, crowd, left_K=row_N[scored.left_K], right_K=row_N[scored.right_K]
-    )
     targets = int(np.count_nonzero(scored.same_K))
-    calibration = fit(
-        scored.score_K,
-        scored.same_K,
-        prior,
-        fitted_on=CalibrationSet(
-            name=corpus.name,
-            fingerprint=corpus.fingerprint,
-            utterances=voices.utterances,
-            speakers=len(speakers.names),
-            targets=targets,
-            nontargets=scored.score_K.size - targets,
-        ),
-        model=runtime.fingerprint,
-        qualities=weighed,
-        cohort=None if crowd is None else crowd.info,
-        pairs=_speaker_pairs(corpus, scored),
+    fitted_on = CalibrationSet(
+        name=corpus.name,
+        fingerprint=corpus.fingerprint,
+        utterances=voices.utterances,
+        speakers=len(speakers.names),
+        targets=targets,
+        nontargets=scored.score_K.size - targets,
     )
-    asked = read_spec(os.fspath(trials))
-    class_N = classes(corpus, asked.wanted if asked else Filter())  # whom the trials compare, the terms do
-    used_N = voices.row_N >= 0
-    terms = enrollment_terms(
-        calibration, voices, corpus.speakers()[used_N], crowd, seed, class_U=class_N[used_N]
-    )
-    calibration = calibration.model_copy(update={"enrollments": terms})
-    model = Model.load(folder)
-    model.calibration, model.cohort = calibration, crowd
+    pair_K, group_K = _speaker_pairs(corpus, scored), _corpora(corpus, scored)
+    if start:
+        llr_K = llrs(scored, voices, start, crowd)
+        calibration = start.onward(
+            llr_K, scored.same_K, prior, pairs=pair_K, groups=group_K, fitted_on=fitted_on
+        )
+    else:
+        sides, rows = voices.sides, voices.row_N
+        calibration = fit(
+            scored.score_K,
+            scored.same_K,
+            prior,
+            fitted_on=fitted_on,
+            model=runtime.fingerprint,
+            qualities=qualities(
+                quality, sides, sides, crowd, left_K=rows[scored.left_K], right_K=rows[scored.right_K]
+            ),
+            cohort=None if crowd is None else crowd.info,
+            pairs=pair_K,
+            groups=group_K,
+        )
+        asked = read_spec(os.fspath(trials))
+        class_N = classes(corpus, asked.wanted if asked else Filter())  # as the trials do
+        used_N = voices.row_N >= 0
+        terms = enrollment_terms(
+            calibration, voices, corpus.speakers()[used_N], crowd, seed, class_U=class_N[used_N]
+        )
+        calibration = calibration.model_copy(update={"enrollments": terms})
+    save_calibration(folder, calibration, crowd)
     speakers.save(folder / CALIBRATION_SPEAKERS)
-    model.save(folder)
-    llr_K = calibration.llr(scored.score_K.astype(np.float64), weighed)
+    llr_K = llrs(scored, voices, calibration, crowd)
     return Calibrated(
         calibration=calibration,
         eer=scored.eer.rate,
@@ -180,8 +191,23 @@ def calibrate(
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
-        warnings=[*met, *_warnings(targets, len(speakers.names)), *voices.warnings],
+        warnings=[*met, *_warnings(targets, len(speakers.names), bool(start)), *voices.warnings],
     )
+
+
+def _start(runtime: Runtime, folder: Path) -> Calibration | None:
+    """Return the calibration to go on from: the model's own, or the one that this had gone on from."""
+    held = runtime.model.calibration
+    if held is None or not held.fits(runtime.fingerprint):
+        return None
+    return held.start or held
+
+
+def _corpora(corpus: EvaluationData, scored: Scores) -> np.ndarray:
+    """Return the number of the corpus of each trial, (K,); -1 across corpora."""
+    corpus_N = corpora_of(corpus.speaker_names(), corpus.speakers())[1]
+    left_K = corpus_N[scored.left_K]
+    return np.where(left_K == corpus_N[scored.right_K], left_K, -1)
 
 
 def _speaker_pairs(corpus: EvaluationData, scored: Scores) -> np.ndarray:
@@ -255,8 +281,8 @@ def _common(
     return [f"{len(common)} of these speakers ({names}) are in {test.name} too."] if common else []
 
 
-def _warnings(targets: int, speakers: int) -> list[str]:
-    if targets >= FEWEST_TARGETS and speakers >= FEWEST_SPEAKERS:
+def _warnings(targets: int, speakers: int, onward: bool) -> list[str]:
+    if onward or (targets >= FEWEST_TARGETS and speakers >= FEWEST_SPEAKERS):
         return []
     return [
         f"fitted on {targets} trials of one speaker and {speakers} speakers: too few to trust a probability. "
@@ -314,10 +340,9 @@ def _term(
         _draw(calibration, voices, speaker_U, class_U, cohort, names, count, rng)
         for _ in range(max(1, min(MOST_DRAWS, MOST_MODELS // names.size)))
     ]
-    llr_K, same_K, pair_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-    line = fit(llr_K, same_K, calibration.prior)
-    strangers = Impostors.of(line.llr(llr_K)[~same_K], pair_K[~same_K])
-    return EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=strangers)
+    llr_K, same_K, pair_K, group_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    line = fit(llr_K, same_K, calibration.prior, pairs=pair_K, groups=group_K)
+    return EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=line.impostors)
 
 
 def _draw(
@@ -329,8 +354,8 @@ def _draw(
     names: np.ndarray,
     count: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the LLRs as of one clip, the truth and the pair of speakers of one random choice of clips."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the LLRs as of one clip, the truth, the pair of speakers and class, for one draw of clips."""
     clips = [rng.permutation(np.flatnonzero(speaker_U == name))[:count] for name in names]
     enrolled = np.concatenate(clips)
     others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), enrolled)
@@ -343,4 +368,4 @@ def _draw(
     pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
     class_M = np.array([class_U[rows[0]] for rows in clips])
     alike_K = (class_M[:, None] == class_U[tests]).ravel()
-    return llr_K[alike_K], same_K[alike_K], pair_K[alike_K]
+    return llr_K[alike_K], same_K[alike_K], pair_K[alike_K], np.repeat(class_M, tests.size)[alike_K]

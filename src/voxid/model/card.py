@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +21,9 @@ from pydantic import Field, model_validator
 
 from voxid.config import Config
 from voxid.errors import BadConfig, BadModel
+from voxid.files import atomic_write
 from voxid.scoring.calibration import Calibration
+from voxid.scoring.cohort import COHORT_FILE, Cohort
 
 FORMAT = 3  # of the model folder; a reader refuses a higher number. 3: the graphs may leave pauses out
 GRAPHS_FORMAT = 2  # of a folder with graphs that do not
@@ -199,3 +203,48 @@ def read_config(folder: Path) -> ModelFile:
         return ModelFile.parse(values, CONFIG_FILE)
     except BadConfig as error:
         raise BadModel(f"{path} is damaged: {error} Copy the model folder again.") from None
+
+
+def save_calibration(folder: Path, calibration: Calibration | None, cohort: Cohort | None) -> None:
+    """Put a calibration, and the cohort that it needs, into a model folder; nothing else changes.
+
+    Both files are on the disk before one takes its name. Raise BadModel where the folder's config.json is
+    damaged or the calibration was fitted with another cohort, else an OutputError.
+    """
+    config = read_config(folder).model_copy(update={"calibration": calibration})
+    contents = {**cohort_file(calibration, cohort), CONFIG_FILE: config.to_json()}
+    write_files(folder, contents)
+
+
+def copy_model(source: Path, out: Path, calibration: Calibration | None, cohort: Cohort | None) -> None:
+    """Write the model of `source` into the folder `out` with another calibration; raise as it."""
+    config = read_config(source).model_copy(update={"calibration": calibration})
+    names = [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE] if config.graphs else [WEIGHTS_FILE]
+    contents = {name: read_bytes(source / name) for name in names if (source / name).exists()}
+    write_files(out, {**contents, **cohort_file(calibration, cohort), CONFIG_FILE: config.to_json()})
+
+
+def cohort_file(calibration: Calibration | None, cohort: Cohort | None) -> dict[str, bytes]:
+    """Return the cohort's file, by name, if the calibration uses one; raise BadModel if it is another one."""
+    wanted = calibration.cohort if calibration else None
+    if wanted is None:
+        return {}
+    if cohort is None or cohort.info.sha256 != wanted.sha256:
+        raise BadModel(
+            f"the calibration was fitted with the cohort {wanted.name!r}, and the model has "
+            f"{'another' if cohort else 'none'}. Set model.cohort to it before saving."
+        )
+    return {COHORT_FILE: cohort.content()}
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write files into a model folder; all are on the disk before one takes its name.
+
+    A full disk cannot leave a mixed set. Raise an OutputError.
+    """
+    with ExitStack() as stack:
+        for name, content in contents.items():
+            file = stack.enter_context(atomic_write(folder / name))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +22,6 @@ from torch import Tensor, nn
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadModel, UnknownModel
 from voxid.features import FEATURES
-from voxid.files import atomic_write
 from voxid.model import card
 from voxid.model.card import (
     CONFIG_FILE,
@@ -37,7 +35,7 @@ from voxid.model.card import (
     read_config,
 )
 from voxid.scoring.calibration import Calibration
-from voxid.scoring.cohort import COHORT_FILE, Cohort
+from voxid.scoring.cohort import Cohort
 
 
 class Model(nn.Module):
@@ -134,14 +132,9 @@ class Model(nn.Module):
             weights_sha256=sha256,
             graphs=graphs,
         )
-        contents = {CONFIG_FILE: config.to_json(), **self._cohort_file(), WEIGHTS_FILE: weights}
-        # All files are on the disk before one takes its name: a full disk cannot leave a mixed set.
-        with ExitStack() as stack:
-            for name, content in contents.items():
-                file = stack.enter_context(atomic_write(folder / name))
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        cohort = card.cohort_file(self.calibration, self.cohort)
+        contents = {CONFIG_FILE: config.to_json(), **cohort, WEIGHTS_FILE: weights}
+        card.write_files(folder, contents)
 
     def _graphs_for(self, folder: Path, weights_sha256: str) -> Graphs | None:
         """Return the graphs in `folder` if they are still this model's: a new calibration keeps them."""
@@ -149,18 +142,6 @@ class Model(nn.Module):
             return None
         graphs, of_weights = self._graphs
         return graphs if of_weights == weights_sha256 and graphs.fingerprint == self.fingerprint else None
-
-    def _cohort_file(self) -> dict[str, bytes]:
-        """Return the cohort's file, by name, if the calibration uses one."""
-        wanted = self.calibration.cohort if self.calibration else None
-        if wanted is None:
-            return {}
-        if self.cohort is None or self.cohort.info.sha256 != wanted.sha256:
-            raise BadModel(
-                f"the calibration was fitted with the cohort {wanted.name!r}, and the model has "
-                f"{'another' if self.cohort else 'none'}. Set model.cohort to it before saving."
-            )
-        return {COHORT_FILE: self.cohort.content()}
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from voxid.recognizer.comparing import compare
 
 if TYPE_CHECKING:
+    from voxid.recognizer.adapting import Adapted, adapt
     from voxid.recognizer.people import People
     from voxid.recognizer.recognizer import Recognizer
     from voxid.recognizer.reembedding import Reembedded, kept_audio
 
-__all__ = ["People", "Recognizer", "Reembedded", "compare", "kept_audio"]
+__all__ = ["Adapted", "People", "Recognizer", "Reembedded", "adapt", "compare", "kept_audio"]
 
 _LAZY = {  # comparing two recordings needs neither stores nor search
+    "Adapted": "voxid.recognizer.adapting",
+    "adapt": "voxid.recognizer.adapting",
     "People": "voxid.recognizer.people",
     "Recognizer": "voxid.recognizer.recognizer",
     "Reembedded": "voxid.recognizer.reembedding",

@@ -10,7 +10,7 @@ from voxid.embed import Runtime
 from voxid.recognizer.hearing import calibration_of, hear, runtime_of
 from voxid.scoring import llr
 from voxid.scoring.decision import decide, rule
-from voxid.scoring.evidence import cosines
+from voxid.scoring.evidence import cosines, unlike
 from voxid.types import Decision
 
 if TYPE_CHECKING:
@@ -53,5 +53,9 @@ def compare(
         float(score),
         speech_s=(left.total_s, right.total_s),
         net_speech_s=(left.net_speech_s, right.net_speech_s),
-        warnings=tuple(f"{side.source}: {warning}" for side in (left, right) for warning in side.warnings),
+        warnings=tuple(
+            f"{one.source}: {warning}"
+            for one in (left, right)
+            for warning in (*one.warnings, *unlike(calibration, one.side, runtime.model.cohort))
+        ),
     )

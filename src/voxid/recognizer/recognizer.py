@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Runtime
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
+from voxid.recognizer.adapting import joined
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
 from voxid.recognizer.hearing import DEFAULT_MODEL, Heard, as_clips, calibration_of, hear, runtime_of
 from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
@@ -20,7 +21,7 @@ from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voicep
 from voxid.recognizer.roster import MEMORY, Roster
 from voxid.scoring import Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
-from voxid.scoring.evidence import cosines
+from voxid.scoring.evidence import cosines, unlike
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import Decision, Enrollment, Identification
 
@@ -36,8 +37,9 @@ class Recognizer(People):
     `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
     shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
     answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs `least_speech_s`
-    seconds of net speech; `wanted_speech_s` make a good voiceprint. People may take up to `memory` in memory
-    (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
+    seconds of net speech; `wanted_speech_s` make a good voiceprint. `cohort` are recordings of other people,
+    made like yours: they make decisions right at your place (`voxid.adapt`). People may take up to `memory`
+    in memory (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -57,6 +59,7 @@ class Recognizer(People):
         least_speech_s: float = LEAST_SPEECH_S,
         wanted_speech_s: float = WANTED_SPEECH_S,
         vad: str = "energy",
+        cohort: Any = None,
         device: str = "cpu",
         memory: int | float | str = MEMORY,
         in_memory: None = None,
@@ -70,6 +73,9 @@ class Recognizer(People):
                 "Say how many bytes people may take in memory: memory='2GB'."
             )
         self.runtime, self.model_name = runtime_of(model, device)
+        self._cohort = self.runtime.model.cohort
+        if cohort is not None:
+            self._cohort, self.adapted = joined(self.runtime, self.model_name, cohort)
         self._asked = {
             "prior": prior,
             "cost_miss": cost_miss,
@@ -151,7 +157,7 @@ class Recognizer(People):
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         enrolled = sides([person.voiceprints])
         [score] = cosines(enrolled, heard.side)
-        [found] = llr(asked.calibration, enrolled, heard.side, self.runtime.model.cohort, cosine_K=[score])
+        [found] = llr(asked.calibration, enrolled, heard.side, self._cohort, cosine_K=[score])
         speech_s = round(float(enrolled.speech_s_N[0]), 2)
         return decide(
             asked,
@@ -161,7 +167,7 @@ class Recognizer(People):
             net_speech_s=(speech_s, heard.net_speech_s),
             clips=float(enrolled.clips_N[0]),
             speaker=person.name,
-            warnings=heard.warnings,
+            warnings=(*heard.warnings, *unlike(asked.calibration, heard.side, self._cohort)),
         )
 
     def identify(
@@ -183,12 +189,13 @@ class Recognizer(People):
         asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
         self._need_model()
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
+        odd = unlike(asked.calibration, heard.side, self._cohort)
+        heard = dataclasses.replace(heard, warnings=(*heard.warnings, *odd))
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
         self._need_model()  # a change of model may have ended while this was heard
         people = self.store.people_by_id([*near.person_K.tolist(), *near.damaged[:NAMED]])
         near = near.only(people)  # without who was deleted in this moment
-        cohort = self.runtime.model.cohort
-        llr_K = llr(asked.calibration, near.side, heard.side, cohort, cosine_K=near.cosine_K)
+        llr_K = llr(asked.calibration, near.side, heard.side, self._cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
         return identification(asked, llr_K, near, names, heard, top, self.where)
 
@@ -244,14 +251,14 @@ class Recognizer(People):
             calibration = calibration_of(self.runtime, self.model_name)
         except NotCalibrated:
             return heard
-        found = voices_llr(calibration, heard.pieces, self.runtime.model.cohort)
+        found = voices_llr(calibration, heard.pieces, self._cohort)
         if found is None or found >= 0:
             return heard
         said = (
             f"does not sound like one person (LLR {found:.1f} between its parts): several voices, or two "
             "microphones. Listen to it, and enroll the parts of one person."
         )
-        return replace(heard, warnings=(*heard.warnings, said))
+        return dataclasses.replace(heard, warnings=(*heard.warnings, said))
 
     def _enrollment(self, person: Person, taken: list[Take], created: bool) -> Enrollment:
         new = {take.print_.id for take in taken if take.print_ is not None}
@@ -268,7 +275,7 @@ class Recognizer(People):
         except NotCalibrated:
             return {print_.id: (float("nan"), False) for print_ in prints}
         clips = Side.of([print_.embedding for print_ in prints], [print_.speech_s for print_ in prints])
-        found = zip(*clip_llrs(calibration, clips, self.runtime.model.cohort, held), strict=True)
+        found = zip(*clip_llrs(calibration, clips, self._cohort, held), strict=True)
         return {print_.id: (float(llr), bool(odd)) for print_, (llr, odd) in zip(prints, found, strict=True)}
 
     def _need_model(self, person: Person | None = None) -> None:

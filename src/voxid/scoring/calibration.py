@@ -37,7 +37,16 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "norm": ("norm_min", "norm_max"),  # log of the length of the raw embedding
     "cohort_mean": ("cohort_mean",),  # how near to a crowd of strangers; the mean of both sides
 }
+FEW_TRIALS = 30  # of one class and corpus: fewer weigh less than a whole corpus does
 COUNTS = (2, 3, 5, 8)  # clips that lines are fitted for, where the speakers have them
+
+# How strongly the slope and the shift of a calibration that goes on are held, as squared distances beside the
+# mean loss, for one speaker; for n of them by an n-th (docs/log.md).
+SLOPE_HELD, SHIFT_HELD = 2.0, 0.125
+_WRONG_WAY = (
+    "in these trials a higher score does not mean the same speaker, so no calibration helps: check the "
+    "labels, and the model's EER."
+)
 
 Value = TypeVar("Value", float, np.ndarray)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -132,6 +141,7 @@ class Calibration(Config):
         default=(),
         validation_alias=AliasChoices("enrollments", "enrolments"),  # 0.1.0 spelt it so
     )
+    start: Calibration | None = None  # what this one went on from, with speakers of its own
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -168,6 +178,69 @@ class Calibration(Config):
         term = nearest_term(self.enrollments, clips)
         return term.impostors if term is not None and term.impostors is not None else self.impostors
 
+    def onward(
+        self,
+        llrs: ArrayLike,
+        labels: ArrayLike,
+        prior: float | None = None,
+        *,
+        pairs: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        fitted_on: CalibrationSet | None = None,
+    ) -> Calibration:
+        """Return this calibration moved towards trials of other people, whose LLRs it gave, (K,) each.
+
+        The LLRs get a slope and a shift, by the regression of `fit`, that are held near 1 and 0: as strongly
+        as if this calibration had seen speakers of its own, so that few new ones move it little and many
+        move it where they want it. How strangers score is mixed likewise from what it holds and what is new.
+        `pairs` number the pair of speakers of each trial, (K,): how many there are says what is new.
+
+        Raise BadScores as `fit` does.
+        """
+        llr_K, label_K = _floats(llrs), np.asarray(labels).astype(bool)
+        prior = self.prior if prior is None else prior
+        _check(llr_K, label_K, prior)
+        pair_K = np.arange(llr_K.size) if pairs is None else np.asarray(pairs)
+        weight_K = even_weights(np.zeros(llr_K.size) if groups is None else groups, label_K)
+        speakers = np.unique(pair_K[label_K]).size
+        column = Column(llr_K, 0.0, 1.0, SLOPE_HELD / speakers, center=1.0)
+        gain, shift = fit_logistic(
+            [column], label_K, prior, _log_odds(prior), weight_K=weight_K, ridge=SHIFT_HELD / speakers
+        ).tolist()
+        if gain <= 0:
+            raise BadScores(_WRONG_WAY)
+        other_K = ~label_K
+        strangers = self.impostors and self.impostors.joined(
+            gain * llr_K[other_K] + shift, pair_K[other_K], weight_K[other_K]
+        )
+        return self.model_copy(
+            update={
+                "scale": gain * self.scale,
+                "offset": gain * self.offset + shift,
+                "qualities": tuple(
+                    term.model_copy(update={"weight": gain * term.weight}) for term in self.qualities
+                ),
+                "prior": prior,
+                "threshold": -_log_odds(prior) + 0.0,
+                "impostors": strangers,
+                "enrollments": tuple(
+                    self._term_onward(term, gain, shift, strangers) for term in self.enrollments
+                ),
+                "fitted_on": fitted_on,
+                "start": self,
+            }
+        )
+
+    def _term_onward(
+        self, term: EnrollmentTerm, gain: float, shift: float, strangers: Impostors | None
+    ) -> EnrollmentTerm:
+        """Return the term that says of moved LLRs what `term` said of them, moved."""
+        known = term.impostors
+        if known is not None and self.impostors is not None and strangers is not None:
+            known = known.moved(self.impostors, strangers)
+        moved = gain * term.shift + shift * (1 - term.gain)
+        return term.model_copy(update={"shift": moved, "impostors": known})
+
     def probability(self, llr: float) -> float:
         """Return the posterior probability of "same speaker" at `prior`, 0 to 1.
 
@@ -187,6 +260,7 @@ def fit(
     fitted_on: CalibrationSet | None = None,
     model: str = "",
     pairs: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
 ) -> Calibration:
     """Return the calibration that makes `scores` (K,) log-likelihood ratios, given the truth `labels` (K,).
 
@@ -198,7 +272,8 @@ def fit(
     `qualities` are further numbers for each trial by name, (K,) each, as `evidence.qualities` returns them;
     one that is the same in all trials gets the weight 0. `cohort` says what "cohort_mean" was measured with.
     `pairs` (K,) numbers the pair of speakers of each trial: the smallest false-alarm rate that the
-    calibration can be asked for (`impostors.least`) rests on how many different ones there are.
+    calibration can be asked for (`impostors.least`) rests on how many different ones there are. `groups` (K,)
+    numbers the corpus of each trial: each corpus then weighs the same, however many trials it has.
 
     Raise BadScores when one class is missing, the scores or qualities are not finite or the scores all
     equal, `prior` is not between 0 and 1, or higher scores do not mean the same speaker.
@@ -216,12 +291,12 @@ def fit(
         )
     named = {name: _quality(name, qualities, score_K.shape) for name in qualities or {}}
     others = [Column.of(_floats(value), QUALITY_RIDGE) for value in named.values()]
-    slope, *weights, intercept = fit_logistic([score, *others], label_K, prior, _log_odds(prior)).tolist()
+    weight_K = None if groups is None else even_weights(groups, label_K)
+    slope, *weights, intercept = fit_logistic(
+        [score, *others], label_K, prior, _log_odds(prior), weight_K=weight_K
+    ).tolist()
     if slope <= 0:
-        raise BadScores(
-            "in these trials a higher score does not mean the same speaker, so no calibration helps: "
-            "check the labels, and the model's EER."
-        )
+        raise BadScores(_WRONG_WAY)
     fitted = Calibration(
         scale=slope / score.spread,
         offset=intercept - slope * score.mean / score.spread,
@@ -233,8 +308,25 @@ def fit(
         cohort=cohort,
     )
     llr_K = fitted.llr(score_K.astype(np.float64), named)
-    strangers = Impostors.of(llr_K[~label_K], None if pairs is None else np.asarray(pairs)[~label_K])
+    strangers = Impostors.of(
+        llr_K[~label_K],
+        None if pairs is None else np.asarray(pairs)[~label_K],
+        None if weight_K is None else weight_K[~label_K],
+    )
     return fitted.model_copy(update={"impostors": strangers})
+
+
+def even_weights(group_K: ArrayLike, label_K: np.ndarray) -> np.ndarray:
+    """Return what each trial counts, (K,) float32, so that each group weighs the same in either class.
+
+    A group of fewer than FEW_TRIALS of a class weighs less there, by as many as it lacks.
+
+    >>> even_weights([0] * 200 + [1] * 100 + [2] * 15, np.zeros(315, bool))[[0, 200, 300]].tolist()
+    [0.004999999888241291, 0.009999999776482582, 0.03333333507180214]
+    """
+    group = np.unique(np.asarray(group_K), return_inverse=True)[1]
+    key_K = 2 * group + label_K
+    return (1 / np.maximum(np.bincount(key_K), FEW_TRIALS)).astype(np.float32)[key_K]
 
 
 def _term(name: str, weight: float, column: Column) -> QualityTerm:

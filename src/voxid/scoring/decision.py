@@ -12,7 +12,13 @@ bring more: as much LLR as makes strangers N times rarer, by the impostors of th
 That is log(N) where LLRs are exact to the far end; in practice they are not, and where the calibration holds
 no impostors, log(N) it is. The `prior` is then that of "it is one of them", and thinned out by as much.
 
-# N enrolled people
+The people searched say more of this one recording than a calibration can: if its speaker is nobody of them,
+all of them are strangers, and how far the best of them comes can be told from the next. Their excess over the
+LLR of the NEIGHBOURS-th is taken to be exponential, as tails are above a high level (Pickands 1975), of an
+unknown scale that the calibration's tail is a first guess of; the best goes beyond a level as often as the
+predictive (Lomax) distribution says. Where that asks for less than the calibration does, that much is enough.
+
+# N enrolled people, K candidates, the best first
 """
 
 from __future__ import annotations
@@ -25,6 +31,9 @@ import numpy as np
 from voxid.errors import BadConfig, NotCalibrated
 from voxid.scoring.calibration import Calibration
 from voxid.types import Decision
+
+NEIGHBOURS = 20  # people behind the best who tell how near strangers come
+GUESSES = 3  # of them, what the tail of the calibration counts for
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +72,37 @@ class Rule:
         """Return the posterior of "same speaker" for one claimed identity."""
         return float(np.exp(-np.logaddexp(0, -(llr + np.log(self.prior) - np.log1p(-self.prior)))))
 
-    def bars(self, clips_N: np.ndarray, among: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return `threshold` and `surcharge` (N,) of candidates worth `clips_N` clips."""
+    def bars(
+        self, clips_K: np.ndarray, among: int, llr_K: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return `threshold` and `surcharge` (K,) of candidates worth `clips_K` clips.
+
+        With the candidates' `llr_K`, the nearest of all that were searched, they say how near strangers come.
+        """
         known: dict[int, tuple[float, float]] = {}
-        found = np.empty((2, clips_N.size))
-        for n, clips in enumerate(clips_N.tolist()):
+        found = np.empty((2, clips_K.size))
+        for k, clips in enumerate(clips_K.tolist()):
             key = id(self.calibration.impostors_of(clips))  # all that clips decide here
             if key not in known:
-                known[key] = self.threshold(clips, among), self.surcharge(clips, among)
-            found[:, n] = known[key]
+                alone = self._alone(clips)
+                extra = self.surcharge(clips, among)
+                if llr_K is not None:
+                    extra = min(extra, max(0.0, self._crowd(clips, llr_K) - alone))
+                known[key] = alone + extra, extra
+            found[:, k] = known[key]
         return found[0], found[1]
+
+    def _crowd(self, clips: float, llr_K: np.ndarray) -> float:
+        """Return the LLR that the best reaches no oftener than one stranger reaches the threshold alone."""
+        strangers = self.calibration.impostors_of(clips)
+        rate = strangers.rate(self._alone(clips)) if strangers is not None else 0.0
+        others = np.sort(llr_K)[::-1][1 : NEIGHBOURS + 2]  # without the best
+        if strangers is None or rate <= 0 or others.size < 2:
+            return np.inf
+        level, above = others[-1], others.size - 1
+        count = above + GUESSES
+        scale = (float(np.sum(others - level)) + GUESSES * strangers.tail) / count
+        return float(level + count * scale * np.expm1(np.log(above / rate) / count))
 
     def posteriors(self, llr_N: np.ndarray, surcharge_N: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the posterior of each of N candidates (N,), and that of none of them; together 1.

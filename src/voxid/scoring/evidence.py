@@ -201,6 +201,28 @@ def qualities(
     return found
 
 
+def unlike(calibration: Calibration, side: Side, cohort: Cohort | None) -> list[str]:
+    """Return what to warn of when a side is like none that the calibration was fitted on.
+
+    Its nearness to the crowd of strangers tells: another language, line or room, or no voice at all.
+
+    >>> unlike(Calibration(scale=1, offset=0), Side.of([[1.0, 0.0]], [5.0]), None)
+    []
+    """
+    terms = [term for term in calibration.qualities if term.name == "cohort_mean"]
+    if not terms:
+        return []
+    [near], term = side.quality("cohort_mean", cohort).tolist(), terms[0]
+    if term.low <= near <= term.high:
+        return []
+    than = "nearer to" if near > term.high else "further from"
+    return [
+        f"{than} strangers than anything the model was calibrated on (a cosine of {near:.2f}; known are "
+        f"{term.low:.2f} to {term.high:.2f}): its decisions are a guess here. Adapt the model (voxid adapt), "
+        "or calibrate it on people recorded like this."
+    ]
+
+
 def check_measures(measures: Iterable[str]) -> None:
     """Raise BadConfig for a name that is not in MEASURES."""
     for measure in measures:

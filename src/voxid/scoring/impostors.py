@@ -22,6 +22,7 @@ from voxid.errors import BadScores
 MOST = 0.5  # the largest false-alarm rate that is kept
 QUANTILES = 48  # rates kept, evenly spaced in their logarithm
 OUTER = 3  # times the smallest rate: where the tail is measured, as more trials lie there
+HELD_PAIRS = 30  # of speakers: what the strangers of a calibration weigh when others join them
 RULE_OF = 30  # mistaken pairs of speakers that the smallest rate must rest on
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -52,10 +53,13 @@ class Impostors(Config):
         return self
 
     @classmethod
-    def of(cls, llr_K: ArrayLike, pair_K: ArrayLike | None = None) -> Impostors | None:
+    def of(
+        cls, llr_K: ArrayLike, pair_K: ArrayLike | None = None, weight_K: ArrayLike | None = None
+    ) -> Impostors | None:
         """Return the quantiles of the LLRs of non-target trials, or None where they are too few for any.
 
         `pair_K` names the pair of speakers of each trial by a number; without it each trial counts as one.
+        `weight_K` says how much each trial counts; without it all count alike.
 
         >>> Impostors.of(np.arange(1000.0)).least
         0.03
@@ -63,19 +67,57 @@ class Impostors(Config):
         llrs = np.asarray(llr_K, dtype=np.float64)
         pairs = None if pair_K is None else np.unique(np.asarray(pair_K), return_inverse=True)[1]
         needed = _trials_of_most(llrs, pairs)
-        if needed is None or needed > MOST * llrs.size:
+        if needed is None:
             return None
-        fars = np.unique(np.geomspace(needed / llrs.size, MOST, QUANTILES))[::-1]
-        ranks = np.clip(np.floor(fars * llrs.size + 1e-9).astype(int), 1, llrs.size)
-        highest = np.sort(llrs)[::-1]
+        order = np.argsort(-llrs, kind="stable")
+        highest = llrs[order]
+        weight = np.ones(llrs.size) if weight_K is None else np.asarray(weight_K, dtype=np.float64)[order]
+        share = np.cumsum(weight) / weight.sum()
+        if share[needed - 1] > MOST:
+            return None
+        fars = np.unique(np.geomspace(share[needed - 1], MOST, QUANTILES))[::-1]
+        ranks = np.maximum(np.searchsorted(share, fars * (1 + 1e-9), side="right"), 1)
         outer = min(OUTER * needed, llrs.size)
         return cls(
             fars=tuple(fars.tolist()),
             llrs=tuple(highest[ranks - 1].tolist()),
-            tail=float(np.mean(highest[:outer] - highest[outer - 1])),
+            tail=float(np.average(highest[:outer] - highest[outer - 1], weights=weight[:outer])),
             trials=llrs.size,
             speaker_pairs=0 if pairs is None else int(pairs.max()) + 1,
         )
+
+    def joined(self, llr_K: np.ndarray, pair_K: np.ndarray, weight_K: np.ndarray) -> Impostors:
+        """Return these strangers with others among them: LLRs (K,), their pairs of speakers, their weights.
+
+        The new ones weigh as much as they are pairs, and those held HELD_PAIRS. The smallest rate and the
+        tail stay what they were.
+
+        >>> held = Impostors(fars=(0.5, 0.1), llrs=(0.0, 4.0), tail=1.0, trials=900)
+        >>> same = held.joined(np.full(100, 6.0), np.arange(100), np.ones(100))
+        >>> same.llrs[-1] > 4.0, same.fars == held.fars
+        (True, True)
+        """
+        order = np.argsort(llr_K, kind="stable")
+        highest, share = llr_K[order], np.cumsum(weight_K[order]) / weight_K.sum()
+        at_T = np.union1d(self.llrs, highest)
+        new_T = 1 - np.concatenate(([0.0], share))[np.searchsorted(highest, at_T)]
+        held_T = np.array([self.rate(llr) for llr in at_T.tolist()])
+        pairs = np.unique(pair_K).size
+        rate_T = (HELD_PAIRS * held_T + pairs * new_T) / (HELD_PAIRS + pairs)
+        place = np.minimum(np.searchsorted(-rate_T, -np.array(self.fars)), at_T.size - 1)
+        return self.model_copy(
+            update={
+                "llrs": tuple(at_T[place].tolist()),
+                "trials": self.trials + llr_K.size,
+                "speaker_pairs": self.speaker_pairs + pairs,
+            }
+        )
+
+    def moved(self, before: Impostors, after: Impostors) -> Impostors:
+        """Return these strangers with LLRs that rise by as much as those of `before` rose to `after`."""
+        rise = [after.threshold(far, beyond=True) - before.threshold(far, beyond=True) for far in self.fars]
+        llrs = np.maximum.accumulate(np.array(self.llrs) + rise)
+        return self.model_copy(update={"llrs": tuple(llrs.tolist())})
 
     @property
     def least(self) -> float:

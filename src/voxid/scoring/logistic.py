@@ -18,13 +18,15 @@ BLOCK = 1 << 18  # trials
 class Column:
     """One explanatory variable (K,), its mean and standard deviation, and how strongly its weight is held.
 
-    `ridge` weighs the squared weight (of the standardised variable) beside the mean loss.
+    `ridge` weighs the squared distance of its weight (of the standardised variable) from `center` beside the
+    mean loss.
     """
 
     value_K: np.ndarray
     mean: float
     spread: float
     ridge: float
+    center: float = 0.0
 
     @classmethod
     def of(cls, value_K: np.ndarray, ridge: float) -> Column:
@@ -45,15 +47,24 @@ def _blocks(value_K: np.ndarray) -> list[np.ndarray]:
     return [value_K[first : first + BLOCK] for first in range(0, value_K.size, BLOCK)]
 
 
-def fit_logistic(columns: Sequence[Column], label_K: np.ndarray, prior: float, shift: float) -> np.ndarray:
+def fit_logistic(
+    columns: Sequence[Column],
+    label_K: np.ndarray,
+    prior: float,
+    shift: float,
+    *,
+    weight_K: np.ndarray | None = None,
+    ridge: float = 0.0,
+) -> np.ndarray:
     """Return the weights of the standardised columns and, last, the intercept: (P,) float64.
 
     Minimises the mean of log(1 + exp(-sign (x . weights + shift))) in which the target trials (`label_K`)
-    weigh `prior` together and the others the rest, plus the ridges. `shift` is the prior's log odds, inside
-    so that x . weights is a likelihood ratio. Each Newton step is halved until the loss falls.
+    weigh `prior` together and the others the rest, plus the ridges; `ridge` is that of the intercept. Trials
+    of a kind share its weight evenly, or as `weight_K` says. `shift` is the prior's log odds, inside so that
+    x . weights is a likelihood ratio. Each Newton step is halved until the loss falls.
     """
-    problem = _Problem(columns, label_K, prior, shift)
-    weights_P = np.zeros(len(columns) + 1)
+    problem = _Problem(columns, label_K, prior, shift, weight_K, ridge)
+    weights_P = problem.center_P.copy()
     loss, gradient_P, hessian_PP = problem.at(weights_P)
     for _ in range(STEPS):
         step_P = np.linalg.lstsq(hessian_PP, gradient_P, rcond=None)[0]
@@ -74,22 +85,33 @@ def fit_logistic(columns: Sequence[Column], label_K: np.ndarray, prior: float, s
 class _Problem:
     """The loss of a set of trials, with its first two derivatives."""
 
-    def __init__(self, columns: Sequence[Column], label_K: np.ndarray, prior: float, shift: float) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        label_K: np.ndarray,
+        prior: float,
+        shift: float,
+        weight_K: np.ndarray | None,
+        ridge: float,
+    ) -> None:
         self._columns, self._label_K, self._shift = columns, label_K, shift
-        targets = int(np.count_nonzero(label_K))
-        self._target, self._other = prior / targets, (1 - prior) / (label_K.size - targets)
-        self._ridge_P = np.array([*(column.ridge for column in columns), 0.0])
+        self._weight_K = np.ones(label_K.size, np.float32) if weight_K is None else weight_K
+        targets, all_ = (float(self._weight_K[of].sum(dtype=np.float64)) for of in (label_K, slice(None)))
+        self._target, self._other = prior / targets, (1 - prior) / (all_ - targets)
+        self._ridge_P = np.array([*(column.ridge for column in columns), ridge])
+        self.center_P = np.array([*(column.center for column in columns), 0.0])
 
     def at(self, weights_P: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return (loss, gradient (P,), Hessian (P, P)) at these weights."""
-        loss = 0.5 * float(self._ridge_P @ weights_P**2)
-        gradient_P, hessian_PP = self._ridge_P * weights_P, np.diag(self._ridge_P)
+        off_P = weights_P - self.center_P
+        loss = 0.5 * float(self._ridge_P @ off_P**2)
+        gradient_P, hessian_PP = self._ridge_P * off_P, np.diag(self._ridge_P)
         for first in range(0, self._label_K.size, BLOCK):
             part = slice(first, first + BLOCK)
             design_PK = self._design(part)
             label_K = self._label_K[part]
             sign_K = np.where(label_K, 1.0, -1.0)
-            weight_K = np.where(label_K, self._target, self._other)
+            weight_K = self._weight_K[part] * np.where(label_K, self._target, self._other)
             margin_K = sign_K * (weights_P @ design_PK + self._shift)
             cost_K = np.logaddexp(0, -margin_K)
             wrong_K = np.exp(-margin_K - cost_K)  # P(the wrong answer)

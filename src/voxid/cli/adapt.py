@@ -1,0 +1,45 @@
+"""`voxid adapt`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
+
+
+def adapt(
+    model: Annotated[str, typer.Argument(help="A shipped model, or a model folder.")],
+    recordings: Annotated[
+        list[Path], typer.Argument(readable=False, help="Folders of recordings, or recordings.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The model folder to write.")],
+    device: DeviceOption = "cpu",
+    json: JsonFlag = False,
+) -> None:
+    """Teach a model how strangers sound at your place: on your telephones, in your language.
+
+    The recordings are of people other than those that you will enroll, made as theirs will be, 30 people or
+    more. Whose they are need not be known. Embeddings stay as they are: who is enrolled stays enrolled.
+
+    Example: `voxid adapt voxid-base calls/ -o models/calls`, then `--model models/calls`
+    """
+    from voxid.recognizer.adapting import adapt as run
+
+    with progress_bar("listening", quiet=json) as update:
+        found = run(model, recordings, out, device=device, progress=update)
+
+    def text() -> None:
+        echo(
+            f"{out}: of {found.recordings:,} recordings that sound like {found.voices:,} voices, "
+            f"{found.joined:,} joined the strangers that {model} knows: {found.strangers:,} now"
+        )
+        for reason, count in found.left_out.items():
+            echo(f"left out {count:,} {reason}")
+        for warning in found.warnings:
+            echo(f"warning: {warning}")
+
+    emit({"out": str(out), **asdict(found)}, json, text)

@@ -1,0 +1,162 @@
+"""Recordings of other people, made like yours, make decisions right at your place. Nobody has to be named.
+
+They join the strangers that came with the model: in a place where all recordings sound alike, whoever speaks
+comes near to many of these strangers, and an LLR weighs that (`cohort_mean`). Networks and embeddings stay as
+they are, and so does the fingerprint: people who are enrolled stay enrolled.
+
+# N recordings, V voices, D embedding
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxid.audio import LEAST_SPEECH_S, require_speech
+from voxid.corpora.files import audio_files
+from voxid.embed import Runtime, find_model
+from voxid.errors import AudioError, BadCohort, CorpusNotFound, NotCalibrated
+from voxid.model.card import copy_model
+from voxid.recognizer.hearing import calibration_of, runtime_of
+from voxid.scoring import Calibration, Cohort, Side
+from voxid.scoring.evidence import llr_table
+
+LEAST = 10  # recordings of a crowd: fewer say more of themselves than of the place
+MANY = 30  # a usual size: below it is pointed out
+OF_ONE_VOICE = 3  # recordings, at most: nobody is a crowd
+MOST_RECORDINGS = 2_000  # that are listened to; more bring nothing
+SAME_VOICE_LLR = float(np.log(99))  # "same speaker" is likelier, if one pair in a hundred is
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """How many recordings were heard and joined, and how many strangers the model knows now.
+
+    Of recordings that sound like one person, OF_ONE_VOICE join. `voices` counts who sound unlike each other;
+    in a place where all sound alike it is too low. `left_out` counts by reason what could not be used.
+    """
+
+    recordings: int
+    voices: int
+    joined: int
+    strangers: int
+    left_out: dict[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+def adapt(
+    model: str | os.PathLike[str],
+    recordings: Any,
+    out: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Adapted:
+    """Return what was found, after writing a copy of the model that knows how strangers sound at your place.
+
+    `recordings` is a folder (of audio at any depth), or a list of folders, files or what else is audio to
+    voxid: of people other than those that you will enroll, made as theirs will be, 30 people or more. Whose
+    they are need not be known. Raise NotCalibrated for a model whose calibration weighs no strangers,
+    BadCohort for too few, CorpusNotFound, a ModelError, an OutputError.
+
+    Example: `adapt("voxid-base", "calls/", "models/calls")`
+    """
+    runtime, name = runtime_of(model, device)
+    cohort, found = joined(runtime, name, recordings, progress)
+    held = calibration_of(runtime, name)
+    copy_model(find_model(model), Path(out), held.model_copy(update={"cohort": cohort.info}), cohort)
+    return found
+
+
+def joined(
+    runtime: Runtime,
+    name: str,
+    recordings: Any,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Cohort, Adapted]:
+    """Return the model's cohort with the voices of `recordings` in it. Raise as `adapt` does."""
+    calibration, held = calibration_of(runtime, name), runtime.model.cohort
+    if held is None:
+        raise NotCalibrated(
+            f"the calibration of {name} weighs no strangers, so there is nothing that recordings of others "
+            f"could join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
+        )
+    sides, left_out, warnings = _heard(runtime, _listed(recordings), progress)
+    voice_N = voices(calibration, sides, held)
+    count = len(np.unique(voice_N))
+    rows = np.sort(
+        np.concatenate([np.flatnonzero(voice_N == v)[:OF_ONE_VOICE] for v in range(count)] or [[]])
+    )
+    if rows.size < LEAST:
+        raise BadCohort(
+            f"{len(sides)} recordings that sound like {count} voices are too few to know a place by"
+            + "".join(f" ({n} more are {reason})" for reason, n in left_out.items())
+            + f". Give recordings of {LEAST} other people, better of {MANY} or more."
+        )
+    if rows.size < MANY:
+        warnings += (f"{rows.size} recordings say little of a place; {MANY} people or more are usual",)
+    crowd = Cohort.of(sides.emb_ND[rows], np.arange(rows.size))
+    cohort = replace(
+        held,
+        rows_MD=np.concatenate((held.rows_MD, crowd.rows_MD)),
+        name=f"{held.name}, and {rows.size} recordings of your own",
+    )
+    return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
+
+
+def voices(calibration: Calibration, sides: Side, cohort: Cohort | None) -> np.ndarray:
+    """Return the number of each recording's voice, (N,): what sounds like an earlier recording shares its."""
+    voice_N = np.full(len(sides), -1)
+    for first in range(len(sides)):
+        if voice_N[first] < 0:
+            open_ = np.flatnonzero(voice_N < 0)
+            llr_K = llr_table(calibration, sides.take([first]), sides.take(open_), cohort)[0]
+            voice_N[open_[llr_K >= SAME_VOICE_LLR]] = voice_N[first] = voice_N.max() + 1
+    return voice_N
+
+
+def _listed(recordings: Any) -> list[Any]:
+    """Return the recordings one by one: the audio files of folders, and what is none."""
+    found: list[Any] = []
+    for item in recordings if isinstance(recordings, list) else [recordings]:
+        if isinstance(item, str | os.PathLike) and (folder := Path(item).expanduser()).is_dir():
+            files = list(audio_files(folder))
+            if not files:
+                raise CorpusNotFound(f"no audio file lies below {folder}. Give a folder of recordings.")
+            found += files
+        else:
+            found.append(item)
+    return found
+
+
+def _heard(
+    runtime: Runtime, clips: list[Any], progress: Callable[[int, int], None] | None
+) -> tuple[Side, dict[str, int], tuple[str, ...]]:
+    """Return the recordings that can be used as sides, how many cannot, by reason, and warnings."""
+    warnings: tuple[str, ...] = ()
+    if len(clips) > MOST_RECORDINGS:
+        warnings = (
+            f"{MOST_RECORDINGS:,} of {len(clips):,} recordings were taken, evenly: more bring nothing",
+        )
+        clips = [clips[i] for i in np.linspace(0, len(clips) - 1, MOST_RECORDINGS).astype(int)]
+    left_out: Counter[str] = Counter()
+    rows: list[np.ndarray] = []
+    seconds: list[float] = []
+    for position, emb_D, info in runtime.embed_each(clips, lambda _, error: left_out.update([error.reason])):
+        try:
+            require_speech(info, LEAST_SPEECH_S, str(position))
+        except AudioError as error:
+            left_out.update([error.reason])
+            continue
+        rows.append(emb_D)
+        seconds.append(info.net_speech_s)
+        if progress is not None:
+            progress(len(rows) + left_out.total(), len(clips))
+    emb_ND = np.stack(rows) if rows else np.zeros((0, runtime.dim), np.float32)
+    return Side.of(emb_ND, seconds), dict(left_out), warnings
