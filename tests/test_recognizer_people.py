@@ -632,6 +632,7 @@ def test_a_store_that_was_given_stays_open(line: Calibration) -> None:
 
 def test_voxid_shows_what_a_user_may_call_and_no_more() -> None:
     assert voxid.Recognizer is Recognizer
-    shown = {"load", "compare", "Recognizer", "train", "evaluate", "calibrate", "metrics", "__version__"}
+    shown = {"load", "compare", "Recognizer", "adapt", "train", "evaluate", "calibrate", "metrics"}
+    shown |= {"__version__"}
     assert set(dir(voxid)) == shown
     assert all(hasattr(voxid, name) for name in shown)
