@@ -301,6 +301,37 @@ def test_long_recordings_in_blocks(
     np.testing.assert_allclose(pieces, (sum(parts) / frames).numpy(), atol=2e-5)
 
 
+def test_a_long_wave_goes_through_the_front_end_in_parts_and_gives_the_same(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small("lstm", "mfcc").save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "exported")
+    for folder in (made[1], tmp_path / "exported"):  # with the mean of each band; with the loudest of all
+        network = OnnxRuntime.load(folder)._network
+        assert isinstance(network, onnx_engine.OnnxNetwork)
+        wave_S = speech(9.3)[0]
+        [whole_TF] = network.features(wave_S[None], None)
+        seen: list[int] = []
+
+        def watched(
+            outputs: list[str],
+            wave_BS: np.ndarray,
+            *rest: Any,
+            run: Any = network._run_front,
+            seen: Any = seen,
+            **more: Any,
+        ) -> Any:
+            seen.append(wave_BS.size)
+            return run(outputs, wave_BS, *rest, **more)
+
+        monkeypatch.setattr(network, "_run_front", watched)
+        monkeypatch.setattr(onnx_engine, "PART", 2 * RATE)
+        [part_TF] = network.features(wave_S[None], None)
+        assert max(seen) < 2.1 * RATE
+        np.testing.assert_array_equal(part_TF, whole_TF)
+        monkeypatch.setattr(onnx_engine, "PART", 30 * RATE)
+
+
 def test_threads_and_workers_change_nothing(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 4.0)
     audio = [speech(1.0 + n / 3, n) for n in range(8)]

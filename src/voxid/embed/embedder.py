@@ -32,12 +32,12 @@ from voxid.model.card import InferenceConfig
 from voxid.parallel import Workers
 from voxid.types import SAMPLE_RATE
 
-BLOCK_S = 60.0  # seconds of a long recording that are in memory at once
+BLOCK_S = 30.0  # seconds of a long recording that are in memory at once
 PIECE_S = 60.0  # seconds, at most, that a network sees at once of a long recording in full mode
 GATHER_S = 120.0  # seconds of short recordings that are gathered for one worker
 LEAST_S = 10.0  # seconds of recordings that are worth a worker of their own
 MOST_WORKERS = 8
-FEATURES_S = 60.0  # seconds of padded waveform that go through the features at once
+FEATURES_S = 30.0  # seconds of padded waveform that go through the features at once
 
 T = TypeVar("T")
 
@@ -356,6 +356,8 @@ def _windows(feat_TF: np.ndarray, inference: InferenceConfig) -> np.ndarray:
 def _padded(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
     """Return rows of like length as one array, padded with zeros, and their lengths unless all are equal."""
     lengths = [len(row) for row in rows]
+    if len(rows) == 1:  # may be long: no copy
+        return rows[0][None], None
     if len(set(lengths)) == 1:
         return np.stack(rows), None
     padded = np.zeros((len(rows), max(lengths), *rows[0].shape[1:]), np.float32)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +41,9 @@ from voxid.model.card import (
 from voxid.parallel import Workers, usable_cores
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
+from voxid.types import SAMPLE_RATE
 
+PART = 30 * SAMPLE_RATE  # samples of a long wave whose windows are in memory at once
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -147,13 +150,37 @@ class OnnxNetwork:
         self._summary: Summary = graphs.summary
         self._pause_db = graphs.pause_db
         self._front = _session(folder / FRONT_FILE, device)
-        self._encoder = _session(folder / ENCODER_FILE, device)
+        self._encoder = _session(folder / ENCODER_FILE, device, arena=False)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
 
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
-        """Return feat_TF of each row, all of which have one length."""
+        """Return feat_TF of each row, all of which have one length; of long ones in constant memory."""
         assert samples_B is None
+        if wave_BS.shape[1] > PART:
+            return [self._features_in_parts(wave_S) for wave_S in wave_BS]
         return self._rows(wave_BS, self._no_summary_1U, slice(None), given=False)
+
+    def _features_in_parts(self, wave_S: np.ndarray) -> np.ndarray:
+        """Return feat_TF of a long wave as the graph gives it for the whole, some windows at a time."""
+        parts = (wave_S[first : first + PART] for first in range(0, wave_S.size, PART))
+        cut = list(self.framing.cut(parts, np.concatenate))
+        logmel_TM = np.concatenate([self.log_mel(part_S)[frames] for part_S, frames in cut])
+        if self._takes_off_mean:  # as the graph does, in 32 bits: the same numbers
+            return logmel_TM - logmel_TM.sum(axis=0) / np.float32(len(logmel_TM))
+        summing = self.summing()
+        summing.add(logmel_TM)
+        summary_1U = summing.value()
+        return np.concatenate([self.features_of_part(part_S, summary_1U, frames) for part_S, frames in cut])
+
+    @cached_property
+    def _takes_off_mean(self) -> bool:
+        """Whether features are the logarithms of bands less their mean, and nothing else."""
+        if self._summary != "mean" or self._pause_db is not None:
+            return False
+        some_1U = np.arange(self._no_summary_1U.size, dtype=np.float32)[None]
+        wave_1S = np.zeros((1, self.framing.window + self.framing.hop), np.float32)
+        feat_BTF, logmel_BTM = self._run_front(["features", "log_mel"], wave_1S, some_1U, given=True)
+        return np.array_equal(feat_BTF, logmel_BTM - some_1U)
 
     def summing(self) -> Summing:
         """Return what takes the summary of an utterance together from its `log_mel`."""
@@ -207,9 +234,13 @@ def _providers() -> list[str]:
     return onnxruntime.get_available_providers()
 
 
-def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
-    """Return a session that computes in the thread that calls it, and starts none of its own."""
+def _session(path: Path, device: str, arena: bool = True) -> onnxruntime.InferenceSession:
+    """Return a session that computes in the thread that calls it, and starts none of its own.
+
+    Without an arena, memory goes back to the system as soon as it is free: a third less for a long recording.
+    """
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = arena
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # it warns of what it cannot fold beforehand, on every load
     providers = [PROVIDERS[device]] if device == "cpu" else [PROVIDERS[device], PROVIDERS["cpu"]]
