@@ -38,6 +38,32 @@ def test_all_pairs_are_every_two_utterances_once() -> None:
     assert named(make_trials("all", data), data) == expected
 
 
+def test_same_speaker_trials_of_one_session_are_left_out_where_there_are_others() -> None:
+    def said(corpus: str, speaker: str, session: str, take: int) -> Utterance:
+        who = f"{corpus}/{speaker}"
+        return Utterance(who, f"{who}/{session}{take}", f"{who}{session}{take}.wav", session=session)
+
+    calls = [said("calls", who, day, take) for who in "ab" for day in ("mon", "tue") for take in (1, 2)]
+    lone = [said("calls", "c", "wed", take) for take in (1, 2)]
+    book = [said("book", who, "", take) for who in "de" for take in (1, 2, 3)]
+    data = dataclasses.replace(data_of(x=1), utterances=[*calls, *lone, *book])
+    trials = make_trials("all:same-corpus+other-session", data)
+    same = [
+        (data.utterances[left], data.utterances[right])
+        for left, right, one in zip(trials.left_K, trials.right_K, trials.same_K, strict=True)
+        if one
+    ]
+    of_calls = [pair for pair in same if pair[0].speaker.startswith("calls")]
+    assert len(of_calls) == 8  # two speakers, 2 x 2 takes of two days
+    assert all(left.session != right.session for left, right in of_calls)
+    assert len(same) - len(of_calls) == 6  # the book has one session a speaker, and keeps what it has
+    assert trials.left_out["same_speaker_trials_of_one_session"] == 5
+    plain = make_trials("all:same-corpus", data)
+    assert np.count_nonzero(~trials.same_K) == np.count_nonzero(~plain.same_K)
+    with pytest.raises(BadTrials, match="is no option of these trials"):
+        make_trials("10-pairs:other-session", data)
+
+
 def test_all_pairs_of_a_test_set_are_small() -> None:
     data = data_of(**{f"s{i}": 20 for i in range(73)})
     trials = make_trials("all", data)

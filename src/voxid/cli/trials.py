@@ -29,9 +29,10 @@ def trials(
     speaker enrolled with N utterances, against all that enroll nobody (the models go into LIST.enrol).
 
     Options follow a colon, joined by +: `same-sex`, `same-age-group`, `same-corpus`, `duration=2-4` (seconds,
-    both sides), for `N-enrol` `max=N`, and for `N-triplets` `original` (the test of the original course
-    system: only triplets of utterances that fill its window of 3.2 s). With one seed a shorter list is the
-    beginning of a longer one.
+    both sides), for `all` `other-session` (same-speaker pairs of two sessions only, where a corpus has such),
+    for `N-enrol` `max=N`, and for `N-triplets` `original` (the test of the original course system: only
+    triplets of utterances that fill its window of 3.2 s). With one seed a shorter list is the beginning of a
+    longer one.
 
     Example: `voxid trials 20000-pairs:same-sex --data LibriSpeech/test-clean -o trials.txt --seed 1`
     """

@@ -9,9 +9,11 @@ generator of its own, which is read in the order of the trials, so a longer list
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
+from voxid.data.samplers import corpora_of
 from voxid.errors import BadTrials, NotEnoughSpeakers
 from voxid.trials.data import EvaluationData
 from voxid.trials.pool import Pool, duration_s, need_room
@@ -46,6 +48,29 @@ def all_pairs(pool: Pool) -> Trials:
         same_K[now] = speaker_P[others] == speaker_P[place]
         done += others.size
     return Trials(pool.spec, left_K, right_K, same_K, left_out=pool.left_out)
+
+
+def across_sessions(trials: Trials, data: EvaluationData) -> Trials:
+    """Return the trials without same-speaker ones of one session, in each corpus that has some of two.
+
+    A corpus whose speakers have one session each keeps its trials. `left_out` counts what went.
+    """
+    speaker_N = data.speakers()
+    names = [f"{who}\0{u.session}" for who, u in zip(speaker_N.tolist(), data.utterances, strict=True)]
+    session_N = np.unique(names, return_inverse=True)[1]
+    corpus_N = corpora_of(data.speaker_names(), speaker_N)[1]
+    corpus_K = corpus_N[trials.left_K]
+    other_K = session_N[trials.left_K] != session_N[trials.right_K]
+    has_some = np.bincount(corpus_K[trials.same_K & other_K], minlength=corpus_N.max() + 1) > 0
+    keep_K = ~trials.same_K | other_K | ~has_some[corpus_K]
+    left_out = {**trials.left_out, "same_speaker_trials_of_one_session": int(np.count_nonzero(~keep_K))}
+    return replace(
+        trials,
+        left_K=trials.left_K[keep_K],
+        right_K=trials.right_K[keep_K],
+        same_K=trials.same_K[keep_K],
+        left_out=left_out,
+    )
 
 
 def triplets(count: int, pool: Pool, seed: int) -> Trials:

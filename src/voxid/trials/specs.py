@@ -3,7 +3,7 @@
 SPEC   = BASE [":" OPTION ("+" OPTION)*]
 BASE   = "all" | N"-triplets" | N"-pairs" | N"-enrol"
 OPTION = "same-sex" | "same-age-group" | "same-corpus" | "duration="A"-"B | "duration="A"-"
-         | "max="N  (for -enrol) | "original"  (for -triplets)
+         | "max="N  (for -enrol) | "original"  (for -triplets) | "other-session"  (for all)
 LIST   = PATH [":enrol="PATH]
 """
 
@@ -17,12 +17,16 @@ from pathlib import Path
 from voxid.errors import BadTrials, did_you_mean
 from voxid.trials.data import EvaluationData
 from voxid.trials.lists import read_trials
-from voxid.trials.making import all_pairs, enrollment, original_triplets, pairs, triplets
+from voxid.trials.making import across_sessions, all_pairs, enrollment, original_triplets, pairs, triplets
 from voxid.trials.pool import Filter, make_pool
 from voxid.trials.values import Trials
 
 FLAGS = ("same-sex", "same-age-group", "same-corpus")
-OWN_OPTIONS = {"enrol": ("max=N",), "triplets": ("original",)}  # beyond those that all have
+OWN_OPTIONS = {
+    "all": ("other-session",),
+    "enrol": ("max=N",),
+    "triplets": ("original",),
+}  # beyond those that all have
 ENROL = ":enrol="
 HELP = (
     "'all', 'N-triplets' (for example 10000-triplets), 'N-pairs' or 'N-enrol', with options after a colon "
@@ -32,7 +36,7 @@ HELP = (
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec, taken apart: which maker, its number, its filter, at most how many trials, whose triplets."""
+    """A spec, taken apart: which maker, its number, its filter, at most how many trials, which of them."""
 
     text: str
     base: str
@@ -40,6 +44,7 @@ class Spec:
     wanted: Filter = field(default_factory=Filter)
     most: int | None = None
     original: bool = False
+    other_session: bool = False
 
 
 def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 0) -> Trials:
@@ -111,6 +116,8 @@ def _with_option(spec: Spec, option: str) -> Spec:
         return replace(spec, most=int(match[1]))
     if spec.base == "triplets" and option == "original":
         return replace(spec, original=True)
+    if spec.base == "all" and option == "other-session":
+        return replace(spec, other_session=True)
     known = [*FLAGS, "duration=A-B", *OWN_OPTIONS.get(spec.base, ())]
     raise BadTrials(
         f"{spec.text!r}: {option!r} is no option of these trials. Allowed: {', '.join(known)} (A and B in "
@@ -123,7 +130,7 @@ def _make(spec: Spec, data: EvaluationData, seed: int) -> Trials:
         raise BadTrials(f"a seed is a whole number from 0 up, got {seed}.")
     pool = make_pool(spec.text, data, spec.wanted)
     if spec.base == "all":
-        return all_pairs(pool)
+        return across_sessions(all_pairs(pool), data) if spec.other_session else all_pairs(pool)
     if spec.base == "pairs":
         return pairs(spec.number, pool, seed)
     if spec.base == "enrol":
