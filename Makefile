@@ -94,7 +94,7 @@ types: setup
 	$(BIN)/pyright
 
 test: lint types
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

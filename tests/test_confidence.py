@@ -157,11 +157,11 @@ def coverage(repeats: int, by_speaker: bool) -> float:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    assert 0.89 <= coverage(100, by_speaker=True) <= 0.99
+    assert 0.88 <= coverage(50, by_speaker=True) <= 1.0
 
 
 def test_resampling_trials_would_claim_far_too_much() -> None:
-    assert coverage(50, by_speaker=False) < 0.75  # this is why speakers are resampled
+    assert coverage(25, by_speaker=False) < 0.75  # this is why speakers are resampled
 
 
 # -- is A better than B --------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import doctest
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -160,21 +161,35 @@ def test_a_cache_that_cannot_be_used_costs_a_warning_only(cache: EmbeddingCache,
     assert str(cache.path) in cache.warnings[-1]
 
 
-def _fill(folder: str, worker: int) -> None:
-    own = EmbeddingCache("model", folder, dim=4)
-    for i in range(50):
-        own.put([f"{worker} {i}".encode()], [row(worker)])
-    assert own.warnings == []
+FILL = """
+import sys
+import numpy as np
+from voxid.embed import EmbedInfo
+from voxid.evaluation.cache import EmbeddingCache
+
+folder, worker = sys.argv[1:]
+own = EmbeddingCache("model", folder, dim=4)
+info = EmbedInfo(total_s=1.5, full_sequence=True, windows=2, net_speech_s=0.75)
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(50):
+    own.put([f"{worker} {i}".encode()], [(np.full(4, int(worker), np.float32), info)])
+assert own.warnings == []
+"""
 
 
 def test_processes_share_it(tmp_path: Path) -> None:
-    context = get_context("spawn")
-    workers = [context.Process(target=_fill, args=(str(tmp_path), n)) for n in range(3)]
+    pipes: dict[str, int] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    workers = [
+        subprocess.Popen([sys.executable, "-c", FILL, str(tmp_path), str(n)], text=True, **pipes)
+        for n in range(3)
+    ]
     for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:  # all at once
+        worker.communicate("go\n")
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
     keys = [f"{n} {i}".encode() for n in range(3) for i in range(50)]
     assert len(EmbeddingCache("model", tmp_path, dim=4).get(keys)) == 150
 

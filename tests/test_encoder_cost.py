@@ -8,7 +8,9 @@ import sys
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from voxid.cli import build_app
 from voxid.encoders import ENCODERS
 from voxid.encoders.catalog import VARIANTS, Variant
 from voxid.encoders.cost import Cost, cost
@@ -109,7 +111,7 @@ def run(*arguments: str) -> str:
 
 
 def test_models_as_json_can_be_trained() -> None:
-    said = json.loads(run("-m", "voxid", "models", "--json"))
+    said = json.loads(CliRunner().invoke(build_app(), ["models", "--json"]).stdout)
     assert [model["name"] for model in said["models"]] == ["voxid-base"]
     assert [row["name"] for row in said["encoders"]] == [v.name for v in VARIANTS]
     for row in said["encoders"]:
@@ -119,7 +121,7 @@ def test_models_as_json_can_be_trained() -> None:
 
 
 def test_models_as_text_shows_ours_beside_theirs() -> None:
-    said = run("-m", "voxid", "models")
+    said = CliRunner().invoke(build_app(), ["models"]).stdout
     [line] = [line for line in said.splitlines() if line.startswith("ECAPA-512")]
     assert line.split() == ["ECAPA-512", "ecapa", "200x80", "6.19", "M", "6.2", "M", "0.96", "G", "1.04", "G"]
 

@@ -90,7 +90,7 @@ SMALL: dict[str, dict[str, Any]] = {
 FEATURE_TABLES = {"fbank": {"name": "fbank", "bins": 40}, "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160}}
 
 
-OFTEN = {("ecapa", "fbank"), ("lstm", "mfcc"), ("redimnet", "fbank")}  # the others: pytest -m slow
+OFTEN = {("ecapa", "fbank"), ("lstm", "mfcc")}  # the others: pytest -m slow
 
 
 def small(encoder: str = "ecapa", features: str = "fbank", **inference: Any) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,7 +273,7 @@ print(kills)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_five_times_and_resumed_is_as_if_never_stopped(packed: Packed, tmp_path: Path) -> None:
     overrides = [
-        "encoder.dim=16", "encoder.heads=2", "encoder.feedforward=32", "data.window=20",
+        "encoder.dim=16", "encoder.heads=2", "encoder.feedforward=32", "data.window=20", "data.triplets=4",
         "training.steps=210", "training.save_every=20", "training.log_every=8", "training.threads=1",
     ]  # fmt: skip
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -303,11 +304,17 @@ def test_only_the_newest_checkpoints_are_kept(whole: TrainResult) -> None:
     assert names == ["step-00000040.pt", "step-00000060.pt"]
 
 
+@pytest.fixture(scope="module")
+def forty(packed: Packed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of forty steps, to be copied."""
+    return train(small("training.steps=40"), packed, tmp_path_factory.mktemp("forty") / "run").folder
+
+
 @pytest.mark.parametrize("how", ["cut", "flipped", "not torch"])
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
-    packed: Packed, whole: TrainResult, tmp_path: Path, how: str
+    packed: Packed, whole: TrainResult, forty: Path, tmp_path: Path, how: str
 ) -> None:
-    train(small("training.steps=40"), packed, tmp_path)
+    shutil.copytree(forty, tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "checkpoints" / "step-00000040.pt"
     content = bytearray(newest.read_bytes())
     if how == "flipped":  # inside a weight: nothing but a checksum can tell
