@@ -94,6 +94,7 @@ def spectrum(wave_S: np.ndarray) -> np.ndarray:
 AVERAGE = np.mean([spectrum(say(speaker, 0, 0.5)[0]) for speaker in range(100, 120)], axis=0)
 
 
+@cache
 def calibrated(prior: float = 0.05) -> Calibration:
     """Return a calibration of the spectrum on 40 made-up voices that no test uses."""
     speaker_N = np.repeat(np.arange(200, 240), 2)
