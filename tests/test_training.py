@@ -273,7 +273,7 @@ print(kills)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_five_times_and_resumed_is_as_if_never_stopped(packed: Packed, tmp_path: Path) -> None:
     overrides = [
-        "encoder.dim=16", "encoder.heads=2", "encoder.feedforward=32", "data.window=20", "data.triplets=4",
+        "encoder.dim=16", "encoder.heads=2", "encoder.feedforward=32", "data.window=20",
         "training.steps=210", "training.save_every=20", "training.log_every=8", "training.threads=1",
     ]  # fmt: skip
     killed, whole = tmp_path / "killed", tmp_path / "whole"
