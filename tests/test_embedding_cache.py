@@ -188,7 +188,11 @@ def test_processes_share_it(tmp_path: Path) -> None:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:  # all at once
-        worker.communicate("go\n")
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     keys = [f"{n} {i}".encode() for n in range(3) for i in range(50)]
     assert len(EmbeddingCache("model", tmp_path, dim=4).get(keys)) == 150
