@@ -4,8 +4,9 @@
 
 The speakers have to be held out of the training and be in no test (`voxid split`). Trials are all pairs
 inside a corpus. For each corpus: the EER by cosine of all trials; of those whose different speakers are alike
-(sex, language), as far as that is known; and of those whose same-speaker pairs are of different sessions. At
-the end the geometric mean over the corpora, so that no corpus decides: halving any rate counts alike.
+(sex, language, adults or children), as far as that is known; and of those whose same-speaker pairs are of
+different sessions. At the end the geometric mean over the corpora, so that no corpus decides: halving any
+rate counts alike.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from voxid.data.prepare import ensure_prepared
 from voxid.data.samplers import corpora_of, sessions_of
 from voxid.embed import load
 from voxid.metrics import eer
-from voxid.types import SAMPLE_RATE
+from voxid.types import ADULT_AGE, SAMPLE_RATE
 
 LEAST_PAIRS = 10  # pairs of one speaker, and of two, that make a rate worth printing
 LEAST_RATE = 0.002  # a rate below counts as this in the geometric mean, which knows no zero
@@ -35,8 +36,13 @@ def rates(model: str, packed: Packed) -> dict[str, dict[str, float]]:
     emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True)
     names, corpus_N = corpora_of(packed.speaker_names, packed.speakers_N)
     session_N = sessions_of(packed)
-    table = packed.manifest().select(["sex", "language"]).to_pydict()
-    group_N = np.array([f"{sex} {language}" for sex, language in zip(*table.values(), strict=True)])
+    table = packed.manifest().select(["sex", "language", "age"]).to_pydict()
+    group_N = np.array(
+        [
+            f"{sex} {language} {'' if age is None else age >= ADULT_AGE}"
+            for sex, language, age in zip(*table.values(), strict=True)
+        ]
+    )
     found: dict[str, dict[str, float]] = {"all": {}, "alike": {}, "sessions": {}}
     for number, name in enumerate(names):
         mine = np.flatnonzero(corpus_N == number)

@@ -99,9 +99,14 @@ def search(
 
 def matched(llr: np.ndarray, asked: Rule, worth: np.ndarray, among: int) -> np.ndarray:
     """Return who each recording is matched to: a column of `llr`, or -1 for unknown."""
-    threshold, _ = asked.bars(worth, among)
     best = llr.argmax(axis=1)
-    return np.where(llr[np.arange(len(llr)), best] >= threshold[best], best, -1)
+    if among == 1:  # what one comparison would ask for
+        threshold_N = asked.bars(worth, 1)[0][best]
+    else:
+        threshold_N = np.array(
+            [asked.bars(worth, among, row)[0][at] for row, at in zip(llr, best, strict=True)]
+        )
+    return np.where(llr.max(axis=1) >= threshold_N, best, -1)
 
 
 def main() -> None:

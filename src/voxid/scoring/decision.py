@@ -33,6 +33,7 @@ from voxid.scoring.calibration import Calibration
 from voxid.types import Decision
 
 NEIGHBOURS = 20  # people behind the best who tell how near strangers come
+FEW = 8  # of them: fewer tell nothing
 GUESSES = 3  # of them, what the tail of the calibration counts for
 
 
@@ -97,7 +98,7 @@ class Rule:
         strangers = self.calibration.impostors_of(clips)
         rate = strangers.rate(self._alone(clips)) if strangers is not None else 0.0
         others = np.sort(llr_K)[::-1][1 : NEIGHBOURS + 2]  # without the best
-        if strangers is None or rate <= 0 or others.size < 2:
+        if strangers is None or rate <= 0 or others.size <= FEW:
             return np.inf
         level, above = others[-1], others.size - 1
         count = above + GUESSES
