@@ -15,6 +15,7 @@ from hearing import RATE, SpectrumRuntime, calibrated, say
 from typer.testing import CliRunner, Result
 
 from voxid.cli import build_app
+from voxid.errors import AudioNotFound
 from voxid.pretrained import shipped
 from voxid.recognizer import hearing as hearing_room
 from voxid.scoring import Calibration
@@ -246,3 +247,12 @@ def test_the_five_lines_need_no_torch_and_torch_answers_alike(there: Path) -> No
     with Recognizer("sqlite:///people.db", model=TorchRuntime.load(exported)) as rec:
         by_torch = rec.verify("alice", "alice9.wav")
     assert json.loads(answers[4])["llr"] == pytest.approx(by_torch.llr, abs=1e-3)
+
+
+def test_a_recording_that_cannot_be_read_is_told_before_anybody_is_read(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million people take seconds to read; a mistyped path takes none."""
+    monkeypatch.setattr("voxid.recognizer.roster.Roster.load", lambda *_: pytest.fail("everybody was read"))
+    answer = voxid("identify", "nowhere.wav", "--db", "sqlite:///people.db")
+    assert isinstance(answer.exception, AudioNotFound)

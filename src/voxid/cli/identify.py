@@ -46,9 +46,10 @@ def identify(
     """
     from voxid.recognizer import Recognizer
 
-    with Recognizer(db, model, collection=collection) as recognizer:
-        with progress_bar("reading people", quiet=json) as update:
-            recognizer.load(update)
+    with (
+        Recognizer(db, model, collection=collection) as recognizer,
+        progress_bar("reading people", quiet=json) as update,
+    ):
         found = recognizer.identify(
             sources([audio], channel)[0],
             top=top,
@@ -56,6 +57,7 @@ def identify(
             cost_miss=cost_miss,
             cost_false_alarm=cost_false_alarm,
             far=far,
+            progress=update,
         )
     emit(found.to_dict(), json, lambda: echo(str(found)))
     if not found.known:

@@ -179,10 +179,12 @@ class Recognizer(People):
         cost_miss: float | None = None,
         cost_false_alarm: float | None = None,
         far: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Identification:
         """Return who of the enrolled people `audio` is of, or unknown; with the `top` nearest, ranked.
 
-        Prior and threshold account for how many are enrolled. Raise as `verify` does.
+        Prior and threshold account for how many are enrolled. The first call reads everybody, once the
+        recording is heard; `progress` is called as by `load`. Raise as `verify` does.
         """
         if not isinstance(top, int | np.integer) or top < 1:
             raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")
@@ -191,6 +193,8 @@ class Recognizer(People):
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         odd = unlike(asked.calibration, heard.side, self._cohort)
         heard = dataclasses.replace(heard, warnings=(*heard.warnings, *odd))
+        if progress is not None:
+            self.load(progress)
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
         self._need_model()  # a change of model may have ended while this was heard
         people = self.store.people_by_id([*near.person_K.tolist(), *near.damaged[:NAMED]])
