@@ -37,7 +37,7 @@ from benchmarks._ablation_rows import INGREDIENTS, PARTS, Row, digest, make_rows
 from benchmarks._measuring import interval, markdown, percent, sampled_eer
 from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import load
 from voxid.errors import VoxidError
 from voxid.evaluation import EvaluationData, Trials, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
@@ -96,14 +96,14 @@ def do(job: Job, packed: Packed, tests: list[Test], resamples: int) -> dict[str,
         shutil.rmtree(job.folder)
     wall, processor = time.perf_counter(), time.process_time()
     trained = train(job.recipe, packed, job.folder, device="cpu", init=job.row.init)
-    runtime = TorchRuntime.load(job.folder)
+    runtime = load(job.folder, engine="torch")
     result: dict[str, Any] = {
         "row": job.row.name,
         "seed": job.seed,
         "steps": trained.steps,
         "train_wall_s": round(time.perf_counter() - wall, 1),
         "train_processor_s": round(time.process_time() - processor, 1),
-        "parameters": sum(weight.numel() for weight in runtime.model.encoder.parameters()),
+        "parameters": sum(weight.numel() for weight in runtime.network.model.encoder.parameters()),
         "first_loss": trained.first_loss,
         "last_loss": trained.last_loss,
         "fingerprint": runtime.fingerprint,

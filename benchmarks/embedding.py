@@ -23,7 +23,8 @@ import soundfile
 import torch
 
 from voxid import corpora
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.model.network import Model
 from voxid.types import SAMPLE_RATE, Utterance
 
@@ -70,7 +71,7 @@ def main() -> None:
         for name, table in ENCODERS.items():
             torch.manual_seed(0)
             model = Model.build({"name": "mfcc"}, table).eval()
-            runtime = TorchRuntime(model)
+            runtime = Embedder(TorchNetwork(model))
             taken: dict[str, list[float]] = {"loop": [], "voxid": []}
             for _ in range(arguments.rounds):
                 start = time.perf_counter()

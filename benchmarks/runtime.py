@@ -38,7 +38,8 @@ from benchmarks._resemblyzer import Peer
 from benchmarks.embedding import find_data
 from benchmarks.encoders import speechbrain_ecapa
 from voxid import corpora
-from voxid.embed.onnx import OnnxRuntime
+from voxid.embed import Embedder
+from voxid.embed.onnx import OnnxNetwork
 from voxid.encoders import ENCODERS
 from voxid.export import graphs
 from voxid.types import SAMPLE_RATE
@@ -131,8 +132,8 @@ def throughput(model: str, int8: str | None, corpus: Path, python: str | None, r
 
 def encoders(model: str, rounds: int) -> None:
     """The encoder alone: features of one batch, on one core."""
-    network = _one_core(model)._network
-    by_torch = voxid.load(model, engine="torch").model.encoder  # type: ignore[call-arg]
+    network = _one_core(model).network
+    by_torch = voxid.load(model, engine="torch").network.model.encoder  # type: ignore[call-arg]
     bins = network.features(np.zeros((1, SAMPLE_RATE), np.float32), None)[0].shape[1]
     feat_BTF = np.random.default_rng(0).standard_normal((ROWS, FRAMES, bins)).astype(np.float32)
     tensor_BTF = torch.from_numpy(feat_BTF)
@@ -183,10 +184,10 @@ def _session_of(encoder: torch.nn.Module) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(proto.SerializeToString(), options)
 
 
-def _one_core(model: str) -> OnnxRuntime:
+def _one_core(model: str) -> Embedder:
     from voxid.embed import find_model
 
-    return OnnxRuntime.load(find_model(model), workers=1)
+    return Embedder(OnnxNetwork(find_model(model)), workers=1)
 
 
 def cold_start(command: list[str], model: str, folder: Path) -> None:

@@ -18,7 +18,8 @@ import torch
 
 from voxid.audio import speech_seconds
 from voxid.corpora.synthetic import speak, voice
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.model.network import Model
 from voxid.types import SAMPLE_RATE
 
@@ -40,7 +41,7 @@ def main() -> None:
     for name, seconds, count in (("1 s words", 1.0, 120), ("3 s", 3.0, 60), ("20 s", 20.0, 10)):
         waves = [speak(voice(i), seconds, np.random.default_rng(i)) for i in range(count)]
         files = [in_wav(wave_S) for wave_S in waves]
-        runtime = TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm"}), workers=1)
+        runtime = Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm"})), workers=1)
         detecting, embedding = [], []
         for _ in range(arguments.rounds):
             begin = perf_counter()

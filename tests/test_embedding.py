@@ -12,7 +12,8 @@ import torch
 from voxid.corpora import scan
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.prepare import prepare
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.evaluation import embedding, evaluate, read_data
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import embed_used
@@ -28,12 +29,12 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def runtime() -> TorchRuntime:
+def runtime() -> Embedder:
     torch.manual_seed(0)
-    return TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8}))
+    return Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8})))
 
 
-def test_the_second_time_nothing_is_embedded(corpus: Path, runtime: TorchRuntime, tmp_path: Path) -> None:
+def test_the_second_time_nothing_is_embedded(corpus: Path, runtime: Embedder, tmp_path: Path) -> None:
     data = read_data(corpus)
     everyone = np.arange(len(data.utterances))
     cache = EmbeddingCache.of(runtime, tmp_path / "cache")
@@ -51,7 +52,7 @@ def test_the_second_time_nothing_is_embedded(corpus: Path, runtime: TorchRuntime
 
 
 def test_what_was_kept_without_its_net_speech_is_measured_when_it_is_asked_for(
-    corpus: Path, runtime: TorchRuntime, tmp_path: Path
+    corpus: Path, runtime: Embedder, tmp_path: Path
 ) -> None:
     data = read_data(corpus)
     everyone = np.arange(len(data.utterances))
@@ -66,7 +67,7 @@ def test_what_was_kept_without_its_net_speech_is_measured_when_it_is_asked_for(
     np.testing.assert_array_equal(measured.emb_UD, without.emb_UD)
 
 
-def test_rows_belong_to_their_utterances(corpus: Path, runtime: TorchRuntime, tmp_path: Path) -> None:
+def test_rows_belong_to_their_utterances(corpus: Path, runtime: Embedder, tmp_path: Path) -> None:
     data = read_data(corpus)
     cache = EmbeddingCache.of(runtime, tmp_path / "cache")
     embed_used(runtime, data, np.array([1, 4, 6]), cache=cache)  # some are known, some are not
@@ -78,7 +79,7 @@ def test_rows_belong_to_their_utterances(corpus: Path, runtime: TorchRuntime, tm
     assert set(np.flatnonzero(voices.row_N >= 0)) == set(used)
 
 
-def test_changed_audio_is_embedded_anew(corpus: Path, runtime: TorchRuntime, tmp_path: Path) -> None:
+def test_changed_audio_is_embedded_anew(corpus: Path, runtime: Embedder, tmp_path: Path) -> None:
     data = read_data(corpus)
     everyone = np.arange(len(data.utterances))
     cache = EmbeddingCache.of(runtime, tmp_path / "cache")
@@ -93,7 +94,7 @@ def test_changed_audio_is_embedded_anew(corpus: Path, runtime: TorchRuntime, tmp
 
 
 def test_audio_that_changes_during_the_work_is_not_kept(
-    corpus: Path, runtime: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, runtime: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = read_data(corpus)
     everyone = np.arange(len(data.utterances))
@@ -115,7 +116,7 @@ def test_audio_that_changes_during_the_work_is_not_kept(
 
 
 def test_what_was_done_before_a_stop_is_kept(
-    corpus: Path, runtime: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, runtime: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "KEEP_EVERY", 2)
     data = read_data(corpus)
@@ -131,7 +132,7 @@ def test_what_was_done_before_a_stop_is_kept(
     assert embed_used(runtime, data, everyone, cache=cache).from_cache >= 4
 
 
-def test_a_prepared_folder_is_cached_too(corpus: Path, runtime: TorchRuntime, tmp_path: Path) -> None:
+def test_a_prepared_folder_is_cached_too(corpus: Path, runtime: Embedder, tmp_path: Path) -> None:
     prepare(scan(corpus), tmp_path / "prepared")
     for expected in (0, 9):
         model = evaluate([runtime], tmp_path / "prepared", "all", resamples=0).models[0]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxid.embed import EmbedInfo
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder, EmbedInfo
+from voxid.embed.torch import TorchNetwork
 from voxid.evaluation import cache as cache_module
 from voxid.evaluation.cache import Contents, EmbeddingCache
 from voxid.model.network import Model
@@ -37,8 +37,8 @@ def cache(tmp_path: Path) -> EmbeddingCache:
 
 
 @pytest.fixture
-def runtime() -> TorchRuntime:
-    return TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4}))
+def runtime() -> Embedder:
+    return Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4})))
 
 
 def test_doctests() -> None:
@@ -94,18 +94,18 @@ def test_samples_are_known_by_value_type_and_rate() -> None:
 
 
 def test_every_part_of_what_makes_an_embedding_names_the_file(
-    runtime: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def name(of: object) -> str:
         found = EmbeddingCache.of(of, tmp_path)  # type: ignore[arg-type]
         assert found is not None
         return found.path.name
 
-    other = TorchRuntime(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4}))
+    other = Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4})))
     names = [name(runtime), name(other)]
     assert name(runtime) == names[0]
     with monkeypatch.context() as patch:
-        patch.setattr(TorchRuntime, "engine", "torch cuda")
+        patch.setattr(Embedder, "engine", "torch cuda")
         names.append(name(runtime))
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_program", lambda: "another version")

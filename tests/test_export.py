@@ -27,9 +27,10 @@ from voxid import export as exporting
 from voxid.cli.models import _print_models as print_models
 from voxid.cli.models import models
 from voxid.corpora.synthetic import make_corpus, speak, voice
+from voxid.embed import Embedder
 from voxid.embed import onnx as onnx_engine
-from voxid.embed.onnx import OnnxRuntime
-from voxid.embed.torch import TorchRuntime
+from voxid.embed.onnx import OnnxNetwork
+from voxid.embed.torch import TorchNetwork
 from voxid.encoders import ENCODERS
 from voxid.errors import (
     BadConfig,
@@ -207,7 +208,7 @@ def test_every_encoder_and_every_features_can_be_exported(
     done = export(tmp_path / "model", tmp_path / "exported")
     assert done.agreement.worst < 2e-5
     runtime, expected = voxid.load(tmp_path / "exported"), voxid.load(tmp_path / "model")
-    assert isinstance(runtime, OnnxRuntime)
+    assert runtime.engine == "onnxruntime cpu"
     assert runtime.fingerprint == expected.fingerprint
     audio = [speech(seconds, n) for n, seconds in enumerate((0.1, 0.33, 2.0, 1.0, 2.0, 6.1))]
     alone = np.stack([runtime.embed(item) for item in audio])
@@ -234,11 +235,11 @@ def test_weights_are_on_the_disk_once_and_both_engines_read_them(made: tuple[Pat
     model, exported = made
     assert (exported / WEIGHTS_FILE).read_bytes() == (model / WEIGHTS_FILE).read_bytes()
     by_torch, by_onnx = voxid.load(exported, engine="torch"), voxid.load(exported)
-    assert isinstance(by_torch, TorchRuntime)
-    assert isinstance(by_onnx, OnnxRuntime)
+    assert by_torch.engine == "torch cpu"
+    assert by_onnx.engine == "onnxruntime cpu"
     assert by_torch.fingerprint == by_onnx.fingerprint
-    biggest = max(p.numel() for p in by_torch.model.parameters())
-    big = next(p for p in by_torch.model.parameters() if p.numel() == biggest).numpy().tobytes()
+    biggest = max(p.numel() for p in by_torch.network.model.parameters())
+    big = next(p for p in by_torch.network.model.parameters() if p.numel() == biggest).numpy().tobytes()
     assert big in (exported / WEIGHTS_FILE).read_bytes()
     assert big not in (exported / ENCODER_FILE).read_bytes()
     for what in ("calibration", "inference"):
@@ -279,16 +280,16 @@ def test_long_recordings_in_blocks(
 ) -> None:
     wave_S, _ = speech(23.7)
     soundfile.write(tmp_path / "long.wav", wave_S, RATE, subtype="FLOAT")
-    whole = OnnxRuntime.load(made[1], mode=mode).embed(tmp_path / "long.wav")
+    whole = Embedder(OnnxNetwork(made[1], mode=mode)).embed(tmp_path / "long.wav")
     monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
-    blocky = OnnxRuntime.load(made[1], mode=mode, long_s=5.0)
+    blocky = Embedder(OnnxNetwork(made[1], mode=mode), long_s=5.0)
     np.testing.assert_allclose(blocky.embed(tmp_path / "long.wav"), whole, atol=2e-5)
     monkeypatch.setattr("voxid.embed.embedder.PIECE_S", 6.0)
     pieces = blocky.embed(tmp_path / "long.wav")
     model = Model.load(made[0])
     model.inference = model.inference.model_copy(update={"mode": mode})
     np.testing.assert_allclose(
-        TorchRuntime(model, long_s=5.0).embed(tmp_path / "long.wav"), pieces, atol=2e-5
+        Embedder(TorchNetwork(model), long_s=5.0).embed(tmp_path / "long.wav"), pieces, atol=2e-5
     )
     if mode == "sliding":
         np.testing.assert_allclose(pieces, whole, atol=2e-5)
@@ -335,7 +336,7 @@ def test_a_long_wave_goes_through_the_front_end_in_parts_and_gives_the_same(
 def test_threads_and_workers_change_nothing(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 4.0)
     audio = [speech(1.0 + n / 3, n) for n in range(8)]
-    one, three = (OnnxRuntime.load(made[1], workers=workers) for workers in (1, 3))
+    one, three = (Embedder(OnnxNetwork(made[1]), workers=workers) for workers in (1, 3))
     expected = one.embed_many(audio)
     np.testing.assert_allclose(three.embed_many(audio), expected, atol=1e-6)
     results: dict[int, np.ndarray] = {}
@@ -436,13 +437,13 @@ def test_a_new_calibration_keeps_the_graphs(exported: Path) -> None:
     model.calibration = Calibration(scale=1.0, offset=2.0, model=model.fingerprint)
     model.save(exported)
     runtime = voxid.load(exported)
-    assert isinstance(runtime, OnnxRuntime)
+    assert runtime.engine == "onnxruntime cpu"
     assert runtime.model.calibration == model.calibration
     with torch.no_grad():
         next(iter(model.encoder.parameters())).add_(1.0)
     model.save(exported)  # other weights: the graphs would still say the old ones' digest
     assert json.loads((exported / CONFIG_FILE).read_text()).get("graphs") is None
-    assert isinstance(voxid.load(exported), TorchRuntime)
+    assert voxid.load(exported).engine == "torch cpu"
 
 
 # -- 8 bits --------------------------------------------------------------------------------------------
@@ -459,7 +460,7 @@ def test_int8_is_written_when_the_error_rate_stays(
 ) -> None:
     measured: list[tuple[str, float, int]] = []
 
-    def eer(runtime: OnnxRuntime, *_: object) -> tuple[float, int]:
+    def eer(runtime: Embedder, *_: object) -> tuple[float, int]:
         rate, trials = real(runtime, *_)
         precision = runtime.model.graphs.precision
         measured.append((precision, rate, trials))

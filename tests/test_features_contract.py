@@ -18,7 +18,8 @@ from packing import make_pack
 from voxid.data import features_cache
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import cached_features
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.features import FEATURES, Features
 from voxid.model.network import Model
 
@@ -253,13 +254,13 @@ def test_the_runtime_gives_the_same_alone_in_a_batch_and_in_blocks(
 ) -> None:
     torch.manual_seed(0)
     model = Model.build(KINDS[kind], {"name": "lstm", "layers": 2, "hidden": 8}, {"mode": mode})
-    runtime = TorchRuntime(model)
+    runtime = Embedder(TorchNetwork(model))
     waves = [speech(seconds, seed) for seed, seconds in enumerate([1.0, 0.1, 2.5, 3.3, 21.3, 1.1])]
     audio = [(wave_S, RATE) for wave_S in waves]
     alone_ND = np.stack([runtime.embed(item) for item in audio])
     np.testing.assert_allclose(runtime.embed_many(audio), alone_ND, atol=1e-5)
     monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
-    blocky = TorchRuntime(model, long_s=2.0)
+    blocky = Embedder(TorchNetwork(model), long_s=2.0)
     np.testing.assert_allclose(blocky.embed_many(audio), alone_ND, atol=1e-5)
     if mode == "full":
         whole_ND = [model.eval()(torch.from_numpy(wave_S)[None])[0].detach().numpy() for wave_S in waves]

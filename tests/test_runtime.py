@@ -19,10 +19,11 @@ import torch
 
 import voxid
 from voxid.corpora.synthetic import speak, voice
+from voxid.embed import Embedder
 from voxid.embed.bulk import embed_data
 from voxid.embed.decode import decode_ahead
 from voxid.embed.device import pick_device
-from voxid.embed.torch import TorchRuntime
+from voxid.embed.torch import TorchNetwork
 from voxid.errors import (
     AudioError,
     AudioNotFinite,
@@ -66,13 +67,13 @@ def model_of(encoder: str, mode: str = "sliding") -> Model:
 
 
 @pytest.fixture(params=list(itertools.product(ENCODERS, ["sliding", "full"])), ids="-".join)
-def runtime(request: pytest.FixtureRequest) -> TorchRuntime:
-    return TorchRuntime(model_of(*request.param))
+def runtime(request: pytest.FixtureRequest) -> Embedder:
+    return Embedder(TorchNetwork(model_of(*request.param)))
 
 
 @pytest.fixture
-def lstm() -> TorchRuntime:
-    return TorchRuntime(model_of("lstm"))
+def lstm() -> Embedder:
+    return Embedder(TorchNetwork(model_of("lstm")))
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def folder(tmp_path: Path) -> Path:
 SECONDS = [0.1, 0.4, 0.5, 1.0, 1.0, 3.1, 3.168, 3.2, 4.0, 4.1, 7.7, 12.0, 0.9, 25.0]
 
 
-def test_alone_in_a_batch_and_in_any_order_are_the_same(runtime: TorchRuntime) -> None:
+def test_alone_in_a_batch_and_in_any_order_are_the_same(runtime: Embedder) -> None:
     audio = [(speech(seconds, seed), RATE) for seed, seconds in enumerate(SECONDS)]
     alone = np.stack([runtime.embed(item) for item in audio])
     together = runtime.embed_many(audio)
@@ -99,12 +100,12 @@ def test_alone_in_a_batch_and_in_any_order_are_the_same(runtime: TorchRuntime) -
     assert spread.min() > 3e-4, "embeddings that are all alike would pass whatever the order"
 
 
-def test_sliding_is_the_mean_of_the_windows_embedded_one_by_one(lstm: TorchRuntime) -> None:
+def test_sliding_is_the_mean_of_the_windows_embedded_one_by_one(lstm: Embedder) -> None:
     wave_S = speech(9.3)
     feat_TF = Mfcc(MfccConfig())(torch.from_numpy(wave_S)[None])[0]
     with torch.no_grad():
         windows = [
-            lstm.model.encoder(feat_TF[None, start : start + 100])
+            lstm.network.model.encoder(feat_TF[None, start : start + 100])
             for start in range(0, len(feat_TF) - 100 + 1, 50)
         ]
     [(index, embedding, info)] = lstm.embed_each([(wave_S, RATE)])
@@ -115,19 +116,19 @@ def test_sliding_is_the_mean_of_the_windows_embedded_one_by_one(lstm: TorchRunti
 
 @pytest.mark.parametrize(("frames", "full"), [(99, True), (100, False)])
 def test_shorter_than_a_window_goes_by_full_sequence_and_says_so(
-    lstm: TorchRuntime, frames: int, full: bool
+    lstm: Embedder, frames: int, full: bool
 ) -> None:
     wave_S = speech(10)[: (frames - 1) * 512]
     [result] = lstm.embed_each([(wave_S, RATE)])
     assert result.info.full_sequence is full
     with torch.no_grad():
-        whole = lstm.model(torch.from_numpy(wave_S)[None])[0].numpy()
+        whole = lstm.network.model(torch.from_numpy(wave_S)[None])[0].numpy()
     np.testing.assert_allclose(result.embedding, whole, atol=1e-5)
 
 
-def test_in_blocks_as_in_one_piece(runtime: TorchRuntime, tmp_path: Path, monkeypatch) -> None:
+def test_in_blocks_as_in_one_piece(runtime: Embedder, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
-    blocky = TorchRuntime(runtime.model, long_s=2.0)
+    blocky = Embedder(TorchNetwork(runtime.network.model), long_s=2.0)
     waves = [speech(seconds, seed) for seed, seconds in enumerate([1.0, 2.5, 3.3, 21.3, 1.1])]
     waves[3][-RATE:] *= 3  # the peak lies at the end: the first walk has to find it
     audio = [(wave_S, RATE) for wave_S in waves]
@@ -153,7 +154,7 @@ class Pipe:
 
 
 def test_every_kind_of_source_gives_the_same(
-    lstm: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lstm: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pcm = (speech(5.0) * 32767).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", pcm, RATE)
@@ -176,7 +177,7 @@ def test_every_kind_of_source_gives_the_same(
     assert np.array_equal(lstm.embed(piece), lstm.embed((pcm[8_000:72_000], RATE)))
 
 
-def test_another_rate_and_more_channels_come_close(lstm: TorchRuntime) -> None:
+def test_another_rate_and_more_channels_come_close(lstm: Embedder) -> None:
     times = np.arange(48_000 * 4) / 48_000
     wave_S = sum(np.sin(2 * np.pi * 180 * k * times + k) / k for k in range(1, 20)) * 0.1
     stereo = np.stack([wave_S, wave_S], axis=1)
@@ -197,7 +198,7 @@ BAD: dict[str, tuple[Callable[[Path], object], type[AudioError]]] = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_audio_is_raised_alone_and_handed_over_in_a_batch(
-    lstm: TorchRuntime, tmp_path: Path, kind: str
+    lstm: Embedder, tmp_path: Path, kind: str
 ) -> None:
     (tmp_path / "text.wav").write_text("RIFF? not really")
     make, expected = BAD[kind]
@@ -219,7 +220,7 @@ def test_bad_long_audio_is_found_in_blocks(
     flaw: str, expected: type[AudioError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.0)
-    runtime = TorchRuntime(model_of("lstm"), long_s=2.0)
+    runtime = Embedder(TorchNetwork(model_of("lstm")), long_s=2.0)
     wave_S = speech(6.0) if flaw == "nan" else np.zeros(6 * RATE, np.float32)
     if flaw == "nan":
         wave_S[-5] = np.nan
@@ -236,7 +237,7 @@ def test_bad_long_audio_is_found_in_blocks(
 
 
 @pytest.mark.parametrize("one", ["a.wav", b"RIFF", Path("a.wav"), None, 5, (np.zeros(RATE), RATE)], ids=repr)
-def test_one_recording_is_not_a_list(one: object, lstm: TorchRuntime) -> None:
+def test_one_recording_is_not_a_list(one: object, lstm: Embedder) -> None:
     with pytest.raises(BadAudioInput, match="list"):
         lstm.embed_many(one)  # pyright: ignore[reportArgumentType]
 
@@ -248,16 +249,16 @@ def test_what_cannot_name_a_model(name: object) -> None:
 
 
 def test_dropout_is_off_whatever_was_done_to_the_model() -> None:
-    runtime = TorchRuntime(model_of("transformer"))
+    runtime = Embedder(TorchNetwork(model_of("transformer")))
     audio = (speech(4.0), RATE)
     before = runtime.embed(audio)
-    runtime.model.train()
+    runtime.network.model.train()
     assert np.array_equal(runtime.embed(audio), before)
 
 
 def test_training_may_go_on_with_the_model_it_was_given() -> None:
     model = model_of("transformer").train()
-    runtime = TorchRuntime(model)
+    runtime = Embedder(TorchNetwork(model))
     before = runtime.embed((speech(4.0), RATE))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -265,12 +266,12 @@ def test_training_may_go_on_with_the_model_it_was_given() -> None:
     assert np.array_equal(runtime.embed((speech(4.0), RATE)), before)
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert runtime.fingerprint == runtime.model.fingerprint != model.fingerprint
+    assert runtime.fingerprint == runtime.network.model.fingerprint != model.fingerprint
 
 
 def test_threads_share_one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 3.0)
-    lstm = TorchRuntime(model_of("lstm"), workers=2)
+    lstm = Embedder(TorchNetwork(model_of("lstm")), workers=2)
     audio = [(speech(1.0 + seed / 3, seed), RATE) for seed in range(8)]
     expected = lstm.embed_many(audio)
     results: dict[int, np.ndarray] = {}
@@ -287,7 +288,7 @@ def test_threads_share_one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(results[number], np.roll(expected, -number, axis=0), atol=1e-5)
 
 
-def test_global_settings_stay_as_they_were(lstm: TorchRuntime) -> None:
+def test_global_settings_stay_as_they_were(lstm: Embedder) -> None:
     before = torch.get_num_threads(), torch.is_grad_enabled(), torch.random.get_rng_state()
     lstm.embed_many([(speech(1.0), RATE), (speech(4.0), RATE)])
     assert torch.get_num_threads() == before[0]
@@ -300,24 +301,26 @@ def test_any_number_of_workers_gives_the_same(encoder: str, monkeypatch: pytest.
     monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 12.0)  # several parts, several workers
     monkeypatch.setattr("voxid.embed.embedder.LEAST_S", 1.0)
     audio = [(speech(seconds, seed), RATE) for seed, seconds in enumerate(SECONDS)]
-    one, three = (TorchRuntime(model_of(encoder), workers=workers, long_s=20.0) for workers in (1, 3))
+    one, three = (
+        Embedder(TorchNetwork(model_of(encoder)), workers=workers, long_s=20.0) for workers in (1, 3)
+    )
     np.testing.assert_allclose(three.embed_many(audio), one.embed_many(audio), atol=1e-6)
     np.testing.assert_allclose(three.embed(audio[-1]), one.embed(audio[-1]), atol=1e-6)
 
 
-def test_the_network_runs_on_one_core_and_without_gradients(lstm: TorchRuntime) -> None:
+def test_the_network_runs_on_one_core_and_without_gradients(lstm: Embedder) -> None:
     seen: set[tuple[int, bool, bool]] = set()
 
     def look(*_: object) -> None:
-        seen.add((torch.get_num_threads(), torch.is_inference_mode_enabled(), lstm.model.training))
+        seen.add((torch.get_num_threads(), torch.is_inference_mode_enabled(), lstm.network.model.training))
 
-    lstm.model.encoder.register_forward_hook(look)
+    lstm.network.model.encoder.register_forward_hook(look)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         lstm.embed((speech(4.0), RATE))
         lstm.embed_many([(speech(4.0), RATE)] * 10)
-        TorchRuntime(lstm.model, long_s=1.0).embed((speech(4.0), RATE))
+        Embedder(TorchNetwork(lstm.network.model), long_s=1.0).embed((speech(4.0), RATE))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -328,14 +331,14 @@ def test_errors_come_in_the_order_of_the_recordings(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("voxid.embed.embedder.GATHER_S", 2.0)
     good, bad = (speech(0.5), RATE), (np.zeros(RATE, np.float32), RATE)
     seen: list[int] = []
-    runtime = TorchRuntime(model_of("lstm"), workers=3)
+    runtime = Embedder(TorchNetwork(model_of("lstm")), workers=3)
     for result in runtime.embed_each([good, bad] * 20, lambda index, _: seen.append(index)):
         seen.append(result.position)  # noqa: PERF401 -- the errors are appended in between
     assert seen == list(range(40))
 
 
 def test_who_leaves_early_does_not_wait_for_a_long_recording(
-    lstm: TorchRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lstm: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = 0
     real = voxid.audio.blocks
@@ -349,7 +352,7 @@ def test_who_leaves_early_does_not_wait_for_a_long_recording(
 
     monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 0.5)
     monkeypatch.setattr("voxid.audio.blocks", counted)
-    runtime = TorchRuntime(lstm.model, long_s=2.0, workers=1)
+    runtime = Embedder(TorchNetwork(lstm.network.model), long_s=2.0, workers=1)
     stream = runtime.embed_each([(speech(0.5), RATE), (speech(60.0), RATE)])
     next(stream)  # the long one is under way
     stream.close()  # type: ignore[attr-defined]
@@ -376,14 +379,14 @@ print("ends")
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("ends", "", 0)
 
 
-def test_progress_counts_to_the_end(lstm: TorchRuntime) -> None:
+def test_progress_counts_to_the_end(lstm: Embedder) -> None:
     seen: list[tuple[int, int]] = []
     lstm.embed_many([(speech(1.0), RATE)] * 3, progress=lambda *pair: seen.append(pair))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_speech_is_measured_only_where_somebody_reads_it(
-    lstm: TorchRuntime, monkeypatch: pytest.MonkeyPatch
+    lstm: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = [(speak(voice(n), 2.0, np.random.default_rng(n)), RATE) for n in range(2)]
     [measured, _] = lstm.embed_each(audio)
@@ -398,7 +401,7 @@ def test_speech_is_measured_only_where_somebody_reads_it(
         lstm.embed((np.zeros(RATE), RATE))
 
 
-def test_nothing_to_embed(lstm: TorchRuntime) -> None:
+def test_nothing_to_embed(lstm: Embedder) -> None:
     assert lstm.embed_many([]).shape == (0, lstm.dim)
 
 
@@ -432,7 +435,7 @@ def test_no_more_is_decoded_ahead_than_asked_for() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "voxid-decode"]
 
 
-def test_what_the_list_of_recordings_raises_reaches_the_caller(lstm: TorchRuntime) -> None:
+def test_what_the_list_of_recordings_raises_reaches_the_caller(lstm: Embedder) -> None:
     def broken() -> Iterator[tuple[np.ndarray, int]]:
         yield speech(1.0), RATE
         raise ZeroDivisionError("the caller's own bug")
@@ -441,7 +444,7 @@ def test_what_the_list_of_recordings_raises_reaches_the_caller(lstm: TorchRuntim
         list(lstm.embed_each(broken()))
 
 
-def test_a_bug_in_decoding_reaches_the_caller(lstm: TorchRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_decoding_reaches_the_caller(lstm: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     def blocks(*_: object, **__: object) -> Iterator[np.ndarray]:
         raise MemoryError
 
@@ -513,7 +516,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def test_a_corpus_becomes_one_file_of_plain_arrays(lstm: TorchRuntime, corpus: Path, tmp_path: Path) -> None:
+def test_a_corpus_becomes_one_file_of_plain_arrays(lstm: Embedder, corpus: Path, tmp_path: Path) -> None:
     result = embed_data(lstm, [corpus])
     result.save(tmp_path / "e.npz")
     with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
@@ -525,9 +528,7 @@ def test_a_corpus_becomes_one_file_of_plain_arrays(lstm: TorchRuntime, corpus: P
         np.testing.assert_allclose(arrays["embeddings"], expected, atol=1e-5)
 
 
-def test_a_prepared_folder_gives_what_its_corpus_gives(
-    lstm: TorchRuntime, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_prepared_folder_gives_what_its_corpus_gives(lstm: Embedder, corpus: Path, tmp_path: Path) -> None:
     from voxid import corpora
     from voxid.data.prepare import prepare
 
@@ -537,7 +538,7 @@ def test_a_prepared_folder_gives_what_its_corpus_gives(
     np.testing.assert_allclose(packed.embeddings_ND, direct.embeddings_ND, atol=1e-5)
 
 
-def test_lone_files_have_no_speaker(lstm: TorchRuntime, corpus: Path) -> None:
+def test_lone_files_have_no_speaker(lstm: Embedder, corpus: Path) -> None:
     result = embed_data(lstm, [corpus / "ann/1.wav", corpus / "bob/1.wav"])
     assert result.utterances == [str(corpus / "ann/1.wav")]
     assert result.speakers == [""]
@@ -545,7 +546,7 @@ def test_lone_files_have_no_speaker(lstm: TorchRuntime, corpus: Path) -> None:
         embed_data(lstm, [corpus / "bob/1.wav"])
 
 
-def test_waves_need_no_opening_and_give_the_same(runtime: TorchRuntime) -> None:
+def test_waves_need_no_opening_and_give_the_same(runtime: Embedder) -> None:
     waves = [speech(seconds, seed) for seed, seconds in enumerate((0.4, 2.0, 2.0, 5.1, 0.9))]
     np.testing.assert_allclose(
         runtime.embed_waves(waves), runtime.embed_many([(wave_S, RATE) for wave_S in waves]), atol=1e-6

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import voxid
 from voxid.cli import build_app
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.encoders import ENCODERS
 from voxid.errors import BadCheckpoint, RunExists
 from voxid.features import Mfcc, MfccConfig
@@ -106,7 +107,8 @@ def test_what_tensors_cannot_tell_is_an_option(tmp_path: Path) -> None:
     mean = import_seed(lstm, tmp_path / "mean")
     assert (last.tables["encoder"]["aggregation"], mean.tables["encoder"]["aggregation"]) == ("last", "mean")
     noise = (np.random.default_rng(0).uniform(-0.3, 0.3, 64_000).astype(np.float32), 16_000)
-    assert np.abs(TorchRuntime(last).embed(noise) - TorchRuntime(mean).embed(noise)).max() > 1e-3
+    emb_2D = [Embedder(TorchNetwork(model)).embed(noise) for model in (last, mean)]
+    assert np.abs(emb_2D[0] - emb_2D[1]).max() > 1e-3
     transformer = save(tmp_path, state_dict("transformer", dim=16, heads=4, feedforward=8))
     assert import_seed(transformer, tmp_path / "t", heads=4).tables["encoder"]["heads"] == 4
     with pytest.raises(BadCheckpoint, match="multiple of heads"):

@@ -17,7 +17,9 @@ from hearing import say
 from torch import Tensor
 
 import voxid
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.onnx import OnnxNetwork
+from voxid.embed.torch import TorchNetwork
 from voxid.errors import AudioSilent
 from voxid.export import export
 from voxid.features import Fbank, FbankConfig
@@ -65,8 +67,8 @@ def cosine(a_D: np.ndarray, b_D: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def runtime() -> TorchRuntime:
-    return TorchRuntime(model_of(35))
+def runtime() -> Embedder:
+    return Embedder(TorchNetwork(model_of(35)))
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +77,19 @@ def wave_S() -> np.ndarray:  # noqa: N802
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_embedding_is_the_one_without(runtime: TorchRuntime, wave_S: np.ndarray, fault: str) -> None:
+def test_embedding_is_the_one_without(runtime: Embedder, wave_S: np.ndarray, fault: str) -> None:
     plain_D = runtime.embed((wave_S, SAMPLE_RATE))
     assert cosine(plain_D, runtime.embed((FAULTS[fault](wave_S), SAMPLE_RATE))) > 0.99
 
 
 def test_without_the_option_silence_speaks(wave_S: np.ndarray) -> None:
     """What the option is there for: strangers share their zeros."""
-    old = TorchRuntime(model_of(None))
+    old = Embedder(TorchNetwork(model_of(None)))
     plain_D, silent_D = (old.embed((w, SAMPLE_RATE)) for w in (wave_S, FAULTS["zeros at both ends"](wave_S)))
     assert cosine(plain_D, silent_D) < 0.95
 
 
-def test_silence_alone_is_refused(runtime: TorchRuntime) -> None:
+def test_silence_alone_is_refused(runtime: Embedder) -> None:
     with pytest.raises(AudioSilent):
         runtime.embed((np.tile(SECOND, 3), SAMPLE_RATE))
 
@@ -108,16 +110,16 @@ def test_every_road_agrees(graphs: Path, wave_S: np.ndarray, mode: str) -> None:
         np.concatenate([wave_S, SECOND, say(1, take, 2.0)[0], DITHER]).astype(np.float32) for take in (2, 3)
     ]
     waves.append(say(2, 1, 1.0)[0])
-    alone = [TorchRuntime(model).embed((w, SAMPLE_RATE)) for w in waves]
+    alone = [Embedder(TorchNetwork(model)).embed((w, SAMPLE_RATE)) for w in waves]
     onnx = voxid.load(graphs, mode=mode)
-    for name, runtime in {"torch": TorchRuntime(model), "onnx": onnx}.items():
+    for name, runtime in {"torch": Embedder(TorchNetwork(model)), "onnx": onnx}.items():
         together = runtime.embed_many([(w, SAMPLE_RATE) for w in waves])
         np.testing.assert_allclose(together, alone, atol=2e-4, err_msg=name)
     long_S = np.concatenate([*waves[:2]] * 3)
-    expected_D = TorchRuntime(model).embed((long_S, SAMPLE_RATE))
-    blocks_D = TorchRuntime(model, long_s=5.0).embed((long_S, SAMPLE_RATE))
+    expected_D = Embedder(TorchNetwork(model)).embed((long_S, SAMPLE_RATE))
+    blocks_D = Embedder(TorchNetwork(model), long_s=5.0).embed((long_S, SAMPLE_RATE))
     np.testing.assert_allclose(blocks_D, expected_D, atol=2e-4)
-    onnx_blocks = type(onnx).load(graphs, mode=mode, long_s=5.0)  # type: ignore[attr-defined]
+    onnx_blocks = Embedder(OnnxNetwork(graphs, mode=mode), long_s=5.0)
     np.testing.assert_allclose(onnx_blocks.embed((long_S, SAMPLE_RATE)), expected_D, atol=2e-4)
 
 

@@ -11,7 +11,8 @@ from numpy.testing import assert_array_equal
 from voxid import corpora
 from voxid.audio import SpeechMeter, energy_mask, load, speech_mask, speech_seconds
 from voxid.audio.speech import net_seconds
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.model.network import Model
 
 RATE = 16_000
@@ -141,7 +142,7 @@ def test_every_embedding_says_how_much_speech_was_heard() -> None:
     waves.append(waves[0][: 2 * RATE])  # shorter than a window
     want = [speech_seconds(wave_S) for wave_S in waves]
     for long_s in (300.0, 2.5):  # in memory, and in blocks
-        runtime = TorchRuntime(model, long_s=long_s)
+        runtime = Embedder(TorchNetwork(model), long_s=long_s)
         got = [embedded.info for embedded in runtime.embed_each([(wave_S, RATE) for wave_S in waves])]
         assert [info.net_speech_s for info in got] == pytest.approx(want)
         assert [info.total_s for info in got] == pytest.approx([6.0, 6.0, 6.0, 2.0])

@@ -82,7 +82,8 @@ def test_recordings_are_long_enough_and_have_company(packed: Packed) -> None:
 
 
 def test_whitened_embeddings_are_centred_and_the_metadata_says_so(packed: Packed) -> None:
-    from voxid.embed.torch import TorchRuntime
+    from voxid.embed import Embedder
+    from voxid.embed.torch import TorchNetwork
 
     torch.manual_seed(0)
     model = Model.build({"name": "fbank", "bins": 20}, ECAPA, {"mode": "full"})
@@ -91,7 +92,7 @@ def test_whitened_embeddings_are_centred_and_the_metadata_says_so(packed: Packed
     assert model.fingerprint != before
     assert model.metadata["whitening"]["used"] == 8
     numbers = usable(packed, WhiteningConfig(min_seconds=0.5))
-    emb_ND = TorchRuntime(model).embed_many([(packed.wave(n), 16_000) for n in numbers])
+    emb_ND = Embedder(TorchNetwork(model)).embed_many([(packed.wave(n), 16_000) for n in numbers])
     speakers_N = packed.speakers_N[numbers]
     means_KD = np.stack([emb_ND[speakers_N == k].mean(axis=0) for k in np.unique(speakers_N)])
     assert np.abs(means_KD.mean(axis=0)).max() < 1e-4 * np.linalg.norm(emb_ND, axis=1).mean()

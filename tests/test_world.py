@@ -24,7 +24,8 @@ from voxid.data.samplers import (
     sessions_of,
     shares_of,
 )
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.errors import BadConfig, ModelError
 from voxid.losses import LOSSES
 from voxid.training import initial_model, load_recipe, train
@@ -162,7 +163,7 @@ def test_classes_start_at_their_speakers(packed: Packed) -> None:
     assert center_CD.shape == (26, 8)
     torch.testing.assert_close(center_CD.norm(dim=1), torch.ones(26))
     emb_ND = torch.from_numpy(
-        TorchRuntime(model).embed_many([(packed.wave(i), SAMPLE_RATE) for i in range(packed.n)])
+        Embedder(TorchNetwork(model)).embed_many([(packed.wave(i), SAMPLE_RATE) for i in range(packed.n)])
     )
     emb_ND = torch.nn.functional.normalize(emb_ND)
     own_N = (emb_ND * center_CD[torch.from_numpy(packed.speakers_N.astype(np.int64))]).sum(dim=1)

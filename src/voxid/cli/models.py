@@ -29,12 +29,12 @@ def models(as_json: JsonFlag = False) -> None:
 
 def _models() -> list[dict[str, Any]]:
     """Return a row for each model that comes with voxid, read from its folder."""
-    from voxid.model.card import read_config
+    from voxid.model.card import Card
     from voxid.pretrained import shipped
 
     rows: list[dict[str, Any]] = []
     for name, folder in shipped().items():
-        config = read_config(folder)
+        config = Card.read(folder)
         calibration = config.calibration
         rows.append(
             {

@@ -9,9 +9,9 @@ import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
-from voxid.embed.protocol import Embedded, EmbedInfo, Runtime
+from voxid.embed.embedder import Embedded, Embedder, EmbedInfo, Network
 from voxid.errors import (
     BadConfig,
     DeviceUnavailable,
@@ -19,11 +19,9 @@ from voxid.errors import (
     UnknownModel,
     did_you_mean,
 )
+from voxid.model.card import Card
 
-if TYPE_CHECKING:
-    from voxid.model.card import ModelFile
-
-__all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Runtime", "load"]
+__all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Embedder", "load"]
 
 DEFAULT_MODEL = "voxid-base"
 ENGINES = ("auto", "onnx", "torch")
@@ -41,8 +39,8 @@ def load(
     *,
     mode: str | None = None,
     engine: Engine = "auto",
-) -> Runtime:
-    """Return the runtime of a shipped model or a model folder, ready to embed.
+) -> Embedder:
+    """Return what embeds by a shipped model or a model folder.
 
     `device` is "cpu", "cuda", "mps" or "auto". `mode` ("sliding" or "full") replaces the model's own way of
     scoring; it changes the fingerprint. `engine` is "onnx" (exported folders; no torch needed), "torch", or
@@ -58,12 +56,9 @@ def load(
     if engine not in ENGINES:
         raise BadConfig(f"engine: no engine {engine!r}. Known: {', '.join(ENGINES)}.")
     folder = find_model(name_or_folder)
-    from voxid.model.card import read_config
-
-    config = read_config(folder)
-    if engine == "onnx" or (engine == "auto" and _onnx_serves(config, device)):
-        return _onnx(folder, device, mode)
-    return _torch(folder, device, mode)
+    if engine == "onnx" or (engine == "auto" and _onnx_serves(Card.read(folder), device)):
+        return Embedder(_onnx(folder, device, mode))
+    return Embedder(_torch(folder, device, mode))
 
 
 def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
@@ -87,11 +82,11 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _onnx_serves(config: ModelFile, device: str) -> bool:
+def _onnx_serves(card: Card, device: str) -> bool:
     """Return whether the onnx engine is the one to take."""
-    if config.graphs is None:
+    if card.graphs is None:
         return False
-    if device == "cpu" or config.graphs.precision != "fp32" or not _installed("torch"):
+    if device == "cpu" or card.graphs.precision != "fp32" or not _installed("torch"):
         return True
     from voxid.embed import onnx as onnx_engine
 
@@ -111,7 +106,7 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _onnx(folder: Path, device: str, mode: str | None) -> Runtime:
+def _onnx(folder: Path, device: str, mode: str | None) -> Network:
     try:
         engine: Any = import_module("voxid.embed.onnx")
     except ModuleNotFoundError as error:
@@ -120,15 +115,16 @@ def _onnx(folder: Path, device: str, mode: str | None) -> Runtime:
         raise MissingExtra(
             "this needs onnxruntime, which is not installed. Run: pip install voxid."
         ) from None
-    return engine.OnnxRuntime.load(folder, device=device, mode=mode)
+    return engine.OnnxNetwork(folder, device, mode=mode)
 
 
-def _torch(folder: Path, device: str, mode: str | None) -> Runtime:
+def _torch(folder: Path, device: str, mode: str | None) -> Network:
     try:
-        from voxid.embed.torch import TorchRuntime
+        from voxid.embed.torch import TorchNetwork
+        from voxid.model.network import Model
     except ModuleNotFoundError as error:
         _needs_extra(error)
-    return TorchRuntime.load(folder, device=device, mode=mode)
+    return TorchNetwork(Model.load(folder, mode), device)
 
 
 def _needs_extra(error: ModuleNotFoundError) -> NoReturn:

@@ -16,7 +16,7 @@ import numpy as np
 from voxid import corpora
 from voxid.audio import AUDIO_SUFFIXES, Part, name_of
 from voxid.data.pack import Packed, is_prepared
-from voxid.embed.protocol import Runtime
+from voxid.embed.embedder import Embedder
 from voxid.errors import AudioError, EmptyCorpus
 from voxid.files import atomic_write
 from voxid.types import SAMPLE_RATE, Dropped
@@ -62,7 +62,7 @@ class _Labelled:
 
 
 def embed_data(
-    runtime: Runtime,
+    runtime: Embedder,
     paths: Sequence[str | os.PathLike[str] | bytes | Part],
     *,
     layout: str = "auto",

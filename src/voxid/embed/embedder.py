@@ -14,22 +14,23 @@ an utterance's summary, D embedding.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
+from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from voxid import audio as audio_room
 from voxid.audio import Inspected
 from voxid.embed.decode import LONG_S, Decoded, decode, decode_ahead
-from voxid.embed.protocol import Embedded, EmbedInfo
 from voxid.errors import AudioError, BadAudioInput
 from voxid.framing import Framing, Summing
-from voxid.model.card import InferenceConfig
-from voxid.parallel import Workers
+from voxid.model.card import Card, InferenceConfig
+from voxid.parallel import Workers, usable_cores
 from voxid.types import SAMPLE_RATE
 
 BLOCK_S = 30.0  # seconds of a long recording that are in memory at once
@@ -42,12 +43,64 @@ FEATURES_S = 30.0  # seconds of padded waveform that go through the features at 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedInfo:
+    """What was heard of one recording, and how its embedding came about.
+
+    `net_speech_s` is the one measure of speech (`audio.speech`); NaN where it was not measured. `clipped` is
+    a share of the samples, `level_dbfs` and `snr_db` are of the speech, None without any; `warnings` are
+    short sentences for a person. They are those of `audio.Inspected`.
+    """
+
+    total_s: float
+    full_sequence: bool  # embedded by its full sequence, because asked for or shorter than a window
+    windows: int  # how many window embeddings were averaged; 1 for a full sequence
+    net_speech_s: float = math.nan
+    clipped: float = 0.0
+    level_dbfs: float | None = None
+    snr_db: float | None = None
+    unlike: bool = False  # two channels of different sound were averaged
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(self.warnings))  # JSON knows only lists
+
+    @classmethod
+    def of(cls, found: Inspected, full_sequence: bool, windows: int) -> EmbedInfo:
+        """Return what `audio.inspect` found, with how the embedding came about."""
+        return cls(
+            found.total_s,
+            full_sequence,
+            windows,
+            found.net_speech_s,
+            found.clipped,
+            found.level_dbfs,
+            found.snr_db,
+            found.unlike,
+            found.warnings,
+        )
+
+
+class Embedded(NamedTuple):
+    """One result of `embed_each`; unpacks as (index, embedding, info)."""
+
+    position: int  # of the utterance in what was given
+    embedding: np.ndarray  # float32 (D,)
+    info: EmbedInfo
+
+
 class Network(Protocol):
     """What computes: everything in and out is a float32 numpy array. Safe to share between threads."""
 
+    card: Card  # of the model that it computes
+    engine: str  # what computes: an embedding kept for one engine is not taken for another's
     dim: int  # of an embedding, D
     pads: bool  # whether rows of different length may share a batch
     framing: Framing
+
+    def pool(self, workers: int) -> Workers | None:
+        """Return threads to compute in, each on one core; None: the caller's thread is best."""
+        ...
 
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
         """Return feat_TF of each row, pauses left out if the model does; `samples_B` are its own samples."""
@@ -70,36 +123,50 @@ class Network(Protocol):
         ...
 
 
-class BatchRuntime:
-    """The methods of a `Runtime`, by a network and the way its model wants utterances embedded.
+class Embedder:
+    """Embeds recordings by a network of either engine. Safe to share between threads.
 
-    Recordings longer than `long_s` seconds are read in blocks, in constant memory. In full mode they are cut
-    into equal pieces of at most `PIECE_S` seconds, whose embeddings are averaged by their length; features
-    are still normalised over the whole. `workers`: where batches are computed; None: in the caller's thread.
+    The same audio gives the same numbers by every method (within 1e-5). Recordings longer than `long_s`
+    seconds are read in blocks, in constant memory. In full mode they are cut into equal pieces of at most
+    `PIECE_S` seconds, whose embeddings are averaged by their length; features are still normalised over the
+    whole. On a CPU `workers` threads compute, each on one core (None: the cores there are, 8 at most).
+
+    Example: `voxid.load("voxid-base").embed("me.wav")`
     """
 
-    def __init__(
-        self,
-        network: Network,
-        inference: InferenceConfig,
-        *,
-        workers: Workers | None = None,
-        long_s: float = LONG_S,
-    ) -> None:
-        self._network = network
-        self._inference = inference
-        self._workers = workers
+    def __init__(self, network: Network, *, long_s: float = LONG_S, workers: int | None = None) -> None:
+        self.network = network
+        self._inference = network.card.inference
+        self._workers = network.pool(min(MOST_WORKERS, usable_cores()) if workers is None else workers)
         self._long_s = long_s
 
     @property
+    def model(self) -> Card:
+        """What the model is: `.inference`, `.calibration`, `.cohort`, `.metadata`."""
+        return self.network.card
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all that changes an embedding; embeddings of two fingerprints do not compare.
+
+        Both engines have that of the torch model; a model in 8 bits has its own.
+        """
+        return self.model.fingerprint
+
+    @property
+    def engine(self) -> str:
+        """What computes, and on which device."""
+        return self.network.engine
+
+    @property
     def sample_rate(self) -> int:
-        """16,000 Hz."""
+        """16,000 Hz; audio at another rate is resampled on the way in."""
         return SAMPLE_RATE
 
     @property
     def dim(self) -> int:
         """The length D of an embedding."""
-        return self._network.dim
+        return self.network.dim
 
     @property
     def score_mode(self) -> str:
@@ -255,9 +322,9 @@ class BatchRuntime:
     def _features(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """Return feat_TF of each wave; waves of like length share a batch."""
         feats: list[np.ndarray] = [_NOTHING] * len(waves)
-        for rows in _alike([wave.size for wave in waves], int(FEATURES_S * SAMPLE_RATE), self._network.pads):
+        for rows in _alike([wave.size for wave in waves], int(FEATURES_S * SAMPLE_RATE), self.network.pads):
             wave_BS, samples_B = _padded([waves[row] for row in rows])
-            for row, feat_TF in zip(rows, self._network.features(wave_BS, samples_B), strict=True):
+            for row, feat_TF in zip(rows, self.network.features(wave_BS, samples_B), strict=True):
                 feats[row] = feat_TF
         return feats
 
@@ -267,16 +334,16 @@ class BatchRuntime:
             return []
         windows_WTF = np.concatenate(windows)
         batches = np.array_split(windows_WTF, -(-len(windows_WTF) // batch_size))  # of one size, but for one
-        emb_WD = np.concatenate([self._network.encode(feat_BTF, None) for feat_BTF in batches])
+        emb_WD = np.concatenate([self.network.encode(feat_BTF, None) for feat_BTF in batches])
         ends = np.cumsum([len(part) for part in windows])[:-1]
         return [part_WD.mean(axis=0) for part_WD in np.split(emb_WD, ends)]
 
     def _full_sequences(self, feats_TF: list[np.ndarray], frames: int) -> list[np.ndarray]:
         """Return each utterance's embedding by its full sequence; a batch holds about `frames` frames."""
         embeddings = [_NOTHING] * len(feats_TF)
-        for rows in _alike([len(feat_TF) for feat_TF in feats_TF], frames, self._network.pads):
+        for rows in _alike([len(feat_TF) for feat_TF in feats_TF], frames, self.network.pads):
             feat_BTF, frames_B = _padded([feats_TF[row] for row in rows])
-            for row, emb_D in zip(rows, self._network.encode(feat_BTF, frames_B), strict=True):
+            for row, emb_D in zip(rows, self.network.encode(feat_BTF, frames_B), strict=True):
                 embeddings[row] = emb_D
         return embeddings
 
@@ -286,9 +353,9 @@ class BatchRuntime:
         Raise CancelledError once `left` is set: nobody waits for the result any more.
         """
         assert decoded.found is not None
-        summing = self._network.summing()
-        for wave_S, frames in self._network.framing.cut(_blocks(decoded.found, left), np.concatenate):
-            summing.add(self._network.log_mel(wave_S)[frames])
+        summing = self.network.summing()
+        for wave_S, frames in self.network.framing.cut(_blocks(decoded.found, left), np.concatenate):
+            summing.add(self.network.log_mel(wave_S)[frames])
         feats = self._features_of(decoded.found, summing.value(), left)
         full = self._inference.mode == "full" or summing.frames < self._inference.window
         if full:
@@ -299,12 +366,12 @@ class BatchRuntime:
 
     def _features_of(self, found: Inspected, summary_1U: np.ndarray, left: Event) -> Iterator[np.ndarray]:
         """Yield the features feat_TF of a long recording, piece by piece."""
-        for wave_S, frames in self._network.framing.cut(_blocks(found, left), np.concatenate):
-            yield self._network.features_of_part(wave_S, summary_1U, frames)
+        for wave_S, frames in self.network.framing.cut(_blocks(found, left), np.concatenate):
+            yield self.network.features_of_part(wave_S, summary_1U, frames)
 
     def _mean_of_pieces(self, feats: Iterable[np.ndarray], frames: int) -> np.ndarray:
         """Return the mean of the embeddings of equal pieces of `frames` frames, weighted by their length."""
-        most = max(1, int(PIECE_S * SAMPLE_RATE) // self._network.framing.hop)
+        most = max(1, int(PIECE_S * SAMPLE_RATE) // self.network.framing.hop)
         count = -(-frames // most)
         ends = [frames * piece // count for piece in range(1, count + 1)]
         total_D, done, kept_TF = np.zeros(self.dim), 0, None
@@ -312,10 +379,10 @@ class BatchRuntime:
             kept_TF = feat_TF if kept_TF is None else np.concatenate([kept_TF, feat_TF])
             while ends and done + len(kept_TF) >= ends[0]:
                 length = ends.pop(0) - done
-                total_D += length * self._network.encode(kept_TF[None, :length], None)[0].astype(np.float64)
+                total_D += length * self.network.encode(kept_TF[None, :length], None)[0].astype(np.float64)
                 kept_TF, done = kept_TF[length:], done + length
         if ends and kept_TF is not None and len(kept_TF):  # rounding made a pause of a frame that was none
-            total_D += len(kept_TF) * self._network.encode(kept_TF[None], None)[0].astype(np.float64)
+            total_D += len(kept_TF) * self.network.encode(kept_TF[None], None)[0].astype(np.float64)
             done += len(kept_TF)
         return (total_D / done).astype(np.float32)
 
@@ -329,7 +396,7 @@ class BatchRuntime:
                 continue
             windows_WTF = _windows(kept_TF, inference)
             for start in range(0, len(windows_WTF), batch_size):
-                emb_BD = self._network.encode(windows_WTF[start : start + batch_size], None)
+                emb_BD = self.network.encode(windows_WTF[start : start + batch_size], None)
                 total_D += emb_BD.sum(axis=0, dtype=np.float64)
             count += len(windows_WTF)
             kept_TF = kept_TF[len(windows_WTF) * inference.step :]

@@ -11,140 +11,54 @@ D embedding.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from voxid.embed.decode import LONG_S
-from voxid.embed.embedder import MOST_WORKERS, BatchRuntime
-from voxid.errors import BadModel, DeviceUnavailable, UnknownModel
+from voxid.errors import BadModel, DeviceUnavailable
 from voxid.framing import Framing, Summary, Summing
 from voxid.model.card import (
-    CONFIG_FILE,
     ENCODER_FILE,
     FRONT_FILE,
     WEIGHTS_FILE,
+    Card,
     Graphs,
-    InferenceConfig,
-    ModelFile,
-    fingerprint,
     read_bytes,
-    read_config,
     weights_in,
 )
-from voxid.parallel import Workers, usable_cores
-from voxid.scoring.calibration import Calibration
-from voxid.scoring.cohort import Cohort
+from voxid.parallel import Workers
 from voxid.types import SAMPLE_RATE
 
 PART = 30 * SAMPLE_RATE  # samples of a long wave whose windows are in memory at once
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-@dataclass(frozen=True)
-class OnnxModel:
-    """What an exported folder says of its model."""
+class OnnxNetwork:
+    """The two graphs of an exported folder as a `Network`; no setting of the process is touched.
 
-    tables: dict[str, dict[str, Any]]  # the options of features and encoder
-    inference: InferenceConfig
-    calibration: Calibration | None
-    cohort: Cohort | None
-    metadata: dict[str, Any]
-    graphs: Graphs
-    fingerprint: str
-
-    @property
-    def dim(self) -> int:
-        """The length D of an embedding."""
-        return self.graphs.dim
-
-
-class OnnxRuntime(BatchRuntime):
-    """An exported model on one device. Safe to share between threads.
-
-    On a CPU `workers` threads compute, each on one core (None: the cores there are, 8 at most); no setting of
-    the process is touched. Recordings longer than `long_s` seconds are read in blocks, in constant memory
-    (see `BatchRuntime`).
-
-    Example: `OnnxRuntime.load("src/voxid/pretrained/voxid-base").embed("me.wav")`
+    Raise BadModel (a file is missing or damaged, or there are no graphs) and DeviceUnavailable.
     """
 
+    pads = False
+
     def __init__(
-        self,
-        model: OnnxModel,
-        network: OnnxNetwork,
-        device: str = "cpu",
-        *,
-        long_s: float = LONG_S,
-        workers: int | None = None,
+        self, folder: str | os.PathLike[str], device: str = "cpu", *, mode: str | None = None
     ) -> None:
-        self._model = model
-        self._device = device
-        count = min(MOST_WORKERS, usable_cores()) if workers is None else workers
-        super().__init__(
-            network,
-            model.inference,
-            workers=Workers(count, "voxid-embed") if device == "cpu" else None,
-            long_s=long_s,
-        )
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | os.PathLike[str],
-        *,
-        device: str = "cpu",
-        mode: str | None = None,
-        long_s: float = LONG_S,
-        workers: int | None = None,
-    ) -> Self:
-        """Return the runtime of an exported folder; see `voxid.embed.load`.
-
-        Raise UnknownModel, BadModel (a file is missing or damaged, or there are no graphs) and
-        DeviceUnavailable.
-        """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise UnknownModel(f"no model folder {folder}. `voxid export` writes one for onnxruntime.")
-        device = pick_device(device)
-        content = read_config(folder)
-        if content.graphs is None:
+        folder, device = Path(folder), pick_device(device)
+        card = Card.read(folder, mode)
+        if (graphs := card.graphs) is None:
             raise BadModel(
                 f"{folder} has no graphs for onnxruntime, only weights for torch. "
                 f"Run: voxid export {folder} -o EXPORTED, or: pip install 'voxid[train]'."
             )
-        weights = _checked(folder, content, content.graphs)
-        model = _model(folder, content, content.graphs, weights, mode)
-        return cls(model, OnnxNetwork(folder, content.graphs, device), device, long_s=long_s, workers=workers)
-
-    @property
-    def model(self) -> OnnxModel:
-        """What the folder says of the model: inference, calibration, cohort, metadata."""
-        return self._model
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the torch model that was exported; an int8 model has its own."""
-        return self._model.fingerprint
-
-    @property
-    def engine(self) -> str:
-        """What computes: an embedding kept for one engine is not taken for another's."""
-        return f"onnxruntime {self._device}"
-
-
-class OnnxNetwork:
-    """The two graphs as a `Network`."""
-
-    pads = False
-
-    def __init__(self, folder: Path, graphs: Graphs, device: str) -> None:
+        weights = _checked(folder, card, graphs)
+        self.card = card if card.fingerprint else _marked(card, graphs, weights, folder / WEIGHTS_FILE)
+        self.engine = f"onnxruntime {device}"
         self.dim = graphs.dim
         self.framing = Framing(graphs.hop, graphs.lead, graphs.window)
         self._summary: Summary = graphs.summary
@@ -152,6 +66,11 @@ class OnnxNetwork:
         self._front = _session(folder / FRONT_FILE, device)
         self._encoder = _session(folder / ENCODER_FILE, device, arena=False)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
+        self._on_cpu = device == "cpu"
+
+    def pool(self, workers: int) -> Workers | None:
+        """Return threads, each of which computes by itself; None on other devices than a CPU."""
+        return Workers(workers, "voxid-embed") if self._on_cpu else None
 
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
         """Return feat_TF of each row, all of which have one length; of long ones in constant memory."""
@@ -253,19 +172,19 @@ def _session(path: Path, device: str, arena: bool = True) -> onnxruntime.Inferen
         ) from error
 
 
-def _checked(folder: Path, content: ModelFile, graphs: Graphs) -> Callable[[], bytes]:
-    """Return how to read the weights, after every file was held against its sha256."""
+def _checked(folder: Path, card: Card, graphs: Graphs) -> bytes:
+    """Return the weights (none in 8 bits) after every file was held against its sha256."""
     read_bytes(folder / FRONT_FILE, graphs.front_sha256)
     encoder = read_bytes(folder / ENCODER_FILE, graphs.encoder_sha256)
     if graphs.precision != "fp32":
         with suppress(KeyError, IndexError, TypeError, ValueError):  # no ONNX file: onnxruntime says so
             _finite(folder / ENCODER_FILE, floats_in(memoryview(encoder)))
-        return lambda: b""
+        return b""
     path = folder / WEIGHTS_FILE
-    weights = read_bytes(path, content.weights_sha256)
+    weights = read_bytes(path, card.weights_sha256)
     floats = (w for w in weights_in(memoryview(weights), os.fspath(path)) if w.dtype == "torch.float32")
     _finite(path, ((w.name, np.frombuffer(weights, "<f4", w.length // 4, w.start)) for w in floats))
-    return lambda: weights
+    return weights
 
 
 def _finite(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
@@ -318,35 +237,18 @@ def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
         at += size
 
 
-def _model(
-    folder: Path, content: ModelFile, graphs: Graphs, weights: Callable[[], bytes], mode: str | None
-) -> OnnxModel:
-    tables = {"features": content.features, "encoder": content.encoder}
-    inference, mark = content.inference, graphs.fingerprint
-    if mode is not None and mode != inference.mode:
-        inference = InferenceConfig.parse({**inference.model_dump(), "mode": mode}, "inference")
-        mark = _fingerprint(tables, inference, graphs, weights(), folder / WEIGHTS_FILE)
-    cohort = None
-    if content.calibration is not None and content.calibration.cohort is not None:
-        cohort = Cohort.load(folder, content.calibration.cohort, graphs.dim)
-    return OnnxModel(tables, inference, content.calibration, cohort, content.metadata, graphs, mark)
-
-
-def _fingerprint(
-    tables: dict[str, dict[str, Any]], inference: InferenceConfig, graphs: Graphs, weights: bytes, path: Path
-) -> str:
-    """Return the fingerprint of the model in another inference mode than the folder's."""
-    if graphs.precision != "fp32":
-        return fingerprint(tables, inference, [quantized_weight(graphs.encoder_sha256)])
+def _marked(card: Card, graphs: Graphs, weights: bytes, path: Path) -> Card:
+    """Return the card with its fingerprint in another inference mode than the folder's."""
     view = memoryview(weights)
-    return fingerprint(
-        tables,
-        inference,
-        (
+    found: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]] = (
+        [quantized_weight(graphs.encoder_sha256)]
+        if graphs.precision != "fp32"
+        else (
             (w.name, w.dtype, w.shape, view[w.start : w.start + w.length])
             for w in weights_in(view, os.fspath(path))
-        ),
+        )
     )
+    return card.model_copy(update={"fingerprint": card.fingerprint_of(found)})
 
 
 def quantized_weight(encoder_sha256: str) -> tuple[str, str, tuple[int, ...], bytes]:
@@ -356,6 +258,3 @@ def quantized_weight(encoder_sha256: str) -> tuple[str, str, tuple[int, ...], by
 
 def _plain(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
-
-
-__all__ = ["CONFIG_FILE", "OnnxModel", "OnnxNetwork", "OnnxRuntime", "pick_device", "quantized_weight"]

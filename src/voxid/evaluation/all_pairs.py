@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.errors import BadScores
 from voxid.evaluation.embedding import Voices
 from voxid.evaluation.measure import FARS, count_reasons
@@ -92,7 +92,7 @@ def _count_tile(
 
 
 def measure_all_pairs(
-    name: str, folder: str, runtime: Runtime, voices: Voices, test: EvaluationData
+    name: str, folder: str, runtime: Embedder, voices: Voices, test: EvaluationData
 ) -> tuple[ModelReport, Det]:
     """Return the figures of a model on all pairs of `test`, by cosine, and its DET curve.
 

@@ -28,7 +28,7 @@ import numpy as np
 
 import voxid
 from voxid.audio import Part
-from voxid.embed import EmbedInfo, Runtime
+from voxid.embed import Embedder, EmbedInfo
 from voxid.files import user_cache
 from voxid.types import Utterance
 
@@ -61,7 +61,7 @@ class EmbeddingCache:
         self.warnings: list[str] = []
 
     @classmethod
-    def of(cls, runtime: Runtime, folder: str | os.PathLike[str] | None = None) -> EmbeddingCache | None:
+    def of(cls, runtime: Embedder, folder: str | os.PathLike[str] | None = None) -> EmbeddingCache | None:
         """Return the cache for what `runtime` makes, in `folder` or $VOXID_CACHE/embeddings.
 
         None for an engine that does not say what it is (`engine`): its embeddings could not be told apart.

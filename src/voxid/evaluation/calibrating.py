@@ -17,7 +17,7 @@ import numpy as np
 
 from voxid import metrics
 from voxid.data.samplers import corpora_of
-from voxid.embed import Runtime, load
+from voxid.embed import Embedder, load
 from voxid.errors import BadCohort, BadScores, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used
@@ -218,7 +218,7 @@ def _speaker_pairs(corpus: EvaluationData, scored: Scores) -> np.ndarray:
 
 
 def _crowd(
-    runtime: Runtime, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
+    runtime: Embedder, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
 ) -> Cohort | None:
     """Return the cohort that the quality "cohort_mean" is measured with."""
     if cohort is None:
@@ -235,7 +235,7 @@ def _crowd(
     )
 
 
-def _trained_on(runtime: Runtime, data: EvaluationData) -> list[str]:
+def _trained_on(runtime: Embedder, data: EvaluationData) -> list[str]:
     """Return what to say when `data`, or a part of it, is where the model's training speech came from."""
     learned = _lessons(runtime.model.metadata)
     if data.fingerprint in [lesson.get("fingerprint") for lesson in learned]:
@@ -273,7 +273,7 @@ def _tested_data(report_folder: Path) -> str:
 
 
 def _common(
-    runtime: Runtime, speakers: SpeakerSet, test: EvaluationData, cache: EmbeddingCache | None
+    runtime: Embedder, speakers: SpeakerSet, test: EvaluationData, cache: EmbeddingCache | None
 ) -> list[str]:
     voices: Voices = embed_used(runtime, test, np.arange(len(test.utterances)), speech=False, cache=cache)
     common = speakers.common(SpeakerSet.of(test, voices))

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from voxid.embed import Embedded, Runtime
+from voxid.embed import Embedded, Embedder
 from voxid.errors import AudioError
 from voxid.evaluation.cache import Contents, EmbeddingCache
 from voxid.scoring import Side, reference
@@ -59,7 +59,7 @@ class Voices:
 
 
 def embed_used(
-    runtime: Runtime,
+    runtime: Embedder,
     data: EvaluationData,
     used_U: np.ndarray,
     *,
@@ -141,7 +141,7 @@ def with_models(voices: Voices, trials: Trials) -> Voices:
 
 
 def _results(
-    runtime: Runtime,
+    runtime: Embedder,
     data: EvaluationData,
     used_U: np.ndarray,
     speech: bool,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from voxid import __version__, plots
-from voxid.embed import Runtime, load
+from voxid.embed import Embedder, load
 from voxid.errors import BadTrials
 from voxid.evaluation.all_pairs import WHY_NO_INTERVALS, measure_all_pairs
 from voxid.evaluation.cache import EmbeddingCache
@@ -35,7 +35,7 @@ Data = StrPath | Iterable[StrPath]
 
 
 def evaluate(
-    models: Sequence[StrPath | Runtime],
+    models: Sequence[StrPath | Embedder],
     data: Data,
     trials: StrPath = "all",
     out: StrPath | None = None,
@@ -144,7 +144,7 @@ def evaluate(
 
 
 def _all_pairs(
-    named: Sequence[tuple[str, str, Runtime]],
+    named: Sequence[tuple[str, str, Embedder]],
     test: EvaluationData,
     folder: Path | None,
     cache: bool,
@@ -191,11 +191,11 @@ def _all_pairs(
     return report
 
 
-def _source(model: StrPath | Runtime) -> str:
+def _source(model: StrPath | Embedder) -> str:
     return os.fspath(model) if isinstance(model, str | os.PathLike) else ""
 
 
-def _names(models: Sequence[Any], runtimes: list[Runtime]) -> list[str]:
+def _names(models: Sequence[Any], runtimes: list[Embedder]) -> list[str]:
     """Return a name for each model, good for a file too: its folder's, with a number where two are alike."""
     names: list[str] = []
     for given, runtime in zip(models, runtimes, strict=True):

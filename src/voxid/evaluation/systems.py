@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
@@ -60,7 +60,7 @@ class SystemMaker:
         self.speakers: dict[str, SpeakerSet] = {}
         self.warnings: list[str] = []
 
-    def of(self, name: str, folder: str, runtime: Runtime) -> list[Scores]:
+    def of(self, name: str, folder: str, runtime: Embedder) -> list[Scores]:
         """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
         cache = EmbeddingCache.of(runtime) if self._cache else None
         used_U = self._plan.used()
@@ -108,7 +108,7 @@ class SystemMaker:
         return systems
 
     def _calibrated(
-        self, scores: Scores, voices: Voices, calibration: Calibration, runtime: Runtime
+        self, scores: Scores, voices: Voices, calibration: Calibration, runtime: Embedder
     ) -> Scores:
         """Return cosines with their LLRs, and with what the model decides by them."""
         llr_K = llrs(scores, voices, calibration, getattr(runtime.model, "cohort", None))
@@ -118,7 +118,7 @@ class SystemMaker:
         return replace(scores, decisions=found)
 
     def _fit(
-        self, runtime: Runtime, cache: EmbeddingCache | None, tested: SpeakerSet
+        self, runtime: Embedder, cache: EmbeddingCache | None, tested: SpeakerSet
     ) -> dict[str, FittedScorer]:
         """Return every scorer after it has learned from the cohort, which is embedded at most once."""
         others = self._cohort
@@ -177,7 +177,7 @@ def _scorer_table(spec: str) -> dict[str, Any]:
 
 
 def usable_calibration(
-    runtime: Runtime, folder: str, speakers: SpeakerSet, force: bool
+    runtime: Embedder, folder: str, speakers: SpeakerSet, force: bool
 ) -> tuple[Calibration | None, list[str]]:
     """Return the model's calibration, None when its figures would mislead, and what a reader should know."""
     calibration = getattr(runtime.model, "calibration", None)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from voxid import metrics
-from voxid.embed import Runtime, find_model
-from voxid.embed.onnx import OnnxRuntime, quantized_weight
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder, find_model
+from voxid.embed.onnx import OnnxNetwork, quantized_weight
+from voxid.embed.torch import TorchNetwork
 from voxid.encoders.cost import cost
 from voxid.errors import BadModel, ModelError, NotWritable, VoxidError
 from voxid.evaluation import EvaluationData, make_trials, read_data
@@ -29,17 +29,7 @@ from voxid.evaluation.scores import score_trials
 from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
 from voxid.export.graphs import OPSET, TwoGraphs, summary_values, trace
 from voxid.files import output_error
-from voxid.model.card import (
-    CONFIG_FILE,
-    ENCODER_FILE,
-    FRONT_FILE,
-    WEIGHTS_FILE,
-    Graphs,
-    ModelFile,
-    file_format,
-    fingerprint,
-    read_config,
-)
+from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE, Card, Graphs
 from voxid.model.network import Model
 from voxid.scoring.cohort import COHORT_FILE
 from voxid.types import SAMPLE_RATE
@@ -116,7 +106,7 @@ def export(
             _put(folder, out)
     except OSError as error:
         raise output_error(error, out) from error
-    graphs = read_config(out).graphs
+    graphs = Card.read(out).graphs
     assert graphs is not None
     return Exported(
         out,
@@ -212,7 +202,7 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
         ) from error
     _write_graphs(model, folder, graphs)
     waves, speech = speech_for_checking(corpus)
-    agreement = compare(TorchRuntime(model), OnnxRuntime.load(folder), waves, speech)
+    agreement = compare(Embedder(TorchNetwork(model)), Embedder(OnnxNetwork(folder)), waves, speech)
     demand(agreement)
     return agreement
 
@@ -240,8 +230,7 @@ def _write_graphs(model: Model, folder: Path, graphs: TwoGraphs) -> None:
 
 
 def _write_config(folder: Path, graphs: Graphs, **changes: Any) -> None:
-    values = {**read_config(folder).model_dump(), "graphs": graphs, "format": file_format(graphs), **changes}
-    (folder / CONFIG_FILE).write_bytes(ModelFile.model_validate(values).to_json())
+    Card.read(folder).model_copy(update={"graphs": graphs, **changes}).save(folder)
 
 
 def _to_int8(
@@ -250,13 +239,14 @@ def _to_int8(
     """Turn the folder into one of an int8 model; return the EER in 32 and in 8 bits, and the trials."""
     from voxid.export.quantizing import quantize
 
-    plain = OnnxRuntime.load(folder)
+    plain = Embedder(OnnxNetwork(folder))
     graphs, weights = plain.model.graphs, folder / WEIGHTS_FILE
+    assert graphs is not None
     before, trials = _eer(plain, corpus, progress)
     encoder = quantize(folder / ENCODER_FILE, _feats(model, corpus))
     (folder / ENCODER_FILE).write_bytes(encoder)
     sha256 = hashlib.sha256(encoder).hexdigest()
-    mark = fingerprint(model.tables, model.inference, [quantized_weight(sha256)])
+    mark = plain.model.fingerprint_of([quantized_weight(sha256)])
     calibration = model.calibration
     if calibration is not None:  # the EER hardly moves, and so do the scores: the line still holds
         cohort = calibration.cohort and calibration.cohort.model_copy(update={"model": mark})
@@ -264,7 +254,7 @@ def _to_int8(
     changed = graphs.model_copy(update={"precision": "int8", "encoder_sha256": sha256, "fingerprint": mark})
     weights.unlink()
     _write_config(folder, changed, weights_sha256="", calibration=calibration)
-    after, _ = _eer(OnnxRuntime.load(folder), corpus, progress)
+    after, _ = _eer(Embedder(OnnxNetwork(folder)), corpus, progress)
     if not abs(after - before) <= MOST_EER_CHANGE * before:
         raise ModelError(
             f"in 8 bits the EER on {corpus.name} is {after:.3%}, in 32 bits {before:.3%} "
@@ -276,7 +266,7 @@ def _to_int8(
 
 
 def _eer(
-    runtime: Runtime, corpus: EvaluationData, progress: Callable[[int, int], None] | None
+    runtime: Embedder, corpus: EvaluationData, progress: Callable[[int, int], None] | None
 ) -> tuple[float, int]:
     """Return the equal error rate of all pairs of the corpus, and their number."""
     plan = make_trials("all", corpus, 0)
@@ -289,7 +279,7 @@ def _feats(model: Model, corpus: EvaluationData) -> list[np.ndarray]:
     """Return features feat_TF of some recordings, as the encoder will see them."""
     from voxid.embed.decode import decode
 
-    network = TorchRuntime(model, workers=1)._network
+    network = TorchNetwork(model)
     count = len(corpus.utterances)
     picked = np.unique(np.linspace(0, count - 1, min(RANGE_UTTERANCES, count)).round().astype(int))
     waves = (decode(0, corpus.audio(int(i))).wave for i in picked)

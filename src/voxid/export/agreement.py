@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.corpora.synthetic import speak, voice
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.embed.decode import decode
 from voxid.errors import CorpusError, ModelError
 from voxid.evaluation import EvaluationData
@@ -54,7 +54,7 @@ def _usable(wave_S: np.ndarray) -> bool:
     return decode(0, (wave_S, SAMPLE_RATE)).error is None
 
 
-def compare(torch: Runtime, onnx: Runtime, waves: Sequence[np.ndarray], speech: str) -> Agreement:
+def compare(torch: Embedder, onnx: Embedder, waves: Sequence[np.ndarray], speech: str) -> Agreement:
     """Return how far the two are apart on `waves`, alone and in a batch."""
     audio = [(wave_S, SAMPLE_RATE) for wave_S in waves]
     expected_ND = torch.embed_many(audio)

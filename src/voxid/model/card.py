@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, InstanceOf, model_validator
 
 from voxid.config import Config
 from voxid.errors import BadConfig, BadModel
@@ -79,10 +79,13 @@ class Graphs(Config):
     opset: int
 
 
-class ModelFile(Config):
-    """What config.json holds."""
+class Card(Config):
+    """What a model folder says of its model, without its weights: the value that both engines load.
 
-    format: int
+    `cohort` lies in a file of its own, and `fingerprint` ("" where it is not known yet) follows from tables,
+    inference and weights: neither is in config.json. `features` and `encoder` are tables of options.
+    """
+
     features: dict[str, Any]
     encoder: dict[str, Any]
     inference: InferenceConfig
@@ -90,15 +93,71 @@ class ModelFile(Config):
     metadata: dict[str, Any]
     weights_sha256: str  # of model.safetensors: safetensors itself would not notice a flipped bit
     graphs: Graphs | None = None
+    cohort: InstanceOf[Cohort] | None = Field(None, exclude=True)
+    fingerprint: str = Field("", exclude=True)
 
-    def to_json(self) -> bytes:
-        """Return the bytes of config.json; a folder without graphs is one that an older voxid reads."""
-        values = self.model_dump(mode="json")
+    @classmethod
+    def read(cls, folder: Path, mode: str | None = None) -> Card:
+        """Return the card of `folder`; `mode` replaces its inference mode, and changes the fingerprint.
+
+        Raise BadModel when config.json or the cohort is missing, damaged or too new; BadConfig for `mode`.
+        """
+        card = _parsed(folder / CONFIG_FILE)
+        changes: dict[str, Any] = {"fingerprint": card.graphs.fingerprint if card.graphs else ""}
+        if mode is not None and mode != card.inference.mode:
+            inference = InferenceConfig.parse({**card.inference.model_dump(), "mode": mode}, "inference")
+            changes = {"inference": inference, "fingerprint": ""}
+        if card.calibration is not None and card.calibration.cohort is not None:
+            dim = None if card.graphs is None else card.graphs.dim
+            changes["cohort"] = Cohort.load(folder, card.calibration.cohort, dim)
+        return card.model_copy(update=changes)
+
+    def save(self, folder: Path, files: dict[str, bytes] | None = None) -> None:
+        """Write config.json, the cohort if the calibration uses one, and other files by their names.
+
+        All are on the disk before one takes its name: a full disk cannot leave a mixed set. Raise BadModel
+        when the calibration was fitted with another cohort, else an OutputError.
+        """
+        contents = {**(files or {}), CONFIG_FILE: self._json()}
+        if self.calibration is not None and (wanted := self.calibration.cohort) is not None:
+            if self.cohort is None or self.cohort.info.sha256 != wanted.sha256:
+                raise BadModel(
+                    f"the calibration was fitted with the cohort {wanted.name!r}, and the model has "
+                    f"{'another' if self.cohort else 'none'}. Set model.cohort to it before saving."
+                )
+            contents[COHORT_FILE] = self.cohort.content()
+        with ExitStack() as stack:
+            for name, content in contents.items():
+                file = stack.enter_context(atomic_write(folder / name))
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _json(self) -> bytes:
+        """Return the bytes of config.json, in the lowest format that can say it: older voxids read it too."""
+        values = {"format": file_format(self.graphs), **self.model_dump(mode="json")}
         if self.graphs is None:
             del values["graphs"]
         elif self.graphs.pause_db is None:
             del values["graphs"]["pause_db"]
         return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+    def fingerprint_of(self, weights: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]]) -> str:
+        """Return the sha256 (64 hex digits) of all that changes an embedding.
+
+        `weights` are (name, dtype as torch spells it, shape, bytes) in any order. Name, calibration and other
+        metadata do not count.
+        """
+        parts = {
+            "features": self.features,
+            "encoder": self.encoder,
+            "inference": self.inference.model_dump(mode="json"),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        for name, dtype, shape, content in sorted(weights, key=lambda weight: weight[0]):
+            digest.update(f"{name} {dtype} {shape}".encode())
+            digest.update(content)
+        return digest.hexdigest()
 
 
 def file_format(graphs: Graphs | None) -> int:
@@ -110,24 +169,6 @@ def file_format(graphs: Graphs | None) -> int:
     if graphs is None:
         return PLAIN_FORMAT
     return GRAPHS_FORMAT if graphs.pause_db is None else FORMAT
-
-
-def fingerprint(
-    tables: dict[str, dict[str, Any]],
-    inference: InferenceConfig,
-    weights: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]],
-) -> str:
-    """Return the sha256 (64 hex digits) of all that changes an embedding.
-
-    `tables` are the features' and the encoder's options, `weights` (name, dtype as torch spells it, shape,
-    bytes) in any order. Name, calibration and other metadata do not count.
-    """
-    parts = {**tables, "inference": inference.model_dump(mode="json")}
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-    for name, dtype, shape, content in sorted(weights, key=lambda weight: weight[0]):
-        digest.update(f"{name} {dtype} {shape}".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -182,14 +223,13 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
     return content
 
 
-def read_config(folder: Path) -> ModelFile:
-    """Return what the folder's config.json says; raise BadModel when it is damaged or too new."""
-    path = folder / CONFIG_FILE
+def _parsed(path: Path) -> Card:
+    """Return what config.json says; raise BadModel when it is damaged or too new."""
     try:
         values = json.loads(read_bytes(path))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BadModel(f"{path} is damaged: not JSON ({error}). Copy the model folder again.") from None
-    version = values.get("format") if isinstance(values, dict) else None
+    version = values.pop("format", None) if isinstance(values, dict) else None
     if type(version) is not int or version < 1:
         raise BadModel(
             f"{path} is not a voxid model's: its format is {version!r}; expected a number up to {FORMAT}. "
@@ -200,7 +240,7 @@ def read_config(folder: Path) -> ModelFile:
             f"{path} has format {version}; this voxid reads up to {FORMAT}. Upgrade: pip install -U voxid."
         )
     try:
-        return ModelFile.parse(values, CONFIG_FILE)
+        return Card.parse(values, CONFIG_FILE)
     except BadConfig as error:
         raise BadModel(f"{path} is damaged: {error} Copy the model folder again.") from None
 
@@ -211,40 +251,15 @@ def save_calibration(folder: Path, calibration: Calibration | None, cohort: Coho
     Both files are on the disk before one takes its name. Raise BadModel where the folder's config.json is
     damaged or the calibration was fitted with another cohort, else an OutputError.
     """
-    config = read_config(folder).model_copy(update={"calibration": calibration})
-    contents = {**cohort_file(calibration, cohort), CONFIG_FILE: config.to_json()}
-    write_files(folder, contents)
+    _calibrated(folder, calibration, cohort).save(folder)
 
 
 def copy_model(source: Path, out: Path, calibration: Calibration | None, cohort: Cohort | None) -> None:
     """Write the model of `source` into the folder `out` with another calibration; raise as it."""
-    config = read_config(source).model_copy(update={"calibration": calibration})
-    names = [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE] if config.graphs else [WEIGHTS_FILE]
-    contents = {name: read_bytes(source / name) for name in names if (source / name).exists()}
-    write_files(out, {**contents, **cohort_file(calibration, cohort), CONFIG_FILE: config.to_json()})
+    card = _calibrated(source, calibration, cohort)
+    names = [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE] if card.graphs else [WEIGHTS_FILE]
+    card.save(out, {name: read_bytes(source / name) for name in names if (source / name).exists()})
 
 
-def cohort_file(calibration: Calibration | None, cohort: Cohort | None) -> dict[str, bytes]:
-    """Return the cohort's file, by name, if the calibration uses one; raise BadModel if it is another one."""
-    wanted = calibration.cohort if calibration else None
-    if wanted is None:
-        return {}
-    if cohort is None or cohort.info.sha256 != wanted.sha256:
-        raise BadModel(
-            f"the calibration was fitted with the cohort {wanted.name!r}, and the model has "
-            f"{'another' if cohort else 'none'}. Set model.cohort to it before saving."
-        )
-    return {COHORT_FILE: cohort.content()}
-
-
-def write_files(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files into a model folder; all are on the disk before one takes its name.
-
-    A full disk cannot leave a mixed set. Raise an OutputError.
-    """
-    with ExitStack() as stack:
-        for name, content in contents.items():
-            file = stack.enter_context(atomic_write(folder / name))
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+def _calibrated(folder: Path, calibration: Calibration | None, cohort: Cohort | None) -> Card:
+    return _parsed(folder / CONFIG_FILE).model_copy(update={"calibration": calibration, "cohort": cohort})

@@ -22,17 +22,15 @@ from torch import Tensor, nn
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadModel, UnknownModel
 from voxid.features import FEATURES
-from voxid.model import card
 from voxid.model.card import (
     CONFIG_FILE,
     ENCODER_FILE,
     FRONT_FILE,
     WEIGHTS_FILE,
+    Card,
     Graphs,
     InferenceConfig,
-    ModelFile,
     read_bytes,
-    read_config,
 )
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
@@ -110,7 +108,22 @@ class Model(nn.Module):
             )
             for name, tensor in self.state_dict().items()
         )
-        return card.fingerprint(self.tables, self.inference, weights)
+        return self._card().fingerprint_of(weights)
+
+    @property
+    def card(self) -> Card:
+        """What the model is and where it comes from, without its weights."""
+        return self._card(fingerprint=self.fingerprint)
+
+    def _card(self, **more: Any) -> Card:
+        return Card(
+            **self.tables,
+            inference=self.inference,
+            calibration=self.calibration,
+            cohort=self.cohort,
+            metadata=self.metadata,
+            **{"weights_sha256": "", **more},
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors into `folder`; each is whole or is the one from before.
@@ -122,19 +135,9 @@ class Model(nn.Module):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
         sha256 = hashlib.sha256(weights).hexdigest()
-        graphs = self._graphs_for(folder, sha256)
-        config = ModelFile(
-            format=card.file_format(graphs),
-            **self.tables,
-            inference=self.inference,
-            calibration=self.calibration,
-            metadata=self.metadata,
-            weights_sha256=sha256,
-            graphs=graphs,
+        self._card(weights_sha256=sha256, graphs=self._graphs_for(folder, sha256)).save(
+            folder, {WEIGHTS_FILE: weights}
         )
-        cohort = card.cohort_file(self.calibration, self.cohort)
-        contents = {CONFIG_FILE: config.to_json(), **cohort, WEIGHTS_FILE: weights}
-        card.write_files(folder, contents)
 
     def _graphs_for(self, folder: Path, weights_sha256: str) -> Graphs | None:
         """Return the graphs in `folder` if they are still this model's: a new calibration keeps them."""
@@ -144,8 +147,8 @@ class Model(nn.Module):
         return graphs if of_weights == weights_sha256 and graphs.fingerprint == self.fingerprint else None
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Return the model of `folder`, on the CPU and in eval mode.
+    def load(cls, folder: str | os.PathLike[str], mode: str | None = None) -> Self:
+        """Return the model of `folder`, on the CPU and in eval mode; `mode` replaces its inference mode.
 
         Raise UnknownModel when there is no such folder; BadModel when a file is missing or damaged, was
         written by a newer voxid, or when the weights do not fit the config.
@@ -156,7 +159,7 @@ class Model(nn.Module):
                 f"no model folder {folder}. A model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}; "
                 "`voxid train` and `voxid import-seed` write one."
             )
-        content = read_config(folder)
+        content = Card.read(folder, mode)
         if content.graphs is not None and content.graphs.precision != "fp32":
             raise BadModel(
                 f"{folder} holds {content.graphs.precision} graphs for onnxruntime and no weights for torch. "
@@ -169,8 +172,12 @@ class Model(nn.Module):
         except BadConfig as error:
             raise BadModel(f"{folder / CONFIG_FILE} describes no model voxid can build: {error}") from error
         model._fill(_read_weights(folder, content.weights_sha256), folder / WEIGHTS_FILE)
-        if content.calibration is not None and content.calibration.cohort is not None:
-            model.cohort = Cohort.load(folder, content.calibration.cohort, model.dim)
+        model.cohort = content.cohort
+        if model.cohort is not None and model.cohort.rows_MD.shape[1] != model.dim:
+            raise BadModel(
+                f"the cohort in {folder} is of {model.cohort.rows_MD.shape[1]} dimensions, the model of "
+                f"{model.dim}: it belongs to another model. Calibrate again."
+            )
         if content.graphs is not None:
             model._graphs = content.graphs, content.weights_sha256
         return model.eval()

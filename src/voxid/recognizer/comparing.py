@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.recognizer.hearing import calibration_of, hear, runtime_of
 from voxid.scoring import llr
 from voxid.scoring.decision import decide, rule
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def compare(
     a: Source,
     b: Source,
-    model: str | os.PathLike[str] | Runtime | None = None,
+    model: str | os.PathLike[str] | Embedder | None = None,
     *,
     prior: float | None = None,
     cost_miss: float | None = None,

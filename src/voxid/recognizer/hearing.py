@@ -14,7 +14,7 @@ import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S, Inspected, Part, Source, inspect, is_one, name_of, require_speech
 from voxid.audio.speech import FRAME_S
-from voxid.embed import EmbedInfo, Runtime, load
+from voxid.embed import Embedder, EmbedInfo, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated
 from voxid.scoring import Calibration, Side
 from voxid.types import SAMPLE_RATE
@@ -41,7 +41,7 @@ class Heard:
 
 
 def hear(
-    runtime: Runtime,
+    runtime: Embedder,
     clips: Sequence[Source],
     *,
     least_s: float = LEAST_SPEECH_S,
@@ -84,7 +84,7 @@ def hear(
 
 
 def _with_pieces(
-    runtime: Runtime, clips: Sequence[Source], refuse: Callable[[int, AudioError], None], vad: str
+    runtime: Embedder, clips: Sequence[Source], refuse: Callable[[int, AudioError], None], vad: str
 ) -> Iterator[tuple[int, np.ndarray, Inspected | EmbedInfo, Side | None]]:
     """Yield (position, emb_D, what was found, its pieces of `PIECE_S` seconds); a long clip has no pieces."""
     for position, clip in enumerate(clips):
@@ -128,7 +128,7 @@ def as_clips(audio: Any) -> list[Source]:
     return clips
 
 
-def runtime_of(model: Any, device: str = "cpu") -> tuple[Runtime, str]:
+def runtime_of(model: Any, device: str = "cpu") -> tuple[Embedder, str]:
     """Return the runtime of a name, a folder or a loaded runtime, and a name to put into a command."""
     if model is None:
         model = DEFAULT_MODEL
@@ -137,7 +137,7 @@ def runtime_of(model: Any, device: str = "cpu") -> tuple[Runtime, str]:
     return model, str((model.model.metadata or {}).get("name") or "MODEL")
 
 
-def calibration_of(runtime: Runtime, name: str) -> Calibration:
+def calibration_of(runtime: Embedder, name: str) -> Calibration:
     """Return the model's calibration; raise NotCalibrated when it has none, or one of other weights."""
     calibration = runtime.model.calibration
     if calibration is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.adapting import joined
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
@@ -49,7 +49,7 @@ class Recognizer(People):
     def __init__(
         self,
         url: str | Store = DEFAULT_URL,
-        model: str | os.PathLike[str] | Runtime | None = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | Embedder | None = DEFAULT_MODEL,
         *,
         collection: str = DEFAULT,
         prior: float | None = None,

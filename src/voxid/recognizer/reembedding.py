@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from voxid import audio as audio_room
 from voxid import corpora
-from voxid.embed import Runtime
+from voxid.embed import Embedder
 from voxid.errors import AudioError, BadConfig
 from voxid.recognizer.hearing import Heard, as_clips, hear
 from voxid.stores import Person, Store, Voiceprint, voiceprint
@@ -89,7 +89,7 @@ def _source(utterance: Utterance) -> Any:
     return wave_S, SAMPLE_RATE
 
 
-def to_voiceprint(heard: Heard, runtime: Runtime) -> Voiceprint:
+def to_voiceprint(heard: Heard, runtime: Embedder) -> Voiceprint:
     """Return a new voiceprint of a recording."""
     extra = {
         "total_s": round(heard.total_s, 3),
@@ -106,7 +106,7 @@ def to_voiceprint(heard: Heard, runtime: Runtime) -> Voiceprint:
 
 def reembed(
     store: Store,
-    runtime: Runtime,
+    runtime: Embedder,
     audio: Mapping[str, Any],
     *,
     collection: str,
@@ -149,7 +149,7 @@ def reembed(
 
 
 def _prints(
-    runtime: Runtime,
+    runtime: Embedder,
     clips: list[Source],
     person: Person,
     least_s: float,

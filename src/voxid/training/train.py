@@ -31,8 +31,9 @@ from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
 from voxid.data.samplers import groups_of
 from voxid.data.triplets import AUGMENT, TORCH, generator
+from voxid.embed import Embedder
 from voxid.embed.device import pick_device
-from voxid.embed.torch import TorchRuntime
+from voxid.embed.torch import TorchNetwork
 from voxid.errors import BadRecipe, TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
@@ -421,7 +422,7 @@ class Training:
         """Return the error rate on held-out speakers, a fraction; the time it takes is no time of steps."""
         self.read_results()  # not with weights after a loss nobody looked at
         before = time.perf_counter()
-        runtime = TorchRuntime(self.model_now(), str(self.device))
+        runtime = Embedder(TorchNetwork(self.model_now(), str(self.device)))
         report = evaluate(
             [runtime], held_out.folder, "all", resamples=0, device=str(self.device), cache=False
         )

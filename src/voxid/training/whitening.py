@@ -18,7 +18,8 @@ from pydantic import Field
 from voxid.config import Config
 from voxid.data.pack import Packed
 from voxid.data.samplers import corpora_of
-from voxid.embed.torch import TorchRuntime
+from voxid.embed import Embedder
+from voxid.embed.torch import TorchNetwork
 from voxid.errors import BadRecipe, NotEnoughSpeakers
 from voxid.model.network import Model
 from voxid.scoring.two_covariance import Moments
@@ -103,7 +104,7 @@ def whiten(model: Model, packed: Packed, config: WhiteningConfig, device: str = 
     Raise BadRecipe or NotEnoughSpeakers as `check_whitening` does.
     """
     numbers = check_whitening(model, packed, config)
-    runtime = TorchRuntime(model, device)
+    runtime = Embedder(TorchNetwork(model, device))
     emb_ND = runtime.embed_many((packed.wave(n), SAMPLE_RATE) for n in numbers)
     speakers_N = packed.speakers_N[numbers]
     _, corpora_N = corpora_of(packed.speaker_names, packed.speakers_N)
