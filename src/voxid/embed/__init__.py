@@ -6,10 +6,9 @@ This file imports no engine; `load` does, the one that it needs.
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Literal
 
 from voxid.embed.embedder import Embedded, Embedder, EmbedInfo, Network
 from voxid.errors import (
@@ -56,9 +55,8 @@ def load(
     if engine not in ENGINES:
         raise BadConfig(f"engine: no engine {engine!r}. Known: {', '.join(ENGINES)}.")
     folder = find_model(name_or_folder)
-    if engine == "onnx" or (engine == "auto" and _onnx_serves(Card.read(folder), device)):
-        return Embedder(_onnx(folder, device, mode))
-    return Embedder(_torch(folder, device, mode))
+    onnx = engine == "onnx" or (engine == "auto" and _onnx_serves(Card.read(folder), device))
+    return Embedder(_network(onnx, folder, device, mode))
 
 
 def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
@@ -106,31 +104,23 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _onnx(folder: Path, device: str, mode: str | None) -> Network:
+def _network(onnx: bool, folder: Path, device: str, mode: str | None) -> Network:
+    """Return the model of a folder in an engine; raise MissingExtra where the engine is not installed."""
     try:
-        engine: Any = import_module("voxid.embed.onnx")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "onnxruntime":
-            raise
-        raise MissingExtra(
-            "this needs onnxruntime, which is not installed. Run: pip install voxid."
-        ) from None
-    return engine.OnnxNetwork(folder, device, mode=mode)
+        if onnx:
+            from voxid.embed.onnx import OnnxNetwork
 
-
-def _torch(folder: Path, device: str, mode: str | None) -> Network:
-    try:
+            return OnnxNetwork(folder, device, mode=mode)
         from voxid.embed.torch import TorchNetwork
         from voxid.model.network import Model
+
+        return TorchNetwork(Model.load(folder, mode), device)
     except ModuleNotFoundError as error:
-        _needs_extra(error)
-    return TorchNetwork(Model.load(folder, mode), device)
-
-
-def _needs_extra(error: ModuleNotFoundError) -> NoReturn:
-    if (error.name or "").partition(".")[0] not in ("torch", "safetensors"):
-        raise error
-    raise MissingExtra(
-        f"this model needs {error.name}, which is not installed. Run: pip install 'voxid[train]'. "
-        "(`voxid export` makes a folder of it that needs no torch.)"
-    ) from None
+        extra = {"onnxruntime": "voxid", "torch": "'voxid[train]'", "safetensors": "'voxid[train]'"}
+        missing = (error.name or "").partition(".")[0]
+        if missing not in extra:
+            raise
+        raise MissingExtra(
+            f"this model needs {missing}, which is not installed. Run: pip install {extra[missing]}. "
+            "(`voxid export` makes a folder of it that needs no torch.)"
+        ) from None

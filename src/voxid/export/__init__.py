@@ -27,7 +27,7 @@ from voxid.evaluation import EvaluationData, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
 from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
-from voxid.export.graphs import OPSET, TwoGraphs, summary_values, trace
+from voxid.export.graphs import OPSET, summary_values, trace
 from voxid.files import output_error
 from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE, Card, Graphs
 from voxid.model.network import Model
@@ -97,7 +97,8 @@ def export(
     corpus = None if data is None else read_data(data, layout)
     model.metadata = _metadata(model, name, reports)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_parent(out)) as staging:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             folder = Path(staging)
             agreement = _write_fp32(model, folder, corpus)
             eers = None
@@ -135,11 +136,6 @@ def _check_place(out: Path, model_folder: Path) -> None:
     raise NotWritable(
         f"{out} is in use: it is a file, or a model that was not exported. Choose another folder for -o."
     )
-
-
-def _parent(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.parent
 
 
 def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dict[str, Any]:
@@ -192,7 +188,7 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
     """Write the folder of the model in 32 bits; raise ModelError unless it does what torch does."""
     model.save(folder)
     try:
-        graphs = trace(model, (folder / WEIGHTS_FILE).read_bytes())
+        front, encoder = trace(model, (folder / WEIGHTS_FILE).read_bytes())
     except VoxidError:
         raise
     except Exception as error:  # the exporter's own exceptions have many bases
@@ -200,16 +196,16 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
             f"torch cannot turn this model into a graph: {type(error).__name__}: {str(error)[:300]}. "
             "Use the model by torch."
         ) from error
-    _write_graphs(model, folder, graphs)
+    _write_graphs(model, folder, front, encoder)
     waves, speech = speech_for_checking(corpus)
     agreement = compare(Embedder(TorchNetwork(model)), Embedder(OnnxNetwork(folder)), waves, speech)
     demand(agreement)
     return agreement
 
 
-def _write_graphs(model: Model, folder: Path, graphs: TwoGraphs) -> None:
-    (folder / FRONT_FILE).write_bytes(graphs.front)
-    (folder / ENCODER_FILE).write_bytes(graphs.encoder)
+def _write_graphs(model: Model, folder: Path, front: bytes, encoder: bytes) -> None:
+    (folder / FRONT_FILE).write_bytes(front)
+    (folder / ENCODER_FILE).write_bytes(encoder)
     features = model.features
     _write_config(
         folder,
@@ -222,8 +218,8 @@ def _write_graphs(model: Model, folder: Path, graphs: TwoGraphs) -> None:
             summary_values=summary_values(model),
             pause_db=features.pause_db,
             fingerprint=model.fingerprint,
-            front_sha256=hashlib.sha256(graphs.front).hexdigest(),
-            encoder_sha256=hashlib.sha256(graphs.encoder).hexdigest(),
+            front_sha256=hashlib.sha256(front).hexdigest(),
+            encoder_sha256=hashlib.sha256(encoder).hexdigest(),
             opset=OPSET,
         ),
     )

@@ -14,7 +14,6 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,16 +30,6 @@ OPSET = 18
 EXAMPLE_S = 3.0  # seconds of the wave that the graphs are traced with
 MOST_SLICES = 32  # of a window, else the windows are looked up
 FEW_FRAMES = 13  # for recurrent layers, which the exporter walks frame by frame
-
-
-@dataclass(frozen=True)
-class TwoGraphs:
-    """The bytes of both graphs, and how many of the encoder's weights stay in the safetensors file."""
-
-    front: bytes
-    encoder: bytes
-    shared: int
-    inside: int  # bytes of weights that had to go into the graph, because no tensor of the file equals them
 
 
 class Front(nn.Module):
@@ -122,8 +111,11 @@ class MatrixSpectrum:
         return cosine_HK, sine_HK
 
 
-def trace(model: Model, weights: bytes) -> TwoGraphs:
-    """Return the graphs of `model`, in eval mode, whose safetensors file will hold the bytes `weights`."""
+def trace(model: Model, weights: bytes) -> tuple[bytes, bytes]:
+    """Return the ONNX files of the front end and of the encoder of `model`, in eval mode.
+
+    `weights` are the bytes of the safetensors file that will lie beside them.
+    """
     model = copy.deepcopy(model).requires_grad_(False).eval().cpu()
     wave_BS = torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5
     summary_1U = torch.zeros(1, summary_values(model))
@@ -142,8 +134,8 @@ def trace(model: Model, weights: bytes) -> TwoGraphs:
         ),
     )
     encoder = _traced(model.encoder, (feat_BTF,), (dynamic,), (["features"], ["embedding"]))
-    shared, inside = _refer(encoder, weights)
-    return TwoGraphs(front.SerializeToString(), encoder.SerializeToString(), shared, inside)
+    _refer(encoder, weights)
+    return front.SerializeToString(), encoder.SerializeToString()
 
 
 def summary_values(model: Model) -> int:
@@ -200,8 +192,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _refer(proto: onnx.ModelProto, weights: bytes) -> tuple[int, int]:
-    """Let the graph take its weights from the safetensors file; return how many, and the bytes left inside.
+def _refer(proto: onnx.ModelProto, weights: bytes) -> None:
+    """Let the graph take its weights from the safetensors file, in which they are byte for byte.
 
     A weight is found by its bytes, so the same numbers are never on the disk twice, whatever it is called.
     """
@@ -209,14 +201,11 @@ def _refer(proto: onnx.ModelProto, weights: bytes) -> tuple[int, int]:
     places: dict[str, Weight] = {}
     for weight in weights_in(view, WEIGHTS_FILE):
         places.setdefault(_digest(view[weight.start : weight.start + weight.length]), weight)
-    shared, inside = 0, 0
     for tensor in proto.graph.initializer:
         content = onnx.numpy_helper.to_array(tensor).tobytes()
         place = places.get(_digest(content)) if len(content) >= 64 else None  # not worth a reference
         if place is None:
-            inside += len(content)
             continue
-        shared += 1
         for field in ("raw_data", "float_data", "int64_data", "int32_data", "double_data"):
             tensor.ClearField(field)  # type: ignore[arg-type]
         del tensor.external_data[:]
@@ -224,7 +213,6 @@ def _refer(proto: onnx.ModelProto, weights: bytes) -> tuple[int, int]:
         entries = {"location": WEIGHTS_FILE, "offset": str(place.start), "length": str(place.length)}
         for key, value in entries.items():
             tensor.external_data.add(key=key, value=value)
-    return shared, inside
 
 
 def _digest(content: bytes | memoryview) -> str:
