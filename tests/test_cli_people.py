@@ -222,7 +222,6 @@ assert "torch" not in sys.modules
 
 def test_the_five_lines_need_no_torch_and_torch_answers_alike(there: Path) -> None:
     """Whom onnxruntime enrolled, torch knows: one fingerprint, one answer."""
-    from voxid.embed.torch import TorchRuntime
     from voxid.model.network import Model
     from voxid.recognizer import Recognizer
 

@@ -308,7 +308,7 @@ def test_a_long_wave_goes_through_the_front_end_in_parts_and_gives_the_same(
     small("lstm", "mfcc").save(tmp_path / "model")
     export(tmp_path / "model", tmp_path / "exported")
     for folder in (made[1], tmp_path / "exported"):  # with the mean of each band; with the loudest of all
-        network = OnnxRuntime.load(folder)._network
+        network = OnnxNetwork(folder)
         assert isinstance(network, onnx_engine.OnnxNetwork)
         wave_S = speech(9.3)[0]
         [whole_TF] = network.features(wave_S[None], None)

@@ -195,7 +195,7 @@ def calibrate(
     )
 
 
-def _start(runtime: Runtime, folder: Path) -> Calibration | None:
+def _start(runtime: Embedder, folder: Path) -> Calibration | None:
     """Return the calibration to go on from: the model's own, or the one that this had gone on from."""
     held = runtime.model.calibration
     if held is None or not held.fits(runtime.fingerprint):

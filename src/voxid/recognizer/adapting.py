@@ -20,7 +20,7 @@ import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S, require_speech
 from voxid.corpora.files import audio_files
-from voxid.embed import Runtime, find_model
+from voxid.embed import Embedder, find_model
 from voxid.errors import AudioError, BadCohort, CorpusNotFound, NotCalibrated
 from voxid.model.card import copy_model
 from voxid.recognizer.hearing import calibration_of, runtime_of
@@ -75,7 +75,7 @@ def adapt(
 
 
 def joined(
-    runtime: Runtime,
+    runtime: Embedder,
     name: str,
     recordings: Any,
     progress: Callable[[int, int], None] | None = None,
@@ -136,7 +136,7 @@ def _listed(recordings: Any) -> list[Any]:
 
 
 def _heard(
-    runtime: Runtime, clips: list[Any], progress: Callable[[int, int], None] | None
+    runtime: Embedder, clips: list[Any], progress: Callable[[int, int], None] | None
 ) -> tuple[Side, dict[str, int], tuple[str, ...]]:
     """Return the recordings that can be used as sides, how many cannot, by reason, and warnings."""
     warnings: tuple[str, ...] = ()
