@@ -222,6 +222,7 @@ assert "torch" not in sys.modules
 
 def test_the_five_lines_need_no_torch_and_torch_answers_alike(there: Path) -> None:
     """Whom onnxruntime enrolled, torch knows: one fingerprint, one answer."""
+    from voxid.embed import load
     from voxid.model.network import Model
     from voxid.recognizer import Recognizer
 
@@ -243,7 +244,7 @@ def test_the_five_lines_need_no_torch_and_torch_answers_alike(there: Path) -> No
         "'alice'",
         "accepted as the same speaker",
     ]
-    with Recognizer("sqlite:///people.db", model=voxid.load(exported, engine="torch")) as rec:
+    with Recognizer("sqlite:///people.db", model=load(exported, engine="torch")) as rec:
         by_torch = rec.verify("alice", "alice9.wav")
     assert json.loads(answers[4])["llr"] == pytest.approx(by_torch.llr, abs=1e-3)
 
