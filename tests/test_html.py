@@ -301,3 +301,11 @@ def test_an_unreadable_recording_is_said_not_raised() -> None:
 
     heard = ClipStore(broken).hear("u", "someone")
     assert (heard.number, heard.why_not, heard.speaker) == (None, "silent", "someone")
+
+
+def test_where_a_system_comes_from_is_short(tmp_path: Path) -> None:
+    line = {"scale": 9.5, "impostors": {"llrs": [1.2345]}, "enrollments": [{"clips": 2.0, "gain": 1.777}]}
+    page = read(tmp_path, make_report(models=[model("mine", calibration=line)]))
+    assert "calibration: scale 9.5" in page
+    assert "1.2345" not in page
+    assert "1.777" not in page

@@ -181,8 +181,15 @@ def command(report: Report) -> str:
     return shlex.join([*words, "-o", report.out or "report"])
 
 
+LONG = ("impostors", "enrollments", "enrolments", "start")  # parts of a calibration
+
+
 def origin(model: ModelReport) -> list[tuple[str, str]]:
-    """Return where a system comes from and how it was used, as (name, text)."""
+    """Return where a system comes from and how it was used, as (name, text).
+
+    How strangers scored at each rate is for report.json: nobody reads hundreds of numbers on a page.
+    """
+    line = {k: v for k, v in (model.calibration or {}).items() if k not in LONG}
     known = {
         "folder": model.folder,
         "fingerprint": model.fingerprint,
@@ -190,7 +197,7 @@ def origin(model: ModelReport) -> list[tuple[str, str]]:
         "scoring": model.scoring,
         "EER threshold": model.eer_threshold,
         "EER on the original's grid": model.eer_grid,
-        "calibration": model.calibration,
+        "calibration": line,
         "embedding took": f"{model.embed_s:.1f} s, {model.from_cache:,} utterances from the cache",
     }
     return facts(known)
