@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from voxid.corpora.synthetic import speak, voice
+from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.embed import DEFAULT_MODEL
 from voxid.export import export
 from voxid.model.network import Model
@@ -100,3 +100,12 @@ def test_two_recordings_are_compared(bare: Path, recordings: Path, model: str) -
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=recordings)
     assert (done.returncode in (0, 1), done.stderr) == (True, ""), done.stderr
     assert re.match(r"(the same speaker|not accepted as the same speaker): LLR", done.stdout)
+
+
+def test_a_model_learns_how_strangers_and_people_sound_here(bare: Path, tmp_path: Path) -> None:
+    make_corpus(tmp_path / "others", speakers=14, utterances=2, seconds=(2.5, 3.0), start=60)
+    make_corpus(tmp_path / "people", speakers=4, utterances=2, seconds=(2.0, 2.2), start=50)
+    said = run(bare, "-m", "voxid", "adapt", DEFAULT_MODEL, "others", "-o", "here", cwd=tmp_path)
+    assert "28 recordings" in said
+    said = run(bare, "-m", "voxid", "calibrate", "here", "--data", "people", cwd=tmp_path)
+    assert "fitted on 28 trials of people" in said

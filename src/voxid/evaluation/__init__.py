@@ -1,12 +1,18 @@
 """How good is a model? Trials -> embeddings -> scores -> error rates, figures and a report."""
 
-from voxid.evaluation.all_pairs import all_pairs_histogram
-from voxid.evaluation.calibrating import Calibrated, calibrate
-from voxid.evaluation.report.values import ModelReport, Report
-from voxid.evaluation.run import evaluate
-from voxid.evaluation.score_report import measure_scores
-from voxid.trials import Trials, make_trials
-from voxid.trials.data import EvaluationData, read_data
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxid.evaluation.all_pairs import all_pairs_histogram
+    from voxid.evaluation.calibrating import Calibrated, calibrate
+    from voxid.evaluation.report.values import ModelReport, Report
+    from voxid.evaluation.run import evaluate
+    from voxid.evaluation.score_report import measure_scores
+    from voxid.trials import Trials, make_trials
+    from voxid.trials.data import EvaluationData, read_data
 
 __all__ = [
     "Calibrated",
@@ -21,3 +27,24 @@ __all__ = [
     "measure_scores",
     "read_data",
 ]
+
+_LAZY = {  # calibrating needs neither plots nor pages
+    "Calibrated": "voxid.evaluation.calibrating",
+    "EvaluationData": "voxid.trials.data",
+    "ModelReport": "voxid.evaluation.report.values",
+    "Report": "voxid.evaluation.report.values",
+    "Trials": "voxid.trials",
+    "all_pairs_histogram": "voxid.evaluation.all_pairs",
+    "calibrate": "voxid.evaluation.calibrating",
+    "evaluate": "voxid.evaluation.run",
+    "make_trials": "voxid.trials",
+    "measure_scores": "voxid.evaluation.score_report",
+    "read_data": "voxid.trials.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'voxid.evaluation' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
