@@ -17,6 +17,7 @@ from voxid import audio
 from voxid.cli import build_app
 from voxid.corpora import scan
 from voxid.corpora.synthetic import speak, voice
+from voxid.data import prepare as preparing
 from voxid.data.pack import Packed
 from voxid.data.prepare import prepare
 from voxid.errors import AudioError
@@ -77,7 +78,11 @@ def test_the_commands_take_a_channel(call: Path, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
 
 
-def test_prepare_takes_the_channel_of_a_column_and_counts_mixes(call: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("long_s", [preparing.LONG_S, 0.5], ids=["whole", "in-blocks"])
+def test_prepare_takes_the_channel_of_a_column_and_counts_mixes(
+    long_s: float, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "LONG_S", long_s)
     said = [Utterance("a", "a", str(call), channel=0), Utterance("b", "b", str(call))]
     done = prepare(said, tmp_path / "prepared")
     packed = Packed.open(tmp_path / "prepared")
@@ -89,8 +94,12 @@ def test_prepare_takes_the_channel_of_a_column_and_counts_mixes(call: Path, tmp_
     ]
 
 
+@pytest.mark.parametrize("long_s", [preparing.LONG_S, 0.5], ids=["whole", "in-blocks"])
 @pytest.mark.parametrize("peak", [2.5, 0.01])
-def test_prepare_scales_what_16_bits_do_not_hold(peak: float, tmp_path: Path) -> None:
+def test_prepare_scales_what_16_bits_do_not_hold(
+    peak: float, long_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "LONG_S", long_s)
     folder = tmp_path / "corpus" / "alice"
     folder.mkdir(parents=True)
     wave_S = of(0)

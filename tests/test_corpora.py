@@ -703,7 +703,7 @@ def test_two_lists_in_one_folder(tmp_path: Path) -> None:
         ("wav.scp", "utt-a x\nutt-b raw.ark:123\nutt-c x\n", 2, "not an audio file"),
         ("wav.scp", "utt-a x\nutt-b\nutt-c x\n", 2, "has no path"),
         ("wav.scp", "utt-a x\nutt-b x\nutt-a y\nutt-c x\n", 3, "there twice"),
-        ("wav.scp", "utt-a x\nutt-b x\nutt-c x\nutt-d x\n", 4, "'utt-d' has no line in"),
+        ("wav.scp", "utt-a x\nutt-b x\nutt-c z\nutt-d x\n", 4, "'utt-d' has no line in"),
         ("utt2spk", "utt-a ann\nutt-b ann\nutt-c bob\nutt-x bob\n", 4, "'utt-x' is not in"),
         ("utt2spk", "utt-a ann\nutt-b\nutt-c bob\n", 2, "one column"),
         ("utt2spk", "utt-a ann\nutt-a bob\nutt-b ann\nutt-c bob\n", 2, "there twice"),
@@ -799,3 +799,35 @@ def test_examples_in_the_source_run(module: ModuleType) -> None:
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
     assert result.attempted
+
+
+def test_a_row_that_is_there_twice_is_one_row_and_told(tmp_path: Path) -> None:
+    rows = ["utterance,speaker,path", "a1,ann,a1.wav", "a2,ann,a2.wav", "a1,ann,a1.wav"]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    found = scan(tmp_path / "list.csv")
+    assert [said.utterance for said in found] == ["a1", "a2"]
+    assert found.warnings == ["1 rows are there twice and count once (a1)."]
+
+
+def test_one_recording_of_two_speakers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("utterance,speaker,path\na1,ann,a1.wav\nb1,bob,a1.wav\n")
+    with pytest.raises(BadCorpusFile, match=r"a1\.wav is listed for two speakers, 'ann' and 'bob'"):
+        list(scan(tmp_path / "list.csv"))
+
+
+def test_subsets_with_utterances_of_one_name(tmp_path: Path) -> None:
+    """train-clean-100-more and -mini are pieces of one corpus that were numbered one by one."""
+    for subset in ("more", "mini"):
+        place = tmp_path / subset / "19" / "198"
+        place.mkdir(parents=True)
+        for number in range(1 + (subset == "mini")):
+            (place / f"19-198-000{number}.flac").touch()
+    found = scan([tmp_path / "more", tmp_path / "mini"], layout="librispeech")
+    assert [(said.utterance, said.speaker) for said in found] == [
+        ("19-198-0000", "19"),
+        ("mini/19-198-0000", "19"),
+        ("19-198-0001", "19"),
+    ]
+    assert found.warnings == [
+        "1 utterances have a name that another corpus has too; their folder's was added (mini/19-198-0000)."
+    ]

@@ -318,3 +318,28 @@ def test_what_cannot_be_answered_is_refused_before_listening(
     assert isinstance(done.exception, error), done.output
     assert "of speech" not in done.stderr
     assert not Path("said.wav").exists()
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person on each channel."""
+    path = tmp_path_factory.mktemp("call") / "call.wav"
+    sides = [speak(voice(n), 12.0, np.random.default_rng(n)) for n in (0, 1)]
+    soundfile.write(path, np.stack(sides, axis=1), RATE)
+    return path
+
+
+def test_one_channel_of_a_recording(call: Path, tmp_path: Path) -> None:
+    run = CliRunner()
+    told = run.invoke(build_app(), ["listen", "--from", str(call), "-o", str(tmp_path / "mix.wav")])
+    assert "the two channels hold different sound" in told.output
+    chosen = run.invoke(
+        build_app(), ["listen", "--from", str(call), "--channel", "1", "-o", str(tmp_path / "one.wav")]
+    )
+    assert chosen.exit_code == 0
+    assert "different sound" not in chosen.output
+    wave_S, _ = soundfile.read(tmp_path / "one.wav", dtype="int16")
+    np.testing.assert_array_equal(wave_S, soundfile.read(call, dtype="int16")[0][: wave_S.size, 1])
+    lost = run.invoke(build_app(), ["listen", "--channel", "1", "-o", str(tmp_path / "no.wav")])
+    assert lost.exit_code == 2
+    assert "a microphone has one" in " ".join(lost.output.replace("│", " ").split())

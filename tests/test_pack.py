@@ -13,10 +13,10 @@ import pytest
 import torch
 from packing import make_pack
 
+from voxid.corpora.seen import Seen
 from voxid.data import features_cache
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed, PackWriter, to_int16
-from voxid.data.seen import Seen
 from voxid.errors import AudioTruncated, CorpusError, DiskFull, EmptyCorpus
 from voxid.features import Mfcc, MfccConfig
 from voxid.types import Dropped, Utterance

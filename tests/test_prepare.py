@@ -23,11 +23,11 @@ import typer
 
 from voxid.cli._common import run_app
 from voxid.corpora import scan
+from voxid.corpora import seen as seen_module
+from voxid.corpora.seen import Seen
 from voxid.data import prepare as preparing
-from voxid.data import seen as seen_module
 from voxid.data.pack import Packed, is_prepared
 from voxid.data.prepare import ensure_prepared, prepare
-from voxid.data.seen import Seen
 from voxid.errors import CorpusError, DiskFull, EmptyCorpus, NotWritable
 from voxid.types import Utterance
 
@@ -197,7 +197,9 @@ def test_long_recordings_are_packed_in_blocks(
     monkeypatch.setattr(preparing, "LONG_S", 0.45)
     sizes = []
     original = preparing._long_blocks
-    monkeypatch.setattr(preparing, "_long_blocks", lambda u: sizes.append(u.utterance) or original(u))
+    monkeypatch.setattr(
+        preparing, "_long_blocks", lambda d: sizes.append(d.utterance.utterance) or original(d)
+    )
     assert prepare(scan(corpus), tmp_path / "blocks").fingerprint == expected.fingerprint
     assert sizes == ["ann/x/3", "bob/1", "bob/2", "cid/1"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from voxid.cli._people import (
     DB,
     MODEL,
     NO,
+    ChannelOption,
     CollectionOption,
     DbOption,
     FalseAlarmOption,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from voxid.audio import Inspected
+    from voxid.audio import Inspected, Part
     from voxid.recognizer import Recognizer
 
 VERBS = ("verify", "identify", "enroll")
@@ -49,6 +51,7 @@ def listen(
         str | None,
         typer.Option("--from", help="A recording in place of the microphone; - reads standard input."),
     ] = None,
+    channel: ChannelOption = None,
     device: Annotated[str | None, typer.Option(help="A microphone, by number or part of its name.")] = None,
     vad: Annotated[str, typer.Option(help="What finds speech: energy or silero.")] = "energy",
     db: DbOption = DB,
@@ -68,10 +71,12 @@ def listen(
     Example: `voxid listen alice --as verify`
     """
     _check(name, verb, out)
+    if channel is not None and recording is None:
+        raise typer.BadParameter("--channel is for a recording (--from FILE): a microphone has one.")
     wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
 
     def hear() -> Inspected:
-        found = _hear(recording, device, wanted_s, most, vad)
+        found = _hear(recording, channel, device, wanted_s, most, vad)
         if out is not None and found.wave is not None:  # listening keeps all that it heard
             from voxid.audio.writing import write_wav
 
@@ -116,28 +121,40 @@ def _check(name: str | None, verb: str | None, out: str | None) -> None:
         raise typer.BadParameter(f"a name ({name!r}) is for --as verify or --as enroll.")
 
 
-def _hear(recording: str | None, device: str | None, wanted_s: float, most_s: float, vad: str) -> Inspected:
+def _hear(
+    recording: str | None, channel: str | None, device: str | None, wanted_s: float, most_s: float, vad: str
+) -> Inspected:
     """Return what was said; raise TooLittleSpeech when that is no base for a decision."""
-    from voxid.audio import LEAST_SPEECH_S, require_speech
+    from voxid.audio import LEAST_SPEECH_S, Part, inspect, require_speech
+    from voxid.audio.microphone import BLOCK_S
     from voxid.audio.microphone import listen as run
 
-    with closing(_blocks(recording, device)) as blocks:
+    part = None if recording is None else _beginning(Part.of(sources([recording], channel)[0]), most_s)
+    blocks = _microphone(device) if part is None else inspect(part, vad=vad, keep_s=most_s).blocks(BLOCK_S)
+    with closing(blocks):
         found = run(
             blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
         )
+    if part is not None:  # the front door of every file: its channels, its rate, its warnings
+        found = inspect(replace(part, duration_s=found.total_s), vad=vad, keep_s=most_s)
     if sys.stderr.isatty():
         print(file=sys.stderr)  # the answer does not go over what is left of the last line
     require_speech(found, min(wanted_s, LEAST_SPEECH_S))
     return found
 
 
-def _blocks(recording: str | None, device: str | None) -> Generator[np.ndarray]:
-    if recording is not None:
-        from voxid.audio import blocks
-        from voxid.audio.microphone import BLOCK_S
+def _beginning(part: Part, most_s: float) -> Part:
+    """Return the first `most_s` seconds of a recording, or all where it is shorter; a pipe is read."""
+    from voxid.audio import open_source
+    from voxid.audio.sources import rereadable
 
-        yield from blocks(sources([recording])[0], block_s=BLOCK_S)
-        return
+    part = replace(part, source=rereadable(part.source))
+    with open_source(part) as opened:
+        shorter = opened.exact and opened.frames <= most_s * opened.rate
+    return part if shorter else replace(part, duration_s=most_s)
+
+
+def _microphone(device: str | None) -> Generator[np.ndarray]:
     from voxid.audio.microphone import microphone
 
     number = int(device) if device is not None and device.isdigit() else device
@@ -162,9 +179,9 @@ def _progress(wanted_s: float) -> Any:
 def _ask(recognizer: Recognizer, verb: str, name: str, found: Inspected) -> tuple[Any, bool]:
     """Return the answer, and whether it is a yes."""
     if verb == "enroll":
-        return recognizer.enroll(name, [found.audio]), True
+        return recognizer.enroll(name, [found.part]), True
     if verb == "verify":
-        decision = recognizer.verify(name, found.audio)
+        decision = recognizer.verify(name, found.part)
         return decision, decision.accepted
-    answer = recognizer.identify(found.audio)
+    answer = recognizer.identify(found.part)
     return answer, answer.known

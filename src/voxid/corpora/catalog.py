@@ -1,8 +1,8 @@
 """What `voxid download` can bring: every published archive, where it lies, and how its bytes are told.
 
 Adding a corpus is one entry in `CORPORA`. OpenSLR publishes MD5s for LibriSpeech (12, 31), MUSAN (17) and
-RIRS_NOISES (28), TensorFlow Datasets the SHA-256 of Speech Commands. For speechocean762 (OpenSLR 101) and the
-Arabic Speech Commands (a tag on GitHub) nobody publishes a checksum: theirs is printed, not verified.
+RIRS_NOISES (28), TensorFlow Datasets the SHA-256 of Speech Commands. For speechocean762 (OpenSLR 101) and
+what lies on GitHub (a tag, commits) nobody publishes a checksum: theirs is printed, not verified.
 """
 
 from __future__ import annotations
@@ -68,6 +68,14 @@ def _openslr(resource: int) -> dict[str, tuple[str, ...]]:
 def _home(*addresses: str) -> dict[str, tuple[str, ...]]:
     """Return the one home of a corpus under the name of every mirror."""
     return dict.fromkeys(MIRRORS, addresses)
+
+
+def _github(name: str, about: str, repository: str, commit: str) -> Corpus:
+    """Return a corpus that is a repository on GitHub, which packs any commit that is asked for."""
+    packed = Archive(
+        name, f"{name}.tar.gz", None, None, name, remote=f"{commit}.tar.gz", inside="*", grows=2.0
+    )
+    return Corpus(name, about, name, (packed,), _home(f"https://github.com/{repository}/archive"))
 
 
 def _librispeech(part: str, size: int, md5: str) -> Archive:
@@ -148,6 +156,33 @@ CORPORA: dict[str, Corpus] = {
                 grows=1.5,
             ),
         ),
+    ),
+    "wuw2": _github(
+        "wuw2",
+        "WUW Corpus II: US English over real telephones, many speakers with several calls, CC BY-SA 4.0",
+        "wake-up-word/wuw-corpus-ii",
+        "edd16fe0e8c861daef05e6778016764e20b3d628",
+    ),
+    "msc-malayalam": _github(
+        "msc-malayalam", "Malayalam Speech Corpus: phones, CC BY-SA 4.0", "smc/msc", "8fb543a"
+    ),
+    "alphanum": _github(
+        "alphanum",
+        "Alphanumeric Audio Dataset: accented English, phones and laptops, MIT",
+        "Sakshee5/alphanumeric-audio-dataset",
+        "6c9a38e",
+    ),
+    "dspspeech20": _github(
+        "dspspeech20",
+        "DSPSpeech-20: Mandarin and English single words, MIT",
+        "zhongyuchen/DSPSpeech-20",
+        "8165959",
+    ),
+    "common-voice-sample": _github(
+        "common-voice-sample",
+        "clips of Common Voice 6.1 in many languages, chosen by OmniLingo, CC0",
+        "omnilingo/rsample-100-cv-corpus-6.1-2020-12-11",
+        "6785f86",
     ),
     "musan": Corpus(
         name="musan",

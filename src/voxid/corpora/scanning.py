@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from voxid.corpora.files import plain, subfolders
-from voxid.errors import CorpusError, CorpusNotFound, EmptyCorpus, UnknownLayout, did_you_mean
+from voxid.corpora.seen import Seen
+from voxid.errors import BadCorpusFile, CorpusError, CorpusNotFound, EmptyCorpus, UnknownLayout, did_you_mean
 from voxid.registry import Registry
 from voxid.types import Utterance
 
@@ -79,6 +81,7 @@ class Scan(Iterator[Utterance]):
     def _run(self) -> Iterator[Utterance]:
         home: dict[str, int] = {}  # speaker -> the corpus that named it first
         prefixes = _prefixes(self._corpora)
+        once = _Once([path for path, _ in self._corpora])
         for number, (path, layout) in enumerate(self._corpora):
             utterance = None
             shared: dict[str, int] = {}
@@ -88,11 +91,13 @@ class Scan(Iterator[Utterance]):
                 first = home.setdefault(utterance.speaker, number)
                 if first != number:
                     shared[utterance.speaker] = first
-                yield utterance
+                if (named := once.take(utterance, number)) is not None:
+                    yield named
             if utterance is None:
                 raise EmptyCorpus(f"{path}: no recordings in it as layout {layout!r}. {_describe()}")
             self.warnings += reader.warnings
             self._warn_shared(shared, number)
+        self.warnings += once.warnings()
 
     def _warn_shared(self, shared: dict[str, int], number: int) -> None:
         """Say which speakers two corpora name alike: nobody else can know whether they are one person."""
@@ -106,6 +111,63 @@ class Scan(Iterator[Utterance]):
                 f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}). They count as the same people; "
                 "if they are not, rename them in one of the two."
             )
+
+
+class _Once:
+    """Takes each row once, and gives recordings of several corpora that have one name two."""
+
+    def __init__(self, corpora: list[Path]) -> None:
+        self._folders = told_apart(corpora)
+        self._names, self._rows = Seen(), Seen()  # whose corpus; whose speaker
+        self._speakers: dict[str, int] = {}
+        self._twice: list[str] = []
+        self._renamed: list[str] = []
+
+    def take(self, said: Utterance, corpus: int) -> Utterance | None:
+        """Return the utterance under a name of its own, None when this very row came before.
+
+        Raise BadCorpusFile where one recording is said to be two speakers. Two recordings of one corpus under
+        one name stay so: whoever needs the name refuses or drops them.
+        """
+        speaker = self._speakers.setdefault(said.speaker, len(self._speakers))
+        row = _digest(said.path, said.start_s, said.duration_s, said.channel)
+        name, owner = _digest(said.utterance), self._rows.find(row)
+        first = self._names.find(name)
+        if owner is not None and owner != speaker:
+            other = list(self._speakers)[owner]
+            raise BadCorpusFile(
+                f"{said.path} is listed for two speakers, {other!r} and {said.speaker!r} (utterance "
+                f"{said.utterance!r}). Remove one of the two rows, or give each its times or its channel."
+            )
+        if owner is not None and first is not None:
+            self._twice.append(said.utterance)
+            return None
+        if first is not None and first != corpus:
+            said = replace(said, utterance=f"{self._folders[corpus]}/{said.utterance}")
+            self._renamed.append(said.utterance)
+            name = _digest(said.utterance)
+        self._names.add(name, corpus)
+        self._rows.add(row, speaker)
+        return said
+
+    def warnings(self) -> list[str]:
+        """Return what happened to rows and names, with examples."""
+        said = [
+            (self._twice, "rows are there twice and count once"),
+            (
+                self._renamed,
+                "utterances have a name that another corpus has too; their folder's was added",
+            ),
+        ]
+        return [
+            f"{len(names)} {what} ({', '.join(names[:5])}{', ...' * (len(names) > 5)})."
+            for names, what in said
+            if names
+        ]
+
+
+def _digest(*values: object) -> bytes:
+    return hashlib.blake2b(repr(values).encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def _prefixes(corpora: list[tuple[Path, str]]) -> list[str]:
@@ -159,6 +221,7 @@ def scan(
     """Return an iterator over the utterances of one or several corpora; paths in them are absolute.
 
     Of corpora from different places, names get the place in front ("LibriSpeech/19").
+    A row that came before is left out and counted, a name that another corpus has gets its folder in front.
     `layout` is a name of LAYOUTS or "auto"; `subsets` are folders inside the paths, to take only those. Raise
     CorpusNotFound, UnknownLayout, EmptyCorpus, BadCorpusFile or UnknownComponent.
 

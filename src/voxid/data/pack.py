@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from voxid.data.seen import Seen
+from voxid.corpora.seen import Seen
 from voxid.errors import CorpusError, EmptyCorpus, OutputError, missing_extra
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance

@@ -23,14 +23,14 @@ import numpy as np
 from voxid import audio
 from voxid.audio.meters import Tap
 from voxid.corpora import Scan, scan
+from voxid.corpora.seen import Seen
 from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
-from voxid.data.seen import Seen
 from voxid.errors import AudioError, CorpusError, EmptyCorpus, NotWritable
 from voxid.files import output_error, user_cache
 from voxid.parallel import ordered
-from voxid.types import Dropped, Utterance
+from voxid.types import SAMPLE_RATE, Dropped, Utterance
 
-LONG_S = 120.0  # longer recordings are decoded block by block straight into the pack, never held whole
+LONG_S = 120.0  # longer recordings are decoded twice, measured and then packed, and never held whole
 FAINT_PEAK = 0.05  # of full scale; with a higher peak, 16 bits hold what 24 do (docs/audio.md)
 LOUD_PEAK = 0.5  # of a faint recording, once scaled
 FINE = ("FLOAT", "DOUBLE", "PCM_24", "PCM_32")  # formats that hold more than 16 bits
@@ -62,7 +62,7 @@ def prepare(
 ) -> Prepared:
     """Return what was kept and dropped; `out` then is a prepared folder that `Packed.open` reads.
 
-    Every recording is decoded once, checked (`voxid.audio.check`), compared with all before it, and appended
+    Every recording is decoded, checked (`voxid.audio.check`), compared with all before it, and appended
     as 16-bit samples. What cannot be used is dropped, counted by reason and listed in dropped.csv. The folder
     gets its name when it is complete, so a stop at any time leaves nothing half-made there. `overwrite`
     replaces an earlier prepared folder. Raise EmptyCorpus when nothing is left, a CorpusError of the scan,
@@ -149,25 +149,29 @@ class _Decoded:
     wave_S: np.ndarray | None = None
     error: AudioError | None = None
     unlike: bool = False  # two channels of different sound were averaged
-    scaled: bool = False  # to fit into 16 bits
+    gain: float = 1.0  # to fit into 16 bits
 
 
 def _decode(utterance: Utterance) -> _Decoded:
+    """Return an utterance checked and measured; a long one is decoded again when it is packed."""
+    checker, blocks, peak = audio.Checker(), [], 0.0
     try:
         with audio.open_source(utterance) as opened:
             utterance = replace(utterance, sample_rate=opened.rate)
-            there_s = opened.frames / opened.rate - utterance.start_s if opened.exact else np.inf
-            if min(there_s, utterance.duration_s or np.inf) > LONG_S:
-                return _Decoded(utterance)
             tap = Tap(opened)
-            blocks = list(audio.read_blocks(tap, utterance.start_s, utterance.duration_s))
+            for block_S in audio.read_blocks(tap, utterance.start_s, utterance.duration_s):
+                checker.add(block_S)
+                peak = max(peak, float(np.abs(block_S).max(initial=0)))
+                if checker.samples <= LONG_S * SAMPLE_RATE:
+                    blocks.append(block_S)
+            checker.finish()
             heard, fine = tap.channels_heard(), opened.format.endswith(FINE)
+        unlike, gain = utterance.channel is None and heard.unlike, _gain(peak, heard.over > 0, fine)
+        if checker.samples > LONG_S * SAMPLE_RATE:
+            return _Decoded(utterance, unlike=unlike, gain=gain)
         wave_S = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
-        audio.check(wave_S)
-        gain = _gain(float(np.abs(wave_S).max()), heard.over > 0, fine)
         packed_S = to_int16(wave_S if gain == 1 else gain * wave_S)
-        unlike = utterance.channel is None and heard.unlike
-        return _Decoded(utterance, packed_S, unlike=unlike, scaled=gain != 1)
+        return _Decoded(utterance, packed_S, unlike=unlike, gain=gain)
     except AudioError as error:
         return _Decoded(utterance, error=error)
 
@@ -179,13 +183,10 @@ def _gain(peak: float, over: bool, fine: bool) -> float:
     return LOUD_PEAK / peak if fine and peak < FAINT_PEAK else 1.0
 
 
-def _long_blocks(utterance: Utterance) -> Iterator[np.ndarray]:
-    """Yield the blocks of a long recording, and raise at its end what `check` would."""
-    checker = audio.Checker()
-    for block_S in audio.blocks(utterance):
-        checker.add(block_S)
-        yield block_S
-    checker.finish()
+def _long_blocks(decoded: _Decoded) -> Iterator[np.ndarray]:
+    """Yield the blocks of a long recording, scaled."""
+    for block_S in audio.blocks(decoded.utterance):
+        yield block_S if decoded.gain == 1 else decoded.gain * block_S
 
 
 def _written(utterance: Utterance) -> Utterance:
@@ -226,7 +227,7 @@ class _Packer:
                 raise decoded.error
             if (row := self._names.find(name)) is not None:
                 return "duplicate_name", f"row {row} of the manifest has this name already"
-            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(decoded.utterance)
+            wave = decoded.wave_S if decoded.wave_S is not None else _long_blocks(decoded)
             row = self._writer.add(utterance, wave, self._sounds)
         except AudioError as error:
             return error.reason, str(error)
@@ -235,7 +236,7 @@ class _Packer:
         self._names.add(name, self._writer.n - 1)
         self._speakers[utterance.speaker] += 1
         self._unlike += [utterance.utterance] * decoded.unlike
-        self._scaled += [utterance.utterance] * decoded.scaled
+        self._scaled += [utterance.utterance] * (decoded.gain != 1)
         return "", ""
 
     def warnings(self) -> list[str]:

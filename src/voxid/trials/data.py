@@ -92,12 +92,13 @@ def read_data(
         data = _from_corpora(folders, layout)
     if not data.utterances:
         raise EmptyCorpus(f"{data.name} holds no utterances. Check the folder and its layout.")
-    names = {u.utterance for u in data.utterances}
-    if len(names) < len(data.utterances):
-        raise BadTrials(
-            f"{len(data.utterances) - len(names)} utterance names of {data.name} occur more than once, so "
-            "a trial could mean either. Evaluate the corpora one at a time."
-        )
+    places: dict[str, str] = {}
+    for u in data.utterances:
+        if (first := places.setdefault(u.utterance, u.path)) is not u.path:
+            raise BadTrials(
+                f"two recordings of {data.name} have the name {u.utterance!r}, {first} and {u.path}, so a "
+                "trial could mean either. Name them apart in the list."
+            )
     return data
 
 
