@@ -59,3 +59,9 @@ def test_without_the_extra_it_is_named(spoken: np.ndarray, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioUndecodable, match=r"MPEG-4.*voxid\[formats\]"):
         audio.load(data)
+
+
+@pytest.mark.parametrize("suffix", ["amr", "awb", "3gp", "ac3", "spx", "webm"])
+def test_what_pyav_alone_reads_is_a_recording_by_its_name(suffix: str) -> None:
+    """`voxid embed call.amr` had asked for the layout of a corpus, and a scan had passed it over."""
+    assert f".{suffix}" in audio.AUDIO_SUFFIXES

@@ -63,7 +63,7 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Ut
 # The last five need the extra `formats`; without it they are refused by name when they are opened, so that no
 # corpus scan passes over them in silence.
 _READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph"
-AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma".split())
+AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma .amr .awb .3gp .ac3 .spx".split())
 
 # Hz; a header that says anything else is broken, and upsampling 1 Hz would fill the memory.
 RATES = (1_000, 768_000)

@@ -126,12 +126,10 @@ def _hear(
 ) -> Inspected:
     """Return what was said; raise TooLittleSpeech when that is no base for a decision."""
     from voxid.audio import LEAST_SPEECH_S, Part, inspect, require_speech
-    from voxid.audio.microphone import BLOCK_S
     from voxid.audio.microphone import listen as run
 
     part = None if recording is None else _beginning(Part.of(sources([recording], channel)[0]), most_s)
-    blocks = _microphone(device) if part is None else inspect(part, vad=vad, keep_s=most_s).blocks(BLOCK_S)
-    with closing(blocks):
+    with closing(_blocks(part, device, most_s)) as blocks:
         found = run(
             blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
         )
@@ -154,9 +152,13 @@ def _beginning(part: Part, most_s: float) -> Part:
     return part if shorter else replace(part, duration_s=most_s)
 
 
-def _microphone(device: str | None) -> Generator[np.ndarray]:
-    from voxid.audio.microphone import microphone
+def _blocks(part: Part | None, device: str | None, most_s: float) -> Generator[np.ndarray]:
+    from voxid.audio import inspect
+    from voxid.audio.microphone import BLOCK_S, microphone
 
+    if part is not None:
+        yield from inspect(part, vad=None, keep_s=most_s).blocks(BLOCK_S)
+        return
     number = int(device) if device is not None and device.isdigit() else device
     with closing(microphone(number)) as blocks_:
         for position, block in enumerate(blocks_):
