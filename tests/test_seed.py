@@ -224,10 +224,6 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
             lambda state: {**state, "lstm.weight_hh_l0": state["lstm.weight_hh_l0"].to_sparse()},
             "named, dense float",
         ),
-        (
-            lambda state: {**state, "lstm.weight_hh_l0": state["lstm.weight_hh_l0"].to_sparse_csr()},
-            "named, dense float",
-        ),
         (lambda state: {"conv1.weight": torch.zeros(3, 3)}, "another architecture: its tensors are conv1"),
         (
             lambda state: {k: v for k, v in state.items() if "hh_l0" not in k},

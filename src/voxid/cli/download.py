@@ -35,8 +35,8 @@ def download(
     """Download a published corpus, verify it, and unpack it.
 
     A download that breaks off, or is stopped by Ctrl-C, goes on where it was when the same command is run
-    again. What is already there is left alone. Nobody publishes a checksum of **speechocean762** and
-    **arabic-speech-commands**: their SHA-256 is printed.
+    again. What is already there is left alone. Nobody publishes a checksum of **speechocean762** and of
+    what lies on GitHub: their SHA-256 is printed.
 
     **librispeech** (CC BY 4.0): dev-clean (0.3 GB), dev-other (0.3 GB), test-clean (0.3 GB),
     test-other (0.3 GB), train-clean-100 (6.4 GB), train-clean-360 (23 GB), train-other-500 (31 GB).
@@ -45,6 +45,9 @@ def download(
 
     **speechocean762** (CC BY 4.0): speechocean762 (0.5 GB). **speech-commands** (CC BY 4.0): v0.02 (2.4 GB).
     **arabic-speech-commands** (CC BY 4.0): v1.0 (0.4 GB).
+
+    Repositories on GitHub: **dspspeech20** and **alphanum** (MIT), **wuw2** and **msc-malayalam**
+    (CC BY-SA 4.0), **common-voice-sample** (CC0).
 
     To augment with: **musan** (CC BY 4.0): musan (11 GB). **rirs-noises** (Apache-2.0): rirs_noises (1.3 GB).
 
