@@ -136,8 +136,6 @@ def test_the_real_cases(real_data: Path) -> None:
         recognizer.enroll("customer", audio.Part(call, channel=1))
         agent = cases / "stereo_call_no_channel" / "agent.flac"
         known = {name: recognizer.verify(name, agent).llr for name in ("agent", "customer")}
-    assert max(known, key=known.__getitem__) == (
-        "agent" if known["agent"] > known["customer"] else "customer"
-    )
+    assert known["agent"] > 0 > known["customer"], known
     found = audio.inspect(cases / "float_wav_over_1" / "01.wav")
     assert any("over full scale" in warning for warning in found.warnings)

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each a thin skin over one public call.
+"""The command line: commands that are thin skins over one public call each.
 
 Nothing is imported at the top, so that `main` ends well when Ctrl-C comes while the rest is imported; and the
 command modules import typer and nothing heavier, so that `voxid --help` answers at once.
@@ -27,12 +27,12 @@ COMMANDS = {
     "import-seed": "voxid.cli.import_seed",
     "embed": "voxid.cli.embed",
     "export": "voxid.cli.export",
-    "enroll": "voxid.cli.enroll",
-    "verify": "voxid.cli.verify",
-    "identify": "voxid.cli.identify",
+    "enroll": "voxid.cli.people",
+    "verify": "voxid.cli.people",
+    "identify": "voxid.cli.people",
     "speakers": "voxid.cli.speakers",
     "listen": "voxid.cli.listen",
-    "compare": "voxid.cli.compare",
+    "compare": "voxid.cli.people",
     "recipes": "voxid.cli.recipes",
     "models": "voxid.cli.models",
     "demo": "voxid.cli.demo",

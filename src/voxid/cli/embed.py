@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
-from voxid.cli._people import ChannelOption, sources
+from voxid.cli.people import ChannelOption, sources
 
 SHOWN = 5  # warnings
 

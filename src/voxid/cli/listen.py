@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxid.cli._common import JsonFlag, echo, emit
-from voxid.cli._people import (
+from voxid.cli.people import (
     COLLECTION,
     DB,
     MODEL,

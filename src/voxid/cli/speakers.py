@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxid.cli._common import JsonFlag, echo, emit, progress_bar
-from voxid.cli._people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption, counted
+from voxid.cli.people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
