@@ -268,7 +268,7 @@ def test_what_is_no_cohort() -> None:
         Cohort.of(np.ones((1, 3)), [0])
     with pytest.raises(BadCohort, match="top_k"):
         Cohort.of(np.eye(3), [0, 1, 2], top_k=0)
-    with pytest.raises(BadScores, match="2 and a cohort of 3 dimensions"):
+    with pytest.raises(BadScores, match="2 and 3 dimensions"):
         Cohort.of(np.eye(3), [0, 1, 2]).means(np.ones((1, 2)))
 
 

@@ -139,7 +139,7 @@ def test_probability_is_bayes_rule() -> None:
     [
         ([0.5, 0.5, 0.5], [1, 0, 0], 0.5, "the same .0.5.: there is nothing to calibrate"),
         ([0.1, 0.2, 0.9], [1, 1, 0], 0.5, "does not mean the same speaker"),
-        ([0.1, 0.2], [1, 1], 0.5, "2 target and 0 non-target"),
+        ([0.1, 0.2], [1, 1], 0.5, "2 target, 0 non-target"),
         ([0.1, np.nan], [1, 0], 0.5, "NaN or infinite"),
         ([0.1, 0.2], [1, 0, 0], 0.5, "lists of one length"),
         ([0.1, 0.2], [0, 1], 1.0, "prior is a probability"),

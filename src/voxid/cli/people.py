@@ -155,8 +155,9 @@ def compare(
     from voxid.recognizer import compare as run
 
     left, right = sources([a, b], channel)
-    asked = {"prior": prior, "cost_miss": cost_miss, "cost_false_alarm": cost_false_alarm, "far": far}
-    decision = run(left, right, model=model, **asked)
+    decision = run(
+        left, right, model=model, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
+    )
 
     def text() -> None:
         verdict = "the same speaker" if decision.accepted else "not accepted as the same speaker"

@@ -405,8 +405,8 @@ def need_both(targets: int, trials: int) -> None:
     """Raise BadScores when all trials are of one kind."""
     if not 0 < targets < trials:
         raise BadScores(
-            f"an error rate needs trials of both kinds, got {targets} target, {trials - targets} non-target "
-            "trials. Add trials of the missing kind."
+            f"this needs trials of both kinds, got {targets} target, {trials - targets} non-target trials. "
+            "Add trials of the missing kind."
         )
 
 

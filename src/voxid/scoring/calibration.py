@@ -20,6 +20,7 @@ from pydantic import AliasChoices, Field
 
 from voxid.config import Config
 from voxid.errors import BadScores
+from voxid.metrics.rates import checked, finite, need_both
 from voxid.scoring.cohort import CohortInfo
 from voxid.scoring.impostors import Impostors
 from voxid.scoring.logistic import Column, fit_logistic
@@ -197,9 +198,8 @@ class Calibration(Config):
 
         Raise BadScores as `fit` does.
         """
-        llr_K, label_K = _floats(llrs), np.asarray(labels).astype(bool)
         prior = self.prior if prior is None else prior
-        _check(llr_K, label_K, prior)
+        llr_K, label_K = _trials(llrs, labels, prior)
         pair_K = np.arange(llr_K.size) if pairs is None else np.asarray(pairs)
         weight_K = even_weights(np.zeros(llr_K.size) if groups is None else groups, label_K)
         speakers = np.unique(pair_K[label_K]).size
@@ -282,15 +282,14 @@ def fit(
     >>> line.llr(0.9) > 0 > line.llr(0.1)
     True
     """
-    score_K, label_K = _floats(scores), np.asarray(labels).astype(bool)
-    _check(score_K, label_K, prior)
+    score_K, label_K = _trials(scores, labels, prior)
     score = Column.of(score_K, RIDGE)
     if score.constant:
         raise BadScores(
             f"all {score_K.size} scores are the same ({score.mean:.6g}): there is nothing to calibrate."
         )
     named = {name: _quality(name, qualities, score_K.shape) for name in qualities or {}}
-    others = [Column.of(_floats(value), QUALITY_RIDGE) for value in named.values()]
+    others = [Column.of(finite(value), QUALITY_RIDGE) for value in named.values()]
     weight_K = None if groups is None else even_weights(groups, label_K)
     slope, *weights, intercept = fit_logistic(
         [score, *others], label_K, prior, _log_odds(prior), weight_K=weight_K
@@ -340,12 +339,6 @@ def _term(name: str, weight: float, column: Column) -> QualityTerm:
     )
 
 
-def _floats(values: ArrayLike) -> np.ndarray:
-    """Return float32 as it is, anything else as float64."""
-    array = np.asarray(values)
-    return array if array.dtype == np.float32 else array.astype(np.float64)
-
-
 def _quality(name: str, qualities: Mapping[str, Any] | None, shape: tuple[int, ...]) -> np.ndarray:
     """Return one quality of all trials, checked."""
     if qualities is None or name not in qualities:
@@ -362,20 +355,13 @@ def _quality(name: str, qualities: Mapping[str, Any] | None, shape: tuple[int, .
     return values
 
 
-def _check(score_K: np.ndarray, label_K: np.ndarray, prior: float) -> None:
+def _trials(scores: ArrayLike, labels: ArrayLike, prior: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and booleans (K,) that a line can be fitted to; raise BadScores."""
     if not 0 < prior < 1:
         raise BadScores(f"a prior is a probability between 0 and 1, got {prior!r}. The usual choice is 0.5.")
-    if score_K.ndim != 1 or score_K.shape != label_K.shape:
-        raise BadScores(
-            f"scores and labels are lists of one length, got shapes {score_K.shape} and {label_K.shape}."
-        )
-    if not np.isfinite(score_K).all():
-        raise BadScores("some scores are NaN or infinite: find out which embeddings made them.")
-    if label_K.all() or not label_K.any():
-        raise BadScores(
-            f"a calibration needs trials of both kinds, got {int(label_K.sum())} target and "
-            f"{int((~label_K).sum())} non-target trials."
-        )
+    score_K, label_K = checked(scores, labels)
+    need_both(int(np.count_nonzero(label_K)), label_K.size)
+    return score_K, label_K
 
 
 def _log_odds(prior: float) -> float:

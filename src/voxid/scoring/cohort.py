@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 
 from voxid.config import Config
-from voxid.errors import BadCohort, BadModel, BadScores
+from voxid.errors import BadCohort, BadModel
 from voxid.files import atomic_write
 from voxid.scoring.normalization import TOP_K, speaker_means, top_statistics
 from voxid.scoring.scorers import cohort_rows, speaker_numbers
-from voxid.scoring.similarity import unit_rows
+from voxid.scoring.similarity import other_models, unit_rows
 
 COHORT_FILE = "cohort.npy"  # beside the model: plain numbers, read without pickle
 
@@ -86,10 +86,7 @@ class Cohort:
         """
         unit_ND = unit_rows(emb_ND)
         if unit_ND.shape[1] != self.rows_MD.shape[1]:
-            raise BadScores(
-                f"embeddings of {unit_ND.shape[1]} and a cohort of {self.rows_MD.shape[1]} dimensions cannot "
-                "be compared: they come from different models."
-            )
+            raise other_models(unit_ND.shape[1], self.rows_MD.shape[1])
         return top_statistics(unit_ND, self.rows_MD, min(self.top_k, len(self.rows_MD)))[0]
 
     def save(self, folder: str | os.PathLike[str]) -> None:

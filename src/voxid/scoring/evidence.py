@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from voxid.errors import BadConfig, BadScores, did_you_mean
 from voxid.scoring.calibration import MEASURES, Calibration
 from voxid.scoring.cohort import Cohort
-from voxid.scoring.similarity import cosine, unit_rows
+from voxid.scoring.similarity import cosine, other_models, unit_rows
 
 LEAST_WEIGHT_S = 0.1  # seconds of net speech: a clip is never ignored
 SPEECH_S = (0.25, 30.0)  # beyond these, more or less speech is taken to change nothing
@@ -121,10 +121,7 @@ def cosines(left: Side, right: Side) -> np.ndarray:
     left_K, right_K = _paired(left, right, None, None)
     a_ND, b_ND = unit_rows(left.emb_ND), unit_rows(right.emb_ND)
     if a_ND.shape[1] != b_ND.shape[1]:
-        raise BadScores(
-            f"embeddings of {a_ND.shape[1]} and {b_ND.shape[1]} dimensions cannot be compared: "
-            "they come from different models."
-        )
+        raise other_models(a_ND.shape[1], b_ND.shape[1])
     return np.clip(np.einsum("kd,kd->k", a_ND[left_K], b_ND[right_K]), -1, 1).astype(np.float64)
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from voxid.config import Config
 from voxid.errors import BadCohort
-from voxid.scoring.scorers import FittedScorer, Sides, cohort_rows, speaker_numbers
+from voxid.scoring.scorers import FittedScorer, Scorer, Sides, cohort_rows, speaker_numbers
 from voxid.scoring.similarity import BLOCK_VALUES, unit_rows
 
 TOP_K = 300
@@ -46,15 +46,10 @@ class AsNormConfig(SNormConfig):
     top_k: Annotated[int, Field(ge=2)] = TOP_K
 
 
-class SNormScorer:
+class SNormScorer(Scorer):
     """Symmetric score normalisation against the whole cohort (Kenny, Odyssey 2010)."""
 
     Config = SNormConfig
-    needs_cohort = True
-    gives_llr = False
-
-    def __init__(self, config: SNormConfig | None = None) -> None:
-        self.config = config or SNormConfig()
 
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedScorer:
         """Return the scorer for that cohort; raise BadCohort or BadScores.
@@ -67,7 +62,7 @@ class SNormScorer:
         return FittedSNorm(*_cohort(emb_CD, speaker_C, self.config, "s-norm"))
 
 
-class AsNormScorer:
+class AsNormScorer(Scorer):
     """Adaptive symmetric normalisation: the statistics are of the `top_k` highest cohort scores.
 
     Each side picks its own part of the cohort, by its own scores (AS-norm1 of Matejka et al., Interspeech
@@ -76,11 +71,6 @@ class AsNormScorer:
     """
 
     Config = AsNormConfig
-    needs_cohort = True
-    gives_llr = False
-
-    def __init__(self, config: AsNormConfig | None = None) -> None:
-        self.config = config or AsNormConfig()
 
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedScorer:
         """Return the scorer for that cohort; raise BadCohort or BadScores."""

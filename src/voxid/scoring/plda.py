@@ -13,7 +13,7 @@ from pydantic import Field
 
 from voxid.config import Config
 from voxid.errors import BadCohort, BadScores
-from voxid.scoring.scorers import FittedScorer, Sides, cohort_rows, speaker_numbers
+from voxid.scoring.scorers import FittedScorer, Scorer, Sides, cohort_rows, speaker_numbers
 from voxid.scoring.two_covariance import Moments, TwoCovariance, fit_two_covariance, joint_basis
 
 MOST_SHRINKAGE = 0.9
@@ -35,15 +35,11 @@ class PldaConfig(Config):
     em_steps: Annotated[int, Field(ge=0)] = 100
 
 
-class PldaScorer:
+class PldaScorer(Scorer):
     """PLDA as the two-covariance model; a score is a natural-log likelihood ratio under that model."""
 
     Config = PldaConfig
-    needs_cohort = True
     gives_llr = True
-
-    def __init__(self, config: PldaConfig | None = None) -> None:
-        self.config = config or PldaConfig()
 
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedPlda:
         """Return the scorer fitted on those embeddings; speakers may have different numbers of them.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from voxid.config import Config
 from voxid.errors import BadCohort, BadScores
 from voxid.registry import Registry
-from voxid.scoring.similarity import BLOCK_VALUES, dots_of_pairs, unit_rows
+from voxid.scoring.similarity import BLOCK_VALUES, dots_of_pairs, other_models, unit_rows
 
 SCORERS = Registry(
     "scorer",
@@ -33,21 +33,22 @@ SCORERS = Registry(
 )
 
 
-class Scorer(Protocol):
-    """What is registered in SCORERS: made from its `Config`, then fitted."""
+class Scorer(ABC):
+    """What is registered in SCORERS: made from its `Config` (None: as it is by itself), then fitted."""
 
-    Config: type[Config]
-    needs_cohort: bool  # whether `fit` looks at what it is given
-    gives_llr: bool  # whether a score is a natural-log likelihood ratio
+    Config: ClassVar[type[Config]] = Config
+    needs_cohort = True  # whether `fit` looks at what it is given
+    gives_llr = False  # whether a score is a natural-log likelihood ratio
 
-    def __init__(self, config: Any) -> None: ...
+    def __init__(self, config: Any = None) -> None:
+        self.config: Any = self.Config() if config is None else config
 
+    @abstractmethod
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedScorer:
         """Return what scores embeddings (D,), after looking at those of other speakers.
 
         `speaker_C` says whose each row is (names or numbers). Raise BadCohort or BadScores.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +131,7 @@ class FittedScorer(ABC):
         """Return the score of each row of `a` with each of `b`, (N, M) float32. Raise as `sides` does."""
         a, b = self.sides(a_ND), self.sides(b_MD)
         if a.rows_NE.shape[1] != b.rows_NE.shape[1]:
-            raise BadScores(_of_other_models(np.shape(a_ND)[1], np.shape(b_MD)[1]))
+            raise other_models(np.shape(a_ND)[1], np.shape(b_MD)[1])
         return a.table(b)
 
 
@@ -149,19 +150,10 @@ def make_scorer(table: dict[str, Any] | str) -> Scorer:
 # -- the two that need little --------------------------------------------------------------------------
 
 
-class CosineConfig(Config):
-    """Cosine has no options."""
-
-
-class CosineScorer:
+class CosineScorer(Scorer):
     """The cosine of two embeddings, -1 to 1; needs no cohort."""
 
-    Config = CosineConfig
     needs_cohort = False
-    gives_llr = False
-
-    def __init__(self, config: CosineConfig | None = None) -> None:
-        self.config = config or CosineConfig()
 
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedScorer:
         """Return the cosine; what is given is not looked at."""
@@ -175,24 +167,13 @@ class FittedCosine(FittedScorer):
         return Sides.plain(unit_rows(emb_ND))
 
 
-class MeanConfig(Config):
-    """Mean subtraction has no options."""
-
-
-class MeanScorer:
+class MeanScorer(Scorer):
     """The cosine after the cohort's mean was subtracted from the embeddings as the network gave them.
 
     Subtract first, scale to length 1 after: what WeSpeaker and the VoxCeleb challenge systems do. Each
     utterance of the cohort counts once. It helps where all embeddings share a direction (a channel, a
     language) that tells nobody apart.
     """
-
-    Config = MeanConfig
-    needs_cohort = True
-    gives_llr = False
-
-    def __init__(self, config: MeanConfig | None = None) -> None:
-        self.config = config or MeanConfig()
 
     def fit(self, emb_CD: ArrayLike | None = None, speaker_C: ArrayLike | None = None) -> FittedScorer:
         """Return the scorer with the mean of `emb_CD`; `speaker_C` is not needed. Raise BadCohort."""
@@ -248,9 +229,5 @@ def _checked(emb_ND: ArrayLike, dim: int | None) -> np.ndarray:
             "Look at the recording and at the model that made them."
         )
     if dim is not None and rows.shape[1] != dim:
-        raise BadScores(_of_other_models(dim, rows.shape[1]))
+        raise other_models(dim, rows.shape[1])
     return rows
-
-
-def _of_other_models(one: int, other: int) -> str:
-    return f"embeddings of {one} and {other} dimensions cannot be compared: they come from different models."

@@ -52,11 +52,15 @@ def cosine(a_ND: ArrayLike, b_MD: ArrayLike) -> np.ndarray:
     """
     a, b = unit_rows(a_ND), unit_rows(b_MD)
     if a.shape[1] != b.shape[1]:
-        raise BadScores(
-            f"embeddings of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared: "
-            "they come from different models."
-        )
+        raise other_models(a.shape[1], b.shape[1])
     return np.clip(a @ b.T, -1, 1)
+
+
+def other_models(one: int, other: int) -> BadScores:
+    """Return the error for embeddings of two sizes."""
+    return BadScores(
+        f"embeddings of {one} and {other} dimensions cannot be compared: they come from different models."
+    )
 
 
 def cosine_of_pairs(emb_ND: ArrayLike, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
