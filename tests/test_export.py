@@ -88,7 +88,13 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "xvector": {"channels": 16, "aggregate": 24, "embedding": 12},
 }
-FEATURE_TABLES = {"fbank": {"name": "fbank", "bins": 40}, "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160}}
+FEATURE_TABLES = {
+    "fbank": {"name": "fbank", "bins": 40},
+    "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160},
+    "fbank, mean left in": {"name": "fbank", "bins": 40, "mean_norm": False},
+    "fbank, pauses alone": {"name": "fbank", "bins": 40, "mean_norm": False, "pause_db": 35},
+    "mfcc, no floor": {"name": "mfcc", "n_fft": 512, "hop": 160, "top_db": None},
+}
 
 
 OFTEN = {("ecapa", "fbank"), ("lstm", "mfcc")}  # the others: pytest -m slow
@@ -214,6 +220,25 @@ def test_every_encoder_and_every_features_can_be_exported(
     alone = np.stack([runtime.embed(item) for item in audio])
     assert agreement.relative(expected.embed_many(audio), alone) < 1e-4
     np.testing.assert_allclose(runtime.embed_many(audio), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        "fbank, mean left in",
+        pytest.param("fbank, pauses alone", marks=pytest.mark.slow),
+        pytest.param("mfcc, no floor", marks=pytest.mark.slow),
+    ],
+)
+def test_features_that_want_no_summary_are_exported(features: str, tmp_path: Path) -> None:
+    """Without the mean taken off, features are the bands themselves: two outputs of the graph, one value."""
+    small("xvector", features, mode="full").save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "exported")
+    by_onnx, by_torch = voxid.load(tmp_path / "exported"), voxid.load(tmp_path / "model")
+    assert by_onnx.engine == "onnxruntime cpu"
+    for seconds in (2.0, 31.5):  # the longer one by parts
+        expected_D, got_D = (runtime.embed(speech(seconds)) for runtime in (by_torch, by_onnx))
+        assert agreement.relative(expected_D[None], got_D[None]) < 1e-4
 
 
 def test_the_front_end_computes_its_matrices_when_it_is_loaded(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import voxid
 from voxid.embed import Embedder
+from voxid.embed import onnx as onnx_engine
 from voxid.embed.onnx import OnnxNetwork
 from voxid.embed.torch import TorchNetwork
 from voxid.errors import AudioSilent
@@ -115,12 +116,29 @@ def test_every_road_agrees(graphs: Path, wave_S: np.ndarray, mode: str) -> None:
     for name, runtime in {"torch": Embedder(TorchNetwork(model)), "onnx": onnx}.items():
         together = runtime.embed_many([(w, SAMPLE_RATE) for w in waves])
         np.testing.assert_allclose(together, alone, atol=2e-4, err_msg=name)
-    long_S = np.concatenate([*waves[:2]] * 3)
+
+
+@pytest.mark.parametrize("mode", ["full", "sliding"])
+def test_long_recordings_have_one_pause_level(
+    graphs: Path, wave_S: np.ndarray, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speech, a soft half and silence: a level of each part's own would keep other frames."""
+    monkeypatch.setattr("voxid.embed.embedder.BLOCK_S", 1.7)
+    monkeypatch.setattr("voxid.embed.embedder.PIECE_S", 60.0)
+    model = model_of(35, mode)
+    loud_S = np.concatenate([wave_S, SECOND, say(1, 2, 2.0)[0], DITHER])
+    long_S = np.concatenate([loud_S] * 3 + [loud_S * 0.03] * 3).astype(np.float32)
+    assert onnx_engine.PART < long_S.size < 60 * SAMPLE_RATE
+    roads = {
+        "torch in blocks": Embedder(TorchNetwork(model), long_s=5.0),
+        "onnx in parts": Embedder(OnnxNetwork(graphs, mode=mode)),
+        "onnx in blocks": Embedder(OnnxNetwork(graphs, mode=mode), long_s=5.0),
+    }
     expected_D = Embedder(TorchNetwork(model)).embed((long_S, SAMPLE_RATE))
-    blocks_D = Embedder(TorchNetwork(model), long_s=5.0).embed((long_S, SAMPLE_RATE))
-    np.testing.assert_allclose(blocks_D, expected_D, atol=2e-4)
-    onnx_blocks = Embedder(OnnxNetwork(graphs, mode=mode), long_s=5.0)
-    np.testing.assert_allclose(onnx_blocks.embed((long_S, SAMPLE_RATE)), expected_D, atol=2e-4)
+    assert cosine(expected_D, Embedder(TorchNetwork(model)).embed((loud_S, SAMPLE_RATE))) < 0.9999
+    for name, road in roads.items():
+        got_D = road.embed((long_S, SAMPLE_RATE))
+        np.testing.assert_allclose(got_D, expected_D, atol=1e-4, err_msg=name)
 
 
 def test_model_of_before_is_the_same_model(tmp_path: Path) -> None:

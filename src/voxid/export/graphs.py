@@ -51,8 +51,10 @@ class Front(nn.Module):
         logmel_BTM = self.features.log_mel(wave_BS)
         summary_BU = torch.where(given, summary_1U, self.features._summary(logmel_BTM, None))
         spoken_BT = self.features.spoken(logmel_BTM, summary_BU)
-        outputs = self.features.from_log_mel(logmel_BTM, summary_BU), logmel_BTM
-        return outputs if spoken_BT is None else (*outputs, spoken_BT)
+        feat_BTF = self.features.from_log_mel(logmel_BTM, summary_BU)
+        if feat_BTF is logmel_BTM:  # nothing is taken off: one value cannot be two outputs of a graph
+            feat_BTF = logmel_BTM.clone()
+        return (feat_BTF, logmel_BTM) if spoken_BT is None else (feat_BTF, logmel_BTM, spoken_BT)
 
 
 class SlicedWindows:
