@@ -322,6 +322,23 @@ def test_a_cohort_smaller_than_top_k_is_told(use: Callable, monkeypatch: pytest.
         evaluate([CountingRuntime(1.0)], "any", "all", scoring=["as-norm"], cohort="two")
 
 
+def test_what_is_left_out_of_a_cohort_is_told(use: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, strangers = data_of(utterances(6)), utterances(9)
+    others = data_of([replace(u, speaker=f"x{u.speaker}", utterance=f"x{u.utterance}") for u in strangers])
+    monkeypatch.setattr(run, "read_data", lambda paths, layout: others if paths == "others" else data)
+    everyone = [u.utterance for u in others.utterances]
+    broken = {name: AudioSilent(f"{name} is silent") for name in everyone}
+    some = CountingRuntime(1.0, dict([*broken.items()][-4:]))
+    some.model.metadata["name"] = "some"
+    report = evaluate([some], "any", "all", scoring=["as-norm:top_k=5"], cohort="others")
+    said = " ".join(report.data["warnings"])
+    assert (
+        f"4 of {len(everyone)} recordings of the cohort {others.name} could not be used. The first: x" in said
+    )
+    with pytest.raises(BadCohort, match=rf"none of {len(everyone)} recordings .* is silent"):
+        evaluate([CountingRuntime(1.0, broken)], "any", "all", scoring=["s-norm"], cohort="others")
+
+
 def test_scoring_that_cannot_be(use: Callable) -> None:
     use(data_of(utterances()))
     runtime = CountingRuntime()

@@ -142,7 +142,9 @@ def calibrate(
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
     start = None if anew or quality else _start(runtime, folder)
-    crowd = runtime.model.cohort if start else _crowd(runtime, cohort, layout, kept, top_k)
+    crowd, lost = runtime.model.cohort, []
+    if not start:
+        crowd, lost = _crowd(runtime, cohort, layout, kept, top_k)
     scored = score_trials(voices, plan)
     targets = int(np.count_nonzero(scored.same_K))
     fitted_on = CalibrationSet(
@@ -191,7 +193,7 @@ def calibrate(
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
-        warnings=[*met, *_warnings(targets, len(speakers.names), bool(start)), *voices.warnings],
+        warnings=[*met, *lost, *_warnings(targets, len(speakers.names), bool(start)), *voices.warnings],
     )
 
 
@@ -219,20 +221,20 @@ def _speaker_pairs(corpus: EvaluationData, scored: Scores) -> np.ndarray:
 
 def _crowd(
     runtime: Embedder, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
-) -> Cohort | None:
-    """Return the cohort that the quality "cohort_mean" is measured with."""
+) -> tuple[Cohort | None, list[str]]:
+    """Return the cohort that the quality "cohort_mean" is measured with, and what was left out of it."""
     if cohort is None:
-        return None
+        return None, []
     others = read_data(cohort, layout)
-    voices = embed_used(runtime, others, np.arange(len(others.utterances)), speech=False, cache=cache)
-    speaker_C = others.speakers()[voices.row_N >= 0]
-    return Cohort.of(
+    voices, speaker_C, warnings = embed_cohort(runtime, others, cache)
+    crowd = Cohort.of(
         voices.emb_UD,
         speaker_C,
         top_k=TOP_K if top_k is None else top_k,
         name=others.name,
         fingerprint=runtime.fingerprint,
     )
+    return crowd, warnings
 
 
 def _trained_on(runtime: Embedder, data: EvaluationData) -> list[str]:

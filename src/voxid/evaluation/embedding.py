@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from voxid.embed import Embedded, Embedder
-from voxid.errors import AudioError
+from voxid.errors import AudioError, BadCohort
 from voxid.evaluation.cache import Contents, EmbeddingCache
 from voxid.scoring import Side, reference
 from voxid.trials import Trials
@@ -102,6 +102,27 @@ def embed_used(
         seconds=perf_counter() - begin,
         warnings=list(cache.warnings) if cache else [],
     )
+
+
+def embed_cohort(
+    runtime: Embedder,
+    others: EvaluationData,
+    cache: EmbeddingCache | None = None,
+    progress: Progress | None = None,
+) -> tuple[Voices, np.ndarray, list[str]]:
+    """Return the embeddings of a cohort, whose each is (U,), and a warning where some had to be left out.
+
+    Raise BadCohort where none of its recordings can be used.
+    """
+    everyone = np.arange(len(others.utterances))
+    voices = embed_used(runtime, others, everyone, speech=False, cache=cache, progress=progress)
+    warnings = []
+    if lost := voices.left_out:
+        said = f"of {everyone.size} recordings of the cohort {others.name}"
+        if not voices.utterances:
+            raise BadCohort(f"none {said} can be used. The first: {lost[0].detail}")
+        warnings = [f"{len(lost)} {said} could not be used. The first: {lost[0].detail}"]
+    return voices, others.speakers()[voices.row_N >= 0], warnings
 
 
 def with_models(voices: Voices, trials: Trials) -> Voices:

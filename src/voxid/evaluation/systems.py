@@ -16,7 +16,7 @@ import numpy as np
 from voxid.embed import Embedder
 from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, Voices, embed_used, with_models
+from voxid.evaluation.embedding import Progress, Voices, embed_cohort, embed_used, with_models
 from voxid.evaluation.measure import RESAMPLES, decisions
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scores, llrs, score_trials
@@ -124,9 +124,8 @@ class SystemMaker:
         others = self._cohort
         if others is None:
             return {spec: scorer.fit() for spec, scorer in self._scorers.items()}
-        everyone = np.arange(len(others.utterances))
-        progress = self._steps.next()
-        voices = embed_used(runtime, others, everyone, speech=False, cache=cache, progress=progress)
+        voices, speaker_C, warnings = embed_cohort(runtime, others, cache, self._steps.next())
+        self.warnings += warnings
         met = tested.common(SpeakerSet.of(others, voices))
         if met and not self._force:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
@@ -136,7 +135,6 @@ class SystemMaker:
             )
         if met:
             self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
-        speaker_C = others.speakers()[voices.row_N >= 0]
         fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self._scorers.items()}
         self.warnings += [f"{spec}: {said}" for spec, scorer in fitted.items() for said in scorer.warnings]
         return fitted
