@@ -434,7 +434,11 @@ def test_a_name_in_two_unicode_forms_is_one_speaker(tmp_path: Path) -> None:
     )  # as the disk has it
     write(tmp_path / "k/wav.scp", f"{composed}-1 x.wav\n")
     write(tmp_path / "k/utt2spk", f"{decomposed}-1 {decomposed}\n")
-    assert [u.speaker for u in scan(tmp_path / "k")] == [composed]
+    write(tmp_path / "k/spk2gender", f"{decomposed} f\n")
+    assert [(u.speaker, u.sex) for u in scan(tmp_path / "k")] == [(composed, "f")]
+    write(tmp_path / "k/utt2spk", f"{composed}-1 ann\n{decomposed}-1 bob\n")
+    with pytest.raises(BadCorpusFile, match=f"line 2: '{composed}-1' is there twice"):
+        list(scan(tmp_path / "k"))
 
 
 def test_a_file_name_that_is_not_utf8_has_a_name_that_can_be_printed(tmp_path: Path) -> None:

@@ -179,6 +179,13 @@ def test_places_in_the_corpus_name_utterances(tmp_path: Path) -> None:
     assert named(read_trials(path, data), data) == [("ann-0", "ann-1", True), ("ann-0", "bob-1", False)]
 
 
+def test_a_name_in_another_unicode_form_is_found(tmp_path: Path) -> None:
+    data = data_of(**{"M\u00fcller": 2}, ann=1)  # as corpora keep names
+    (tmp_path / "list").write_text("1 Mu\u0308ller/0 Mu\u0308ller/1.wav\n0 M\u00fcller/0 ann/0\n")
+    expected = [("M\u00fcller/0", "M\u00fcller/1", True), ("M\u00fcller/0", "ann/0", False)]
+    assert named(make_trials(tmp_path / "list", data), data) == expected
+
+
 def test_a_path_of_several_segments_names_none_of_them(tmp_path: Path) -> None:
     utterances = [Utterance("ann", f"a{i}", "/c/a.wav", start_s=float(i)) for i in range(2)]
     utterances.append(Utterance("bob", "b", "/c/b.wav"))

@@ -79,9 +79,10 @@ def table(path: Path) -> dict[str, str]:
             key, _, value = line.strip().partition("\t")
         if not value.strip():
             raise bad_line(path, number, f"{line.strip()!r} has one column of two", "Complete the line.")
+        key = plain(key)
         if key in entries:
             raise bad_line(path, number, f"{key!r} is there twice", "Remove one of the two lines.")
-        entries[plain(key)] = value.strip()
+        entries[key] = value.strip()
     return entries
 
 

@@ -49,7 +49,7 @@ class Kaldi:
                 what = f"{utterance!r} has no line in {folder / 'utt2spk'}"
                 raise bad_line(source, number, what, "Add its speaker there, or remove it here.")
             seen.add(utterance)
-            speaker = spoken[utterance]
+            speaker = plain(spoken[utterance])
             yield Utterance(
                 speaker=speaker,
                 utterance=utterance,

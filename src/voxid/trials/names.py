@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from voxid.audio import AUDIO_SUFFIXES
+from voxid.corpora.files import plain
 from voxid.errors import BadScores, did_you_mean
 from voxid.trials.data import EvaluationData
 from voxid.trials.values import Models
@@ -41,7 +42,14 @@ class Numbers:
         if (number := self._by_name.get(name, -1)) >= 0:
             return number
         bare = bare_name(name)
-        tries = ((self._by_name, bare), (self._by_path, name), (self._by_place, name), (self._by_place, bare))
+        tries = (
+            (self._by_name, bare),
+            (self._by_path, name),
+            (self._by_place, name),
+            (self._by_place, bare),
+            (self._by_name, plain(name)),
+            (self._by_name, plain(bare)),
+        )
         return next((known[wanted] for known, wanted in tries if wanted in known), -1)
 
     def __call__(self, name: str) -> int:
