@@ -180,7 +180,7 @@ def test_places_in_the_corpus_name_utterances(tmp_path: Path) -> None:
 
 
 def test_a_name_in_another_unicode_form_is_found(tmp_path: Path) -> None:
-    data = data_of(**{"M\u00fcller": 2}, ann=1)  # as corpora keep names
+    data = data_of(Müller=2, ann=1)  # as corpora keep names
     (tmp_path / "list").write_text("1 Mu\u0308ller/0 Mu\u0308ller/1.wav\n0 M\u00fcller/0 ann/0\n")
     expected = [("M\u00fcller/0", "M\u00fcller/1", True), ("M\u00fcller/0", "ann/0", False)]
     assert named(make_trials(tmp_path / "list", data), data) == expected

@@ -20,7 +20,7 @@ from voxid.data.samplers import corpora_of
 from voxid.embed import Embedder, load
 from voxid.errors import BadCohort, BadScores, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
-from voxid.evaluation.embedding import Progress, Voices, embed_used
+from voxid.evaluation.embedding import Progress, Voices, embed_cohort, embed_used
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.files import place_id
@@ -142,7 +142,7 @@ def calibrate(
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
     start = None if anew or quality else _start(runtime, folder)
-    crowd, lost = runtime.model.cohort, []
+    crowd, lost = runtime.model.cohort, list[str]()
     if not start:
         crowd, lost = _crowd(runtime, cohort, layout, kept, top_k)
     scored = score_trials(voices, plan)
