@@ -154,7 +154,7 @@ def _traced(
     names: tuple[list[str], list[str]],
 ) -> onnx.ModelProto:
     """Return the ONNX model of a module. Nothing is folded: every weight stays as it is in the module."""
-    with _quiet():
+    with _quiet(), _no_fused_attention():
         program = torch.onnx.export(
             module.eval(),
             inputs,
@@ -176,6 +176,17 @@ def _traced(
     del proto.graph.metadata_props[:]
     del proto.metadata_props[:]
     return proto
+
+
+@contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """Let torch's transformer layers take the road of their parts: ONNX does not know the fused one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager
