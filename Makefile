@@ -3,8 +3,8 @@
 # make test    lint, types, tests
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
-# make train-world  go on from voxid-base with every corpus of VOXID_DATA, until it is stopped; docs/training.md
-# make train-base   train voxid-base again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
+# make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
+# make train-world  go on from there with every corpus of VOXID_DATA: the voxid-base of today; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
@@ -72,19 +72,29 @@ train-base: setup
 		--quality cohort_mean --cohort $(RUN)-speakers/rest.csv --top-k $(TOP_K)
 	$(BIN)/voxid export $(RUN) -o $(RUN)-export --data $(RUN)-speakers/held-out.csv
 
-# Speakers held out of voxid-base are held out here, too, since the split of the first corpora is the same one.
+# Speakers held out of train-base are held out here, too, since the split of the first corpora is the same one.
+# $(1) recipe, $(2) how often there is noise, $(3) shares of corpora
 WORLD ?= runs/world
+INIT ?= $(RUN)
+STEPS ?= 7666
 HOLD_OUT_OF ?= common-voice:0.1 wuw2:0.18 msc-malayalam:0.18 alphanum:0.18 dspspeech20:0.18
 WHOLE ?= emodb asterisk-prompts aishell-sample
+TRAIN_WORLD = $(BIN)/voxid train $(1) --train $(WORLD)-train --resume --device $(DEVICE) --set 'data.shares={$(3)}' \
+	--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=$(2) --set 'augment.rir=$(call toml,$(RIR))' $(SET)
+
 train-world: setup
 	$(BIN)/voxid split $(SPEECH) $(VOXID_DATA)/LibriSpeech/train-clean-100-more -o $(WORLD)-speakers/base --hold-out $(HOLD_OUT)
 	for pair in $(HOLD_OUT_OF); do \
 		$(BIN)/voxid split $(VOXID_DATA)/$${pair%:*}/train -o $(WORLD)-speakers/$${pair%:*} --hold-out $${pair#*:} || exit 1; done
 	test -d $(WORLD)-train || $(BIN)/voxid prepare $(WORLD)-speakers/*/rest.csv $(patsubst %,$(VOXID_DATA)/%/train,$(WHOLE)) -o $(WORLD)-train
 	test -d $(WORLD)-held-out || $(BIN)/voxid prepare $(WORLD)-speakers/*/held-out.csv -o $(WORLD)-held-out
-	$(BIN)/voxid train base-world --train $(WORLD)-train --init voxid-base -o $(WORLD) --resume --device $(DEVICE) \
-		--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=0.2 --set 'augment.rir=$(call toml,$(RIR))' \
-		--set 'data.shares={speech-commands=0.04,arabic-speech-commands=0.02,dspspeech20=0.04}' $(SET)
+	$(call TRAIN_WORLD,base-world,0.2,speech-commands=0.04$(comma)arabic-speech-commands=0.02$(comma)dspspeech20=0.04) \
+		--init $(INIT) --set training.steps=$(STEPS) -o $(WORLD)-begun
+	$(call TRAIN_WORLD,base-world-last,0.12,speech-commands=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2) \
+		--init $(WORLD)-begun -o $(WORLD)
+	$(BIN)/voxid calibrate $(WORLD) --data $(WORLD)-held-out --prior $(PRIOR) --trials all:same-corpus+other-session \
+		--quality cohort_mean --cohort $(WORLD)-train --top-k $(TOP_K) --anew
+	$(BIN)/voxid export $(WORLD) -o $(WORLD)-export --data $(WORLD)-held-out
 
 lint: setup
 	$(BIN)/ruff check .

@@ -56,9 +56,9 @@ class Trials:
     """The trials of the held-out speakers, with what a calibration weighs."""
 
     def __init__(
-        self, data: EvaluationData, voices: Voices, corpus_N: np.ndarray, quality: list[str]
+        self, data: EvaluationData, voices: Voices, corpus_N: np.ndarray, quality: list[str], spec: str
     ) -> None:
-        trials = make_trials("all:same-corpus+other-session", data)
+        trials = make_trials(spec, data)
         kept = (voices.row_N[trials.left_K] >= 0) & (voices.row_N[trials.right_K] >= 0)
         self.left_K, self.right_K, self.same_K = (
             trials.left_K[kept],
@@ -122,12 +122,13 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--quality", nargs="*", default=["cohort_mean"])
+    parser.add_argument("--trials", default="all:same-corpus+other-session")
     parser.add_argument("--top-k", type=int, default=30)
     parser.add_argument("--far", type=float, default=0.01)
     args = parser.parse_args()
     data, voices, corpus_N = embedded(args.model, args.data)
     others, strangers, stranger_corpus_N = embedded(args.model, args.cohort)
-    trials = Trials(data, voices, corpus_N, args.quality)
+    trials = Trials(data, voices, corpus_N, args.quality, args.trials)
     everybody = crowd(strangers, others.speakers(), np.arange(len(stranger_corpus_N)), args.top_k)
     rows, ratios, accepted = [], [], []
     for corpus in np.unique(corpus_N):

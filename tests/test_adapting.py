@@ -50,6 +50,23 @@ def test_a_large_corpus_weighs_no_more_than_a_small_one() -> None:
     assert np.mean(alone >= weighed.impostors.threshold(0.3)) == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_corpus_of_few_speakers_weighs_as_little_as_it_knows() -> None:
+    """Three people of whom two sound alike decided what one per cent is for everybody else."""
+    rng = np.random.default_rng(9)
+    llr_K, label_K, pair_K = trials(300, rng)
+    few_K, same_K = np.repeat([6.0, -4.0, 4.0], 30), np.repeat([False, False, True], 30)
+    few_pair_K = np.repeat([90_001, 90_002, 90_003], 30)
+    both = np.concatenate((llr_K, few_K)), np.concatenate((label_K, same_K))
+    pairs = np.concatenate((pair_K, few_pair_K))
+    groups = np.repeat([0, 1], [llr_K.size, few_K.size])
+    line = fit(*both, pairs=pairs, groups=groups)
+    assert line.impostors is not None
+    alone = fit(llr_K, label_K, pairs=pair_K)
+    assert alone.impostors is not None
+    assert line.llr(2.0) == pytest.approx(alone.llr(2.0), abs=0.3)
+    assert rule(line, far=0.05).threshold() == pytest.approx(rule(alone, far=0.05).threshold(), abs=0.7)
+
+
 def test_strangers_count_as_much_as_they_weigh() -> None:
     llr_K = np.random.default_rng(2).normal(size=600)
     often = np.concatenate((llr_K[:300], np.repeat(llr_K[300:], 3)))

@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"encoder_state_dict": weights, "losses": [0.1], "training_time": 1.0},
         root / "saved_model.bilstm.mean.clean100.gpu100000.pt",
     )
-    run_demo(root / "demo-out", data=root, overrides=["training.steps=3"], say=lambda text: None)
+    run_demo(root / "demo-out", data=root, overrides=["training.steps=20"], say=lambda text: None)
     return root
 
 

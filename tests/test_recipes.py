@@ -28,7 +28,7 @@ PUBLISHED = {
 VOXCELEB = {"voxceleb-resnet34": "resnet", "voxceleb-ecapa": "ecapa", "voxceleb-campplus": "campplus"}
 LIBRISPEECH = {"librispeech-clean100": 1, "librispeech-all": 3}
 MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "small", "base", "base-longer", "base-sentences", "base-brief"]
-MODERN += ["base-world"]
+MODERN += ["base-world", "base-world-last"]
 
 
 def test_shipped_are_the_published_five_the_demo_and_modern_ones() -> None:
@@ -112,7 +112,9 @@ def test_the_model_to_ship_is_small_enough() -> None:
     assert used.multiply_adds <= 0.6e9
 
 
-@pytest.mark.parametrize("name", ["base-longer", "base-sentences", "base-brief", "base-world"])
+@pytest.mark.parametrize(
+    "name", ["base-longer", "base-sentences", "base-brief", "base-world", "base-world-last"]
+)
 def test_what_goes_on_with_base_has_its_network(name: str) -> None:
     base, longer = load_recipe("base"), load_recipe(name)
     longer.features.pop("pause_db", None)  # changes no weight

@@ -23,6 +23,7 @@ from voxid.data.prepare import Prepared, prepare
 from voxid.embed import load
 from voxid.errors import CorpusNotFound, DownloadError
 from voxid.evaluation import ModelReport, calibrate, evaluate
+from voxid.model.network import Model
 from voxid.recognizer import compare
 from voxid.training import initial_model, load_recipe, train
 from voxid.types import SAMPLE_RATE, Decision, Utterance
@@ -232,7 +233,7 @@ def draw(packed: Packed, models: dict[str, Path], folder: Path) -> list[Path]:
     """Return the pictures drawn into `folder`: a voice, its features, and the embeddings of each model."""
     wave_S = packed.wave(0).astype(np.float32) / 32768
     runtimes = {name: load(path) for name, path in models.items()}
-    feat_TF = next(iter(runtimes.values())).model.features(torch.from_numpy(wave_S)[None])[0]
+    feat_TF = Model.load(next(iter(models.values()))).features(torch.from_numpy(wave_S)[None])[0]
     figures = {
         "waveform": plots.waveform(wave_S, title="One utterance"),
         "mfcc": plots.features_image(feat_TF, title="Its mel-frequency cepstral coefficients"),

@@ -199,7 +199,7 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
     _write_graphs(model, folder, front, encoder)
     waves, speech = speech_for_checking(corpus)
     agreement = compare(Embedder(TorchNetwork(model)), Embedder(OnnxNetwork(folder)), waves, speech)
-    demand(agreement)
+    demand(agreement, pauses=model.features.pause_db is not None)
     return agreement
 
 

@@ -38,7 +38,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "norm": ("norm_min", "norm_max"),  # log of the length of the raw embedding
     "cohort_mean": ("cohort_mean",),  # how near to a crowd of strangers; the mean of both sides
 }
-FEW_TRIALS = 30  # of one class and corpus: fewer weigh less than a whole corpus does
+FEW_PAIRS = 100  # of two speakers in a corpus: fewer weigh less than a whole corpus does
 COUNTS = (2, 3, 5, 8)  # clips that lines are fitted for, where the speakers have them
 
 # How strongly the slope and the shift of a calibration that goes on are held, as squared distances beside the
@@ -201,7 +201,7 @@ class Calibration(Config):
         prior = self.prior if prior is None else prior
         llr_K, label_K = _trials(llrs, labels, prior)
         pair_K = np.arange(llr_K.size) if pairs is None else np.asarray(pairs)
-        weight_K = even_weights(np.zeros(llr_K.size) if groups is None else groups, label_K)
+        weight_K = even_weights(np.zeros(llr_K.size) if groups is None else groups, label_K, pair_K)
         speakers = np.unique(pair_K[label_K]).size
         column = Column(llr_K, 0.0, 1.0, SLOPE_HELD / speakers, center=1.0)
         gain, shift = fit_logistic(
@@ -290,7 +290,7 @@ def fit(
         )
     named = {name: _quality(name, qualities, score_K.shape) for name in qualities or {}}
     others = [Column.of(finite(value), QUALITY_RIDGE) for value in named.values()]
-    weight_K = None if groups is None else even_weights(groups, label_K)
+    weight_K = None if groups is None else even_weights(groups, label_K, pairs)
     slope, *weights, intercept = fit_logistic(
         [score, *others], label_K, prior, _log_odds(prior), weight_K=weight_K
     ).tolist()
@@ -315,17 +315,24 @@ def fit(
     return fitted.model_copy(update={"impostors": strangers})
 
 
-def even_weights(group_K: ArrayLike, label_K: np.ndarray) -> np.ndarray:
+def even_weights(group_K: ArrayLike, label_K: np.ndarray, pair_K: ArrayLike | None = None) -> np.ndarray:
     """Return what each trial counts, (K,) float32, so that each group weighs the same in either class.
 
-    A group of fewer than FEW_TRIALS of a class weighs less there, by as many as it lacks.
+    A group of fewer than FEW_PAIRS different pairs of two speakers (`pair_K` numbers them; None: each trial
+    is one) weighs less, by as many as it lacks: what three people have in common is no corpus.
 
-    >>> even_weights([0] * 200 + [1] * 100 + [2] * 15, np.zeros(315, bool))[[0, 200, 300]].tolist()
-    [0.004999999888241291, 0.009999999776482582, 0.03333333507180214]
+    >>> label_K = np.array([False, False, False, True])
+    >>> even_weights([0, 0, 1, 1], label_K).round(4).tolist()
+    [0.009999999776482582, 0.009999999776482582, 0.009999999776482582, 0.009999999776482582]
     """
-    group = np.unique(np.asarray(group_K), return_inverse=True)[1]
-    key_K = 2 * group + label_K
-    return (1 / np.maximum(np.bincount(key_K), FEW_TRIALS)).astype(np.float32)[key_K]
+    group, number_K = np.unique(np.asarray(group_K), return_inverse=True)
+    pairs = np.arange(number_K.size) if pair_K is None else np.unique(pair_K, return_inverse=True)[1]
+    seen = np.unique(np.stack([number_K, pairs])[:, ~label_K], axis=1)[0]
+    weight_G = np.minimum(1.0, np.bincount(seen, minlength=group.size) / FEW_PAIRS)
+    key_K = 2 * number_K + label_K
+    return (np.repeat(weight_G, 2) / np.maximum(np.bincount(key_K, minlength=2 * group.size), 1))[
+        key_K
+    ].astype(np.float32)
 
 
 def _term(name: str, weight: float, column: Column) -> QualityTerm:
