@@ -91,7 +91,8 @@ train-world: setup
 	$(call TRAIN_WORLD,base-world,0.2,speech-commands=0.04$(comma)arabic-speech-commands=0.02$(comma)dspspeech20=0.04) \
 		--init $(INIT) --set training.steps=$(STEPS) -o $(WORLD)-begun
 	$(call TRAIN_WORLD,base-world-last,0.12,speech-commands=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2) \
-		--init $(WORLD)-begun -o $(WORLD)
+		--init $(WORLD)-begun -o $(WORLD)-last
+	$(BIN)/voxid average $(WORLD)-last $(WORLD)-last $(WORLD)-last $(INIT) -o $(WORLD) --name voxid-base
 	$(BIN)/voxid calibrate $(WORLD) --data $(WORLD)-held-out --prior $(PRIOR) --trials all:same-corpus+other-session \
 		--quality cohort_mean --cohort $(WORLD)-train --top-k $(TOP_K) --anew
 	$(BIN)/voxid export $(WORLD) -o $(WORLD)-export --data $(WORLD)-held-out
