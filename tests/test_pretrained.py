@@ -31,7 +31,7 @@ def test_it_is_small_calibrated_and_names_no_machine() -> None:
 
 def test_the_rates_that_the_docs_ask_for_can_be_asked_for() -> None:
     root = Path(__file__).parents[1]
-    words = (root / "README.md").read_text() + (root / "src/voxid/cli/_people.py").read_text()
+    words = (root / "README.md").read_text() + (root / "src/voxid/cli/people.py").read_text()
     rates = [float(rate) for rate in re.findall(r"(?:far=|rate, e\.g\. )([\d.]+\d)", words)]
     assert len(rates) >= 2
     calibration = voxid.load(DEFAULT_MODEL).model.calibration
@@ -66,3 +66,21 @@ def test_it_tells_the_voices_of_the_tutorial_apart() -> None:
         assert voxid.compare(one, other).accepted
     for (one, _), (_, other) in itertools.permutations(clips, 2):
         assert not voxid.compare(one, other).accepted
+
+
+@pytest.mark.parametrize("level", ["zeros", "idle code", "dither", "DC"])
+def test_silence_says_nothing_of_who_speaks(level: str) -> None:
+    """With 1 s of it at both ends two strangers stay strangers, and a person stays who they are."""
+    rng, bit = np.random.default_rng(0), 1 / 32_768
+    pause_S = {
+        "zeros": np.zeros(16_000),
+        "idle code": np.full(16_000, 8 * bit),
+        "dither": rng.choice([-bit, bit], 16_000),
+        "DC": np.full(16_000, 0.01),
+    }[level].astype(np.float32)
+    voices = [speak(voice(who), 4.0, np.random.default_rng(take)) for who, take in ((1, 1), (1, 2), (2, 3))]
+    paused = [np.concatenate((pause_S, wave_S, pause_S)) for wave_S in voices]
+    for one, other in ((0, 1), (0, 2)):
+        plain = voxid.compare((voices[one], 16_000), (voices[other], 16_000)).llr
+        for pair in ((paused[one], paused[other]), (voices[one], paused[other])):
+            assert voxid.compare(*((wave_S, 16_000) for wave_S in pair)).llr == pytest.approx(plain, abs=0.7)
