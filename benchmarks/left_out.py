@@ -12,7 +12,6 @@ without names, have joined the strangers, and the other half is tried; "before" 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 
@@ -44,12 +43,6 @@ def crowd(voices: Voices, speaker_N: np.ndarray, used_N: np.ndarray, top_k: int)
     """Return the cohort of the speakers of some utterances."""
     rows = voices.row_N[used_N]
     return Cohort.of(voices.emb_UD[rows[rows >= 0]], speaker_N[used_N][rows >= 0], top_k=top_k)
-
-
-def joined(cohort: Cohort, emb_ND: np.ndarray) -> Cohort:
-    """Return the cohort with recordings that nobody named."""
-    more = Cohort.of(emb_ND, np.arange(len(emb_ND)))
-    return replace(cohort, rows_MD=np.concatenate((cohort.rows_MD, more.rows_MD)))
 
 
 class Trials:
@@ -149,7 +142,7 @@ def main() -> None:
             if min(trials.same_K[used_K].sum(), (~trials.same_K[used_K]).sum()) < LEAST:
                 continue
             row_N = voices.row_N[np.flatnonzero(named & (corpus_N == corpus))]
-            place = joined(away, voices.emb_UD[row_N[row_N >= 0]])
+            place = away.joined(voices.emb_UD[row_N[row_N >= 0]], "adapted")
             halves["before"].append(trials.rates(line, used_K, away, args.far))
             halves["adapted"].append(trials.rates(line, used_K, place, args.far))
         for what, found in {"left out": [alone], **halves}.items():

@@ -67,6 +67,15 @@ def test_a_corpus_of_few_speakers_weighs_as_little_as_it_knows() -> None:
     assert rule(line, far=0.05).threshold() == pytest.approx(rule(alone, far=0.05).threshold(), abs=0.7)
 
 
+def test_corpora_of_one_speaker_each_can_calibrate() -> None:
+    """All strangers meet across corpora then, and the trials of one speaker are in none with strangers."""
+    llr_K, label_K, pair_K = trials(40, np.random.default_rng(10))
+    groups = np.where(label_K, pair_K, -1)
+    line, plain = fit(llr_K, label_K, pairs=pair_K, groups=groups), fit(llr_K, label_K, pairs=pair_K)
+    assert line.scale == pytest.approx(plain.scale, rel=1e-4)
+    assert line.offset == pytest.approx(plain.offset, abs=1e-3)
+
+
 def test_strangers_count_as_much_as_they_weigh() -> None:
     llr_K = np.random.default_rng(2).normal(size=600)
     often = np.concatenate((llr_K[:300], np.repeat(llr_K[300:], 3)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ def joined(
     sides, left_out, warnings = _heard(runtime, _listed(recordings), progress)
     voice_N = voices(calibration, sides, held)
     count = len(np.unique(voice_N))
-    rows = np.sort(
-        np.concatenate([np.flatnonzero(voice_N == v)[:OF_ONE_VOICE] for v in range(count)] or [[]])
+    rows = np.array(
+        [n for n, voice in enumerate(voice_N) if np.sum(voice_N[:n] == voice) < OF_ONE_VOICE], int
     )
     if rows.size < LEAST:
         raise BadCohort(
@@ -101,12 +101,7 @@ def joined(
         )
     if rows.size < MANY:
         warnings += (f"{rows.size} recordings say little of a place; {MANY} people or more are usual",)
-    crowd = Cohort.of(sides.emb_ND[rows], np.arange(rows.size))
-    cohort = replace(
-        held,
-        rows_MD=np.concatenate((held.rows_MD, crowd.rows_MD)),
-        name=f"{held.name}, and {rows.size} recordings of your own",
-    )
+    cohort = held.joined(sides.emb_ND[rows], f"{held.name}, and {rows.size} recordings of your own")
     return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
 
 

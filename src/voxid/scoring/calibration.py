@@ -319,7 +319,8 @@ def even_weights(group_K: ArrayLike, label_K: np.ndarray, pair_K: ArrayLike | No
     """Return what each trial counts, (K,) float32, so that each group weighs the same in either class.
 
     A group of fewer than FEW_PAIRS different pairs of two speakers (`pair_K` numbers them; None: each trial
-    is one) weighs less, by as many as it lacks: what three people have in common is no corpus.
+    is one) weighs less, by as many as it lacks: what three people have in common is no corpus. One speaker
+    alone, who is in no such pair, weighs as one pair does.
 
     >>> label_K = np.array([False, False, False, True])
     >>> even_weights([0, 0, 1, 1], label_K).round(4).tolist()
@@ -328,11 +329,9 @@ def even_weights(group_K: ArrayLike, label_K: np.ndarray, pair_K: ArrayLike | No
     group, number_K = np.unique(np.asarray(group_K), return_inverse=True)
     pairs = np.arange(number_K.size) if pair_K is None else np.unique(pair_K, return_inverse=True)[1]
     seen = np.unique(np.stack([number_K, pairs])[:, ~label_K], axis=1)[0]
-    weight_G = np.minimum(1.0, np.bincount(seen, minlength=group.size) / FEW_PAIRS)
+    weight_G = np.clip(np.bincount(seen, minlength=group.size), 1, FEW_PAIRS) / FEW_PAIRS
     key_K = 2 * number_K + label_K
-    return (np.repeat(weight_G, 2) / np.maximum(np.bincount(key_K, minlength=2 * group.size), 1))[
-        key_K
-    ].astype(np.float32)
+    return (weight_G[number_K] / np.bincount(key_K)[key_K]).astype(np.float32)
 
 
 def _term(name: str, weight: float, column: Column) -> QualityTerm:

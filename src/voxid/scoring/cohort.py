@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +70,14 @@ class Cohort:
         if top_k < 1:
             raise BadCohort(f"top_k is the number of nearest speakers that count, 1 or more; got {top_k!r}.")
         return cls(rows_MD, min(top_k, len(rows_MD)), name, fingerprint)
+
+    def joined(self, emb_ND: ArrayLike, name: str) -> Cohort:
+        """Return this cohort under another name, with recordings that nobody named, a row each.
+
+        Raise BadCohort or BadScores.
+        """
+        more = Cohort.of(emb_ND, np.arange(len(np.asarray(emb_ND))))
+        return replace(self, rows_MD=np.concatenate((self.rows_MD, more.rows_MD)), name=name)
 
     @property
     def info(self) -> CohortInfo:
