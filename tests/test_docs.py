@@ -11,12 +11,14 @@ import pytest
 import soundfile as sf
 import torch
 from docs_runner import blocks, run_document
+from docs_wrap import too_wide, wrapped
 
 from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.demo import run_demo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = sorted({*DOCUMENTS, *REPOSITORY.glob("*.md")})  # with those that have nothing to run
 
 
 def write_librispeech(root: Path, subset: str, speakers: int, start: int) -> None:
@@ -75,10 +77,36 @@ def test_a_wrong_snippet_fails(tmp_path: Path) -> None:
         run_document(document)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-        if not target.startswith(("http://", "https://")):
-            assert (document.parent / target).exists(), (
-                f"{document.name} points at {target}, which is not there"
-            )
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        page = document.parent / target if target else document
+        assert page.exists(), f"{document.name} points at {target}, which is not there"
+        if anchor and page.suffix == ".md":
+            assert anchor in headings(page), f"{document.name} points at {target}#{anchor}: no such heading"
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda p: p.name)
+def test_prose_is_wrapped_and_lists_stand_apart(document: Path) -> None:
+    text = document.read_text()
+    assert not too_wide(text), f"wrap it: python tests/docs_wrap.py {document.relative_to(REPOSITORY)}"
+    blanks = [block for block in wrapped(text).splitlines() if not block]
+    assert len(blanks) == text.splitlines().count(""), "a list needs an empty line before it"
+
+
+def test_wrapping_keeps_what_it_must() -> None:
+    text = "word " * 30 + "in 1999.\n- one `code span that stays whole`\n\n| a | table |\n"
+    done = wrapped(text)
+    assert done.split() == text.split()
+    assert wrapped(done) == done
+    assert not too_wide(done)
+    assert "\n\n- one" in done
