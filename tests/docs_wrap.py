@@ -1,7 +1,7 @@
 """Wrap the prose of Markdown files at 100 columns: `python tests/docs_wrap.py README.md docs/*.md`.
 
-Fences, tables, headings, comments and lines of HTML or of one image stay as they are. A code span is never broken,
-and no line begins with what Markdown would take for a list or a heading.
+Fences, tables, headings, comments and lines of HTML or of one image stay as they are. A code span is never
+broken, and no line begins with what Markdown would take for a list or a heading.
 """
 
 from __future__ import annotations
