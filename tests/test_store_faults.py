@@ -476,8 +476,8 @@ def test_a_file_is_for_its_owner_alone(path: Path, store: SqliteStore) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["people.db", "sqlite:people.db", "sqlite://people.db", "sqlite:///", "mysql://x", "sqlit:///a", "", None,
-     "sqlite:///a.db?mode=rw", "postgresql://h/d?ef_search=0", "postgresql://h/d?nonsense=1"],
+    ["sqlite:people.db", "sqlite://people.db", "sqlite:///", "mysql://x", "sqlit:///a", "", None, ":memory:",
+     "host=here dbname=people", "sqlite:///a.db?mode=rw", "postgresql://h/d?ef_search=0", "postgresql://h/d?nonsense=1"],
 )  # fmt: skip
 def test_addresses_that_are_none(wrong) -> None:
     with pytest.raises(BadStoreUrl):
@@ -486,12 +486,20 @@ def test_addresses_that_are_none(wrong) -> None:
 
 @pytest.mark.parametrize(
     ("meant", "address"),
-    [("people.db", "sqlite:///people.db"), ("/data/people.db", "sqlite:////data/people.db"),
+    [("sqlit:people.db", "Did you mean 'sqlite'"), (":memory:", r"In memory is sqlite://\."),
      ("sqlite:///:memory:", r"In memory is sqlite://\.")],
 )  # fmt: skip
 def test_an_address_that_is_nearly_one_is_completed(meant: str, address: str) -> None:
     with pytest.raises(BadStoreUrl, match=address):
         stores.open(meant)
+
+
+def test_a_plain_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with stores.open("people.db") as store, stores.open(tmp_path / "people.db") as other:
+        store.enroll("a", prints_for("a"))
+        assert (store.url, other.count()) == ("sqlite:///people.db", 1)
+    assert stores.open("sqlite:///people.db").count() == 1
 
 
 def test_an_address_with_odd_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,18 +6,19 @@ thing: it switches the telemetry of onnxruntime off.
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os as _os
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 # onnxruntime reads this when it is imported: without it, its Linux wheel writes a device id under the user's
 # cache folder and looks up its maker's host. Every module of voxid imports this file first, and processes
 # that voxid starts inherit the variable, so no path to onnxruntime can forget it.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+_os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
+    from voxid import audio as audio
+    from voxid import errors as errors
     from voxid import metrics as metrics
     from voxid.embed import load as load
     from voxid.evaluation import calibrate as calibrate
@@ -27,18 +28,7 @@ if TYPE_CHECKING:
     from voxid.recognizer import compare as compare
     from voxid.training import train as train
 
-__all__ = [
-    "Recognizer",
-    "__version__",
-    "adapt",
-    "calibrate",
-    "compare",
-    "evaluate",
-    "load",
-    "metrics",
-    "train",
-]
-
+# name -> the module that has it; a module of voxid itself is None
 _LAZY = {
     "load": "voxid.embed",
     "compare": "voxid.recognizer",
@@ -47,16 +37,38 @@ _LAZY = {
     "train": "voxid.training",
     "evaluate": "voxid.evaluation",
     "calibrate": "voxid.evaluation",
-    "metrics": "voxid.metrics",
+    "audio": None,
+    "errors": None,
+    "metrics": None,
 }
 
+__all__ = [
+    "Recognizer",
+    "__version__",
+    "adapt",
+    "audio",
+    "calibrate",
+    "compare",
+    "errors",
+    "evaluate",
+    "load",
+    "metrics",
+    "train",
+]
 
-def __getattr__(name: str) -> Any:
+
+def __getattr__(name: str) -> object:
     """Load a public name when it is first asked for (PEP 562)."""
+    from importlib import import_module
+
     if name not in _LAZY:
-        raise AttributeError(f"module 'voxid' has no attribute {name!r}")
-    module = import_module(_LAZY[name])
-    return module if name == "metrics" else getattr(module, name)
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, _LAZY, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close and not name.startswith("_") else ""
+        raise AttributeError(f"module 'voxid' has no attribute {name!r}.{meant}")
+    module = _LAZY[name]
+    return import_module(f"voxid.{name}") if module is None else getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

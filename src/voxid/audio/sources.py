@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 import soundfile
 
+from voxid.audio.arrays import RATES, ArraySource, TensorLike, is_tensor, is_waveform, name_of_samples, rates
 from voxid.audio.containers import survey
 from voxid.audio.formats import av_decoder, has_pyav
 from voxid.audio.views import HEARD_S, SLACK_S, Survey
@@ -28,6 +28,9 @@ from voxid.errors import (
     BadAudioInput,
 )
 from voxid.types import Utterance
+
+Samples = tuple[np.ndarray | TensorLike, int] | TensorLike | Mapping[str, Any]
+Whole = str | os.PathLike[str] | bytes | BinaryIO | Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Part:
     (1, 1.0)
     """
 
-    source: str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int]
+    source: Whole
     start_s: float = 0.0
     duration_s: float | None = None
     channel: int | Literal["mix"] | None = None
@@ -58,16 +61,13 @@ class Part:
         return cls(item)
 
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | tuple[np.ndarray, int] | Utterance | Part
+Source = Whole | Utterance | Part
 
 # The last five need the extra `formats`; without it they are refused by name when they are opened, so that no
 # corpus scan passes over them in silence.
 _READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph"
 AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma .amr .awb .3gp .ac3 .spx".split())
 
-# Hz; a header that says anything else is broken, and upsampling 1 Hz would fill the memory.
-RATES = (1_000, 768_000)
-MAX_CHANNELS = 32  # more columns than this are samples in the wrong order, not channels
 MAX_PATH = 4096  # bytes
 _LENGTH_UNKNOWN = 1 << 60  # frames; libsndfile answers with more for a stream that does not state its length
 
@@ -100,7 +100,7 @@ def is_one(audio: Any) -> bool:
     """
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Utterance | Part):
         return True
-    if hasattr(audio, "read"):
+    if hasattr(audio, "read") or is_tensor(audio) or is_waveform(audio):
         return True
     numbers = int | float | np.number | np.ndarray
     return isinstance(audio, tuple) and len(audio) == 2 and any(isinstance(part, numbers) for part in audio)
@@ -118,8 +118,8 @@ def name_of(source: Source) -> str:
         return os.fsencode(Path(source)).decode(errors="backslashreplace")  # a name need not be UTF-8
     if isinstance(source, bytes | bytearray | memoryview):
         return f"audio of {len(source)} bytes"
-    if isinstance(source, tuple):
-        return f"array {np.shape(source[0])}"
+    if isinstance(source, tuple) or is_tensor(source) or is_waveform(source):
+        return name_of_samples(source)
     return str(getattr(source, "name", "open file"))
 
 
@@ -133,7 +133,7 @@ def open_source(source: Source) -> Iterator[Opened]:
         part = Part.of(source)
         with open_source(part.source) as opened:
             yield opened if part.channel in (None, "mix") else _OneChannel(opened, part.channel)
-    elif isinstance(source, tuple):
+    elif isinstance(source, tuple) or is_tensor(source) or is_waveform(source):
         yield ArraySource(source)
     elif isinstance(source, str | os.PathLike):
         if not os.fspath(source):
@@ -156,7 +156,8 @@ def open_source(source: Source) -> Iterator[Opened]:
     else:
         raise BadAudioInput(
             f"cannot read audio from a value of type {type(source).__name__}. Give one recording: a path, "
-            "the bytes of a file, an open binary file, or a tuple (samples, rate)."
+            "the bytes of a file, an open binary file, a tuple (samples, rate), a torch tensor, or "
+            '{"waveform": samples, "sample_rate": rate}.'
         )
 
 
@@ -371,41 +372,6 @@ class Joined:
         return int(self._ends.searchsorted(self._position, side="right"))
 
 
-class ArraySource:
-    """Frames of an array in memory: floats as they are, integers scaled by the full range of their type."""
-
-    format = "array"
-    exact = True
-
-    def __init__(self, pair: tuple[Any, Any]) -> None:
-        if len(pair) != 2:
-            raise BadAudioInput(f"a tuple must be (samples, rate), got {len(pair)} values.")
-        samples, rate = pair
-        _check_order(samples, rate)
-        self._samples = _checked_samples(samples)
-        self.rate = _checked_rate(rate)
-        self.name = name_of(pair)
-        self.notes: list[str] = []
-        self.frames = len(self._samples)
-        self.channels = self._samples.shape[1] if self._samples.ndim == 2 else 1
-        self._position = 0
-
-    def seek(self, frame: int) -> None:
-        """Make `frame` the next one to be read."""
-        self._position = frame
-
-    def read(self, frames: int) -> np.ndarray:
-        """Return up to `frames` frames as float32 (S,) or (S, C)."""
-        piece = self._samples[self._position : self._position + frames]
-        self._position += len(piece)
-        if piece.dtype.kind == "f":
-            with np.errstate(over="ignore"):  # becomes infinity, which is refused by name
-                return piece.astype(np.float32)
-        full = float(1 << (8 * piece.dtype.itemsize - 1))
-        middle = full if piece.dtype.kind == "u" else 0.0
-        return ((piece - middle) / full).astype(np.float32)
-
-
 class _OneChannel:
     """One channel of an opened source."""
 
@@ -430,52 +396,8 @@ class _OneChannel:
         return samples[:, self._index] if samples.ndim == 2 else samples
 
 
-def _check_order(samples: Any, rate: Any) -> None:
-    """Raise BadAudioInput for (rate, samples), and for two recordings."""
-    if isinstance(samples, int | float | np.number) and isinstance(rate, np.ndarray | list | tuple):
-        raise BadAudioInput(
-            "the rate came first. Give (samples, rate): scipy.io.wavfile.read has them the other way round."
-        )
-    if isinstance(samples, str | bytes | os.PathLike):
-        raise BadAudioInput(
-            f"a tuple is one recording, (samples, rate), got ({type(samples).__name__}, "
-            f"{type(rate).__name__}). Give one path; where several recordings are taken, a list."
-        )
-
-
-def _checked_samples(samples: Any) -> np.ndarray:
-    try:
-        array = np.asarray(samples)
-    except ValueError as error:  # lists of different length
-        raise BadAudioInput(f"samples must be (S,) or (S, C): {error}") from None
-    if array.dtype.kind not in "fiu" or array.dtype in (np.int64, np.uint64):
-        raise BadAudioInput(
-            f"samples of type {array.dtype} have no known full scale. Give floats in -1..1, or int16 "
-            "(samples.astype(np.int16) where 64-bit numbers hold 16-bit audio)."
-        )
-    if array.ndim not in (1, 2):
-        raise BadAudioInput(f"samples must be (S,) or (S, C), got shape {array.shape}.")
-    if array.ndim == 2 and not 1 <= array.shape[1] <= MAX_CHANNELS:
-        raise BadAudioInput(
-            f"samples must be (S, C) with 1 to {MAX_CHANNELS} channels, got shape {array.shape}. "
-            "Where channels come first, give samples.T."
-        )
-    return array
-
-
-def _checked_rate(rate: Any) -> int:
-    whole = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
-    if not whole or not math.isfinite(rate) or rate != int(rate) or not RATES[0] <= rate <= RATES[1]:
-        raise BadAudioInput(f"the rate must be a whole number of Hz, {_rates()}; got {rate!r}.")
-    return int(rate)
-
-
 def _check_header_rate(opened: Opened) -> None:
     if not RATES[0] <= opened.rate <= RATES[1]:
         raise AudioUndecodable(
-            f"{opened.name}: its header says {opened.rate} Hz; {_rates()}. Convert it again."
+            f"{opened.name}: its header says {opened.rate} Hz; {rates()}. Convert it again."
         )
-
-
-def _rates() -> str:
-    return f"{RATES[0]:,} to {RATES[1]:,} Hz are read"

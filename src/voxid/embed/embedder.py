@@ -25,8 +25,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from voxid import audio as audio_room
-from voxid.audio import Inspected
+from voxid.audio import Inspected, Source
 from voxid.embed.decode import LONG_S, Decoded, decode, decode_ahead
+from voxid.embed.windows import Windows, embed_windows
 from voxid.errors import AudioError, BadAudioInput
 from voxid.framing import Framing, Summing
 from voxid.model.card import Card, InferenceConfig
@@ -191,6 +192,28 @@ class Embedder:
         done = self._workers.map(embed, parts) if self._workers else map(embed, parts)
         rows = list(itertools.chain.from_iterable(done))
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def embed_windows(
+        self,
+        audio: Source,
+        window_s: float = 1.5,
+        step_s: float = 0.75,
+        *,
+        vad: str | None = "energy",
+    ) -> Windows:
+        """Return the windows of a recording, of `window_s` seconds, one every `step_s`, each embedded alone.
+
+        The last window ends with the recording; one shorter than a window is a window of its own. `vad` finds
+        the speech that is counted in each (None: none is counted). Raise an AudioError; BadConfig for times.
+
+        >>> import voxid
+        >>> from voxid.corpora.synthetic import speak, voice
+        >>> speech = speak(voice(0), 3.0, np.random.default_rng(0))
+        >>> windows = voxid.load("voxid-base").embed_windows((speech, 16_000))
+        >>> windows.start_s.tolist(), windows.embeddings.shape
+        ([0.0, 0.75, 1.5], (3, 192))
+        """
+        return embed_windows(self.embed_waves, audio, window_s, step_s, vad=vad, keep_s=self._long_s)
 
     def embed_many(
         self,

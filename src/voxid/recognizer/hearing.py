@@ -8,18 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S, Inspected, Part, Source, inspect, is_one, name_of, require_speech
 from voxid.audio.speech import FRAME_S
 from voxid.embed import Embedder, EmbedInfo, load
-from voxid.errors import AudioError, BadAudioInput, NotCalibrated
+from voxid.errors import AudioError, BadAudioInput, NotCalibrated, TooLittleSpeech
 from voxid.scoring import Calibration, Side
 from voxid.types import SAMPLE_RATE
 
+if TYPE_CHECKING:
+    from voxid.stores import Voiceprint
+
 DEFAULT_MODEL = "voxid-base"
+LEAST_CLIP_S = 0.3  # net speech of a clip that is enrolled with others: a syllable or two
 PIECE_S = 1.5  # seconds of speech in a piece of a recording: longer ones straddle short turns
 
 
@@ -104,6 +108,21 @@ def _with_pieces(
         emb_ND = runtime.embed_waves([found.wave, *waves] if count > 1 else [found.wave])
         pieces = Side.of(emb_ND[1:], np.full(len(emb_ND) - 1, found.net_speech_s / count))
         yield position, emb_ND[0], found, pieces
+
+
+def least_of_clip(least_s: float) -> float:
+    """Return the net speech that a clip needs beside others, where all need `least_s` together."""
+    return min(least_s, LEAST_CLIP_S)
+
+
+def require_together(prints: Sequence[Voiceprint], least_s: float, name: str) -> None:
+    """Return nothing when the clips of a person hold `least_s` seconds of speech; else TooLittleSpeech."""
+    had = sum(print_.speech_s for print_ in prints)
+    if had < least_s:
+        raise TooLittleSpeech(
+            f"{name!r}: {had:.1f} s of speech in {len(prints)} clips, and at least {least_s:g} s are needed "
+            f"together. Record {least_s - had:.1f} s more."
+        )
 
 
 def as_clips(audio: Any) -> list[Source]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,16 @@ from voxid.embed import Embedder
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.adapting import joined
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
-from voxid.recognizer.hearing import DEFAULT_MODEL, Heard, as_clips, calibration_of, hear, runtime_of
+from voxid.recognizer.hearing import (
+    DEFAULT_MODEL,
+    Heard,
+    as_clips,
+    calibration_of,
+    hear,
+    least_of_clip,
+    require_together,
+    runtime_of,
+)
 from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
@@ -34,12 +43,13 @@ WANTED_SPEECH_S = 20.0  # of enrollment: more brings little (docs/recognizer.md)
 class Recognizer(People):
     """People in a store, and who of them a recording is of.
 
-    `url` is the address of a store (`sqlite:///people.db`, `postgresql://...`) or an open one. `model` is a
-    shipped name, a model folder or a loaded runtime. `prior`, costs and `far` say how to decide, for all
-    answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs `least_speech_s`
-    seconds of net speech; `wanted_speech_s` make a good voiceprint. `cohort` are recordings of other people,
-    made like yours: they make decisions right at your place (`voxid.adapt`). People may take up to `memory`
-    in memory (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
+    `url` is the address of a store (`people.db`, `sqlite:///people.db`, `postgresql://...`) or an open one.
+    `model` is a shipped name, a model folder or a loaded model. `prior`, costs and `far` say how to decide,
+    for all answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs
+    `least_speech_s` seconds of net speech (the clips of an enrollment together); `wanted_speech_s` make a
+    good voiceprint. `cohort` are recordings of other people, made like yours: they make decisions right at
+    your place (`voxid.adapt`). Voiceprints may take up to `memory` in memory (bytes, or a text such as
+    "500MB"); beyond that the store searches (docs/search.md).
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -102,25 +112,31 @@ class Recognizer(People):
 
         `audio` is a list of recordings (path, bytes, open file, (samples, rate)), or one. Clips are added to
         those held; `replace` removes those. A clip that does not sound like the others is kept and pointed
-        out (`Enrollment.outliers`); a recording given twice is held once. Raise an AudioError (then nothing
-        was enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
+        out (`Enrollment.outliers`); a recording given twice is held once. Short clips count together: each
+        needs 0.3 s of net speech, all of them `least_speech_s`. Raise an AudioError (then nothing was
+        enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
+
+        Example: `rec.enroll("alice", ["a1.wav", "a2.wav"]).missing_s`
         """
         self._need_model()
         before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
+        held = () if before is None or replace else before.voiceprints
+        clips = as_clips(audio)
         heards = [
             self._several_voices(heard)
             for heard in hear(
                 self.runtime,
-                as_clips(audio),
-                least_s=self._least_s,
+                clips,
+                least_s=self._least_s if len(clips) == 1 and not held else least_of_clip(self._least_s),
                 vad=self._vad,
                 mixed=False,
                 piecewise=self.runtime.model.calibration is not None,
             )
         ]
-        held = () if before is None or replace else before.voiceprints
         taken = takes(heards, [to_voiceprint(heard, self.runtime) for heard in heards], held)
         new = [take.print_ for take in taken if take.print_ is not None]
+        if new:
+            require_together([*held, *new], self._least_s, name)
         person = before
         if new or person is None:
             person = self.store.enroll(
@@ -150,11 +166,42 @@ class Recognizer(People):
         """Return whether `audio` is of the person enrolled as `name`.
 
         Raise PersonNotFound, an AudioError, TooLittleSpeech, ModelMismatch, NotCalibrated, BadConfig.
+
+        Example: `rec.verify("alice", "a3.wav", far=0.01).accepted`
+        """
+        [decision] = self.verify_many(
+            [(name, audio)], prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
+        )
+        return decision
+
+    def verify_many(
+        self,
+        claims: Iterable[tuple[str, Source]],
+        *,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+    ) -> list[Decision]:
+        """Return a decision for each (name, audio), in order; recordings are embedded together, so faster.
+
+        The decisions are those of `verify`. Raise as it does, at the first recording that cannot be used.
+
+        Example: `rec.verify_many([("alice", "a3.wav"), ("bob", "b3.wav")])`
         """
         asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
-        person = self.get(name)
-        self._need_model(person)
-        [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
+        pairs = list(claims)
+        people = {name: self.get(name) for name in dict.fromkeys(name for name, _ in pairs)}
+        for person in people.values():
+            self._need_model(person)
+        clips = [audio for _, audio in pairs]
+        heards = hear(self.runtime, clips, least_s=self._least_s, vad=self._vad)
+        return [
+            self._verified(asked, people[name], heard) for (name, _), heard in zip(pairs, heards, strict=True)
+        ]
+
+    def _verified(self, asked: Rule, person: Person, heard: Heard) -> Decision:
+        """Return whether what was heard is of `person`."""
         enrolled = sides([person.voiceprints])
         [score] = cosines(enrolled, heard.side)
         [found] = llr(asked.calibration, enrolled, heard.side, self._cohort, cosine_K=[score])
@@ -185,6 +232,8 @@ class Recognizer(People):
 
         Prior and threshold account for how many are enrolled. The first call reads everybody, once the
         recording is heard; `progress` is called as by `load`. Raise as `verify` does.
+
+        Example: `rec.identify("a3.wav").speaker`
         """
         if not isinstance(top, int | np.integer) or top < 1:
             raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")

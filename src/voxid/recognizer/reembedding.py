@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from voxid import audio as audio_room
 from voxid import corpora
 from voxid.embed import Embedder
-from voxid.errors import AudioError, BadConfig
-from voxid.recognizer.hearing import Heard, as_clips, hear
+from voxid.errors import AudioError, BadConfig, TooLittleSpeech
+from voxid.recognizer.hearing import Heard, as_clips, hear, least_of_clip, require_together
 from voxid.stores import Person, Store, Voiceprint, voiceprint
 from voxid.types import SAMPLE_RATE, Answer, Dropped, Utterance
 
@@ -156,13 +156,18 @@ def _prints(
     vad: str,
     left_out: list[Dropped],
 ) -> list[Voiceprint]:
-    """Return a voiceprint for each clip that can be used."""
+    """Return a voiceprint for each clip that can be used; none where they hold too little together."""
     found = []
     for clip in clips:
         try:
-            [heard] = hear(runtime, [clip], least_s=least_s, vad=vad)
+            [heard] = hear(runtime, [clip], least_s=least_of_clip(least_s), vad=vad)
         except AudioError as error:
             left_out.append(Dropped(person.name, str(clip)[:200], error.reason, str(error)))
             continue
         found.append(to_voiceprint(heard, runtime))
+    try:
+        require_together(found, least_s, person.name)
+    except TooLittleSpeech as error:
+        left_out += [Dropped(person.name, print_.source, error.reason, str(error)) for print_ in found]
+        return []
     return found

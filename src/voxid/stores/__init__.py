@@ -1,5 +1,7 @@
 """Who is enrolled: people, their voiceprints, and the trail of what happened to them."""
 
+import os
+import re
 from urllib.parse import parse_qsl, unquote
 
 from voxid.errors import BadStoreUrl, did_you_mean
@@ -39,25 +41,34 @@ __all__ = [
     "voiceprint",
 ]
 
+# An address, or what somebody took for one: a scheme of two letters or more (C: is a disk), libpq's words.
+NO_PATH = re.compile(r"://|^[A-Za-z][A-Za-z0-9+.-]+:|^:memory:$|\b(dbname|host)=")
 KINDS = (
-    "sqlite:///people.db, sqlite:////folder/people.db, sqlite:// (in memory), postgresql://user@host/database"
+    "a file such as people.db, sqlite:///people.db, sqlite:////folder/people.db, sqlite:// (in memory), "
+    "postgresql://user@host/database"
 )
 
 
-def open(url: str, *, timeout: float | None = None) -> Store:
+def open(url: str | os.PathLike[str], *, timeout: float | None = None) -> Store:
     """Return the store at `url`, ready for use; a SQLite file that does not exist is made.
 
-    `sqlite:///people.db` is relative to the working folder, `sqlite:////data/people.db` absolute, `sqlite://`
-    in memory; `?mode=ro` only reads. `timeout`: seconds to wait for others who write (10). Raise BadStoreUrl,
-    StoreUnavailable, StoreBusy, StoreDamaged, StoreTooNew, NotWritable, DiskFull, MissingExtra.
+    A plain path is a SQLite file. `sqlite:///people.db` is relative to the working folder,
+    `sqlite:////data/people.db` absolute, `sqlite://` in memory; `?mode=ro` only reads. `timeout`: seconds to
+    wait for others who write (10). Raise BadStoreUrl, StoreUnavailable, StoreBusy, StoreDamaged, StoreTooNew,
+    NotWritable, DiskFull, MissingExtra.
 
     >>> with open("sqlite://") as store:
     ...     store.count()
     0
     """
-    if not isinstance(url, str):
-        raise BadStoreUrl(f"the address of a store is text; got {type(url).__name__}. Allowed: {KINDS}.")
+    if not isinstance(url, str | os.PathLike):
+        raise BadStoreUrl(f"a store is named by text or a path; got {type(url).__name__}. Allowed: {KINDS}.")
+    url = os.fspath(url)
     options = {} if timeout is None else {"timeout": timeout}
+    if url and not NO_PATH.search(url):
+        from voxid.stores.sqlite import SqliteStore
+
+        return SqliteStore(os.path.expanduser(url), **options)  # noqa: PTH111 -- an unknown ~name stays
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and "://" in url:
         from voxid.stores.sqlite import SqliteStore
@@ -76,7 +87,7 @@ def open(url: str, *, timeout: float | None = None) -> Store:
 
         return PostgresStore(url, **options)
     shown = without_password(f"//{url}")[2:]
-    hint = did_you_mean(scheme, ["sqlite", "postgresql"])
-    if "://" not in url and url:  # a path
-        hint = f" Did you mean 'sqlite:///{shown}'?"
+    hint = did_you_mean(scheme.partition(":")[0], ["sqlite", "postgresql"])
+    if url == ":memory:":
+        hint = " In memory is sqlite://."
     raise BadStoreUrl(f"not the address of a store: {shown!r}. Allowed: {KINDS}.{hint}")
