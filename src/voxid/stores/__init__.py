@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from voxid.errors import BadStoreUrl, did_you_mean
@@ -64,7 +65,7 @@ def open(url: str | os.PathLike[str], *, timeout: float | None = None) -> Store:
     if not isinstance(url, str | os.PathLike):
         raise BadStoreUrl(f"a store is named by text or a path; got {type(url).__name__}. Allowed: {KINDS}.")
     url = os.fspath(url)
-    options = {} if timeout is None else {"timeout": timeout}
+    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     if url and not NO_PATH.search(url):
         from voxid.stores.sqlite import SqliteStore
 
