@@ -102,7 +102,10 @@ def name_of_samples(source: Any) -> str:
         samples = source["waveform"]
     elif isinstance(source, tuple):
         samples = source[0] if source else ()
-    return f"{'tensor' if is_tensor(samples) else 'array'} {tuple(np.shape(samples))}"
+    try:
+        return f"{'tensor' if is_tensor(samples) else 'array'} {tuple(np.shape(samples))}"
+    except ValueError:  # lists of different length
+        return "array"
 
 
 def _of_dictionary(source: Mapping[str, Any]) -> tuple[np.ndarray, Any]:
