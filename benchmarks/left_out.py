@@ -21,7 +21,7 @@ from voxid.data.samplers import corpora_of
 from voxid.embed import load
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Voices, embed_used
-from voxid.scoring import Calibration, Cohort, fit, qualities
+from voxid.scoring import Calibration, Cohort, fit, qualities, speaker_pairs
 from voxid.scoring.evidence import cosines, llr
 from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
@@ -60,8 +60,7 @@ class Trials:
         )
         self.corpus_K = corpus_N[self.left_K]
         speaker_N = data.speakers().astype(np.int64)
-        ends = np.sort([speaker_N[self.left_K], speaker_N[self.right_K]], axis=0)
-        self.pair_K = ends[0] * speaker_N.size + ends[1]
+        self.pair_K = speaker_pairs(speaker_N[self.left_K], speaker_N[self.right_K])
         self.speaker_N, self.voices, self.quality = speaker_N, voices, quality
         self.rows = voices.row_N[self.left_K], voices.row_N[self.right_K]
         sides = voices.sides

@@ -25,7 +25,7 @@ from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.calibrating import enrollment_terms
 from voxid.evaluation.embedding import Voices, embed_used
-from voxid.scoring import Calibration, Cohort, fit, qualities, reference, unit_rows
+from voxid.scoring import Calibration, Cohort, fit, qualities, reference, speaker_pairs, unit_rows
 from voxid.scoring.decision import Rule, rule
 from voxid.scoring.evidence import llr_table
 from voxid.trials.data import read_data
@@ -77,7 +77,7 @@ def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
     )
     unit_UD, who_U = unit_rows(voices.emb_UD), corpus.speaker_U[rows].astype(np.int64)
     left, right = np.triu_indices(rows.size, 1)
-    pair = np.minimum(who_U[left], who_U[right]) * 100_000 + np.maximum(who_U[left], who_U[right])
+    pair = speaker_pairs(who_U[left], who_U[right])
     score = (unit_UD @ unit_UD.T)[left, right]
     sides = voices.sides
     weighed = qualities(corpus.measures, sides, sides, corpus.cohort, left_K=left, right_K=right)

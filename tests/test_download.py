@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append((self.path, wanted, self.headers["If-Range"]))
         word = server.script.pop(0) if server.script else "well"
         if word.isdigit():
-            self.send_error(int(word))
+            self.send_error(int(word), "gone\x1b[2J" if word == "404" else None)
             return
         if word.startswith("chunk"):
             self.send_in_chunks(server.content, whole=word == "chunks")
@@ -317,7 +317,7 @@ def test_gives_up_keeps_what_arrived_and_goes_on_next_time(server: Server, tmp_p
 
 def test_404_is_not_repeated(server: Server, tmp_path: Path) -> None:
     server.script = ["404"]
-    with pytest.raises(DownloadError, match=r"dev-tiny\.tar\.gz.*404.*another mirror"):
+    with pytest.raises(DownloadError, match=r"dev-tiny\.tar\.gz.*404 gone\\x1b\[2J.*another mirror"):
         fetch_all(server, tmp_path)
     assert len(server.asked) == 1
     assert list(tmp_path.iterdir()) == []

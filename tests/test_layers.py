@@ -29,7 +29,7 @@ ROWS: list[set[str]] = [
     {"model"},
     {"scoring", "corpora", "stores"},
     {"audio", "metrics", "recipes"},
-    {"registry", "config", "files", "framing", "parallel"},
+    {"registry", "config", "files", "framing", "parallel", "lazy"},
     {"types", "errors"},
 ]
 NO_TORCH_FROM = next(i for i, row in enumerate(ROWS) if "pretrained" in row)

@@ -35,7 +35,7 @@ from voxid.errors import (
     TooLittleSpeech,
     UnknownModel,
 )
-from voxid.recognizer import Recognizer, kept_audio
+from voxid.recognizer import People, Recognizer, kept_audio
 from voxid.scoring import Calibration, QualityTerm, unit_rows
 
 ODD_NAMES = ["Zoë O'Hara", "👩🏽‍🎤", "'; DROP TABLE people; --", "a\nb", " x ", "%_", "--help", "名前"]
@@ -630,6 +630,7 @@ def test_a_damaged_person_stops_nobody_else(line: Calibration, tmp_path: Path) -
         with pytest.raises(StoreDamaged, match="'b'"):
             rec.verify("b", say(1, 9))
         assert rec.speakers() == ["a", "b"]
+        assert [bool(person.damaged) for person in People(url).people()] == [False, True]
         assert rec.delete("b").voiceprints == 1
         assert rec.identify(say(0, 9)).warnings == ()
         assert rec.enroll("b", say(1, 1)).created

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os as _os
 from typing import TYPE_CHECKING
 
+from voxid.lazy import names as _names
+
 __version__ = "0.1.0"
 
 # onnxruntime reads this when it is imported: without it, its Linux wheel writes a device id under the user's
@@ -28,20 +30,6 @@ if TYPE_CHECKING:
     from voxid.recognizer import compare as compare
     from voxid.training import train as train
 
-# name -> the module that has it; a module of voxid itself is None
-_LAZY = {
-    "load": "voxid.embed",
-    "compare": "voxid.recognizer",
-    "Recognizer": "voxid.recognizer",
-    "adapt": "voxid.recognizer",
-    "train": "voxid.training",
-    "evaluate": "voxid.evaluation",
-    "calibrate": "voxid.evaluation",
-    "audio": None,
-    "errors": None,
-    "metrics": None,
-}
-
 __all__ = [
     "Recognizer",
     "__version__",
@@ -56,19 +44,21 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load a public name when it is first asked for (PEP 562)."""
-    from importlib import import_module
-
-    if name not in _LAZY:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, _LAZY, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close and not name.startswith("_") else ""
-        raise AttributeError(f"module 'voxid' has no attribute {name!r}.{meant}")
-    module = _LAZY[name]
-    return import_module(f"voxid.{name}") if module is None else getattr(import_module(module), name)
+__getattr__ = _names(
+    __name__,
+    {
+        "load": "voxid.embed",
+        "compare": "voxid.recognizer",
+        "Recognizer": "voxid.recognizer",
+        "adapt": "voxid.recognizer",
+        "train": "voxid.training",
+        "evaluate": "voxid.evaluation",
+        "calibrate": "voxid.evaluation",
+        "audio": "voxid.audio",
+        "errors": "voxid.errors",
+        "metrics": "voxid.metrics",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -6,13 +6,25 @@ stands for what somebody catches by name; what differs only in its words is the 
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def did_you_mean(got: str, known: list[str]) -> str:
     """Return " Did you mean 'x'?" when a known name is close to `got`, else an empty string."""
     close = get_close_matches(got, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Return text that does nothing to a terminal but show: control characters are written out.
+
+    >>> print(printable("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class VoxidError(Exception):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json as json_module
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,13 +17,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from voxid.errors import OutputError, VoxidError, missing_extra
+from voxid.errors import OutputError, VoxidError, missing_extra, printable
 
 BUG = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer
 READER_GONE = 141  # by convention 128 + SIGPIPE
 MAX_SEED = 2**63 - 1  # the largest that numpy and torch both take
 # Control characters, and those that turn the direction of text round: they would act on the terminal.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -118,15 +116,6 @@ def print_bug(error: Exception) -> None:
         traceback.print_exception(error)
     if "--json" in sys.argv:
         _fail(type(error).__name__, f"a bug in voxid: {error}", BUG)
-
-
-def printable(text: str) -> str:
-    """Return text that does nothing to a terminal but show: control characters are written out.
-
-    >>> print(printable("a\\x1b[2Jb"))
-    a\\x1b[2Jb
-    """
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def echo(text: str = "", err: bool = False, nl: bool = True) -> None:

@@ -17,70 +17,6 @@ if TYPE_CHECKING:
     from voxid.recognizer import People
     from voxid.stores import AuditEntry, Person
 
-# action -> what has to follow it
-ACTIONS = {
-    "list": "",
-    "show": "NAME",
-    "rename": "NAME NEW",
-    "delete": "NAME",
-    "remove": "NAME VOICEPRINT",
-    "export": "NAME",
-    "import": "FILE",
-    "audit": "[NAME]",
-    "reembed": "DATA...",
-}
-
-
-def speakers(
-    action: Annotated[str, typer.Argument(help=" | ".join(ACTIONS))] = "list",
-    words: Annotated[list[str] | None, typer.Argument(help="What the action is about.")] = None,
-    db: DbOption = DB,
-    collection: CollectionOption = COLLECTION,
-    model: ModelOption = MODEL,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="export: the file to write, instead of printing.")
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="import: take the place of who has that name.")
-    ] = False,
-    drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="reembed: delete those whose audio was not given.")
-    ] = False,
-    json: JsonFlag = False,
-) -> None:
-    """List, show, rename, delete, export and import people; make new voiceprints for another model.
-
-    `list` · `show NAME` · `rename NAME NEW` · `delete NAME` · `remove NAME VOICEPRINT` (one clip) ·
-    `export NAME` (everything held on them) · `import FILE` · `audit [NAME]` (what was done, and when) ·
-    `reembed DATA...` (a folder a person, or a CSV of speaker,path, of kept audio).
-
-    Example: `voxid speakers export alice --db sqlite:///people.db -o alice.json`
-    """
-    given = words or []
-    _check_words(action, given)
-    if action == "reembed":
-        _reembed(given, db, collection, model, drop_missing, json)
-        return
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
-        if action == "export" and out is None:
-            echo(json_module.dumps(people.export(given[0]), indent=2, ensure_ascii=False))
-            return
-        result, lines = _DONE[action](people, given, out, replace)
-    emit(result, json, lambda: echo("\n".join(lines)))
-
-
-def _check_words(action: str, given: list[str]) -> None:
-    if action not in ACTIONS:
-        raise typer.BadParameter(f"no action {action!r}. Known: {', '.join(ACTIONS)}.")
-    wanted = ACTIONS[action]
-    least = 0 if not wanted or wanted.startswith("[") else len(wanted.split())
-    most = 1 if wanted.startswith("[") else 10**6 if wanted.endswith("...") else least
-    if not least <= len(given) <= most:
-        usage, got = f"voxid speakers {action} {wanted}".rstrip(), counted(len(given), "word", "words")
-        raise typer.BadParameter(f"it is `{usage}`; got {got} after {action}.")
-
 
 def _list(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
     found = people.people()
@@ -196,18 +132,6 @@ def _details(entry: AuditEntry) -> list[str]:
     return [f"{key}: {value!r}" for key, value in entry.detail.items()]
 
 
-_DONE: dict[str, Callable[..., tuple[Any, list[str]]]] = {
-    "list": _list,
-    "show": _show,
-    "rename": _rename,
-    "delete": _delete,
-    "remove": _remove,
-    "export": _export,
-    "import": _import,
-    "audit": _audit,
-}
-
-
 def _summary(row: dict[str, Any]) -> str:
     clips = counted(row["clips"], "clip", "clips")
     return f"{row['name']!r}: {clips}, {row['speech_s']:.1f} s of speech"
@@ -240,3 +164,69 @@ def _reembed(data: list[str], db: str, collection: str, model: str, drop_missing
     emit(done.to_dict(), json, lambda: echo(str(done)))
     if not done.finished:
         raise typer.Exit(NO)
+
+
+# action -> what has to follow it, and what does it
+ACTIONS: dict[str, tuple[str, Callable[..., tuple[Any, list[str]]] | None]] = {
+    "list": ("", _list),
+    "show": ("NAME", _show),
+    "rename": ("NAME NEW", _rename),
+    "delete": ("NAME", _delete),
+    "remove": ("NAME VOICEPRINT", _remove),
+    "export": ("NAME", _export),
+    "import": ("FILE", _import),
+    "audit": ("[NAME]", _audit),
+    "reembed": ("DATA...", None),  # needs a model
+}
+
+
+def speakers(
+    action: Annotated[str, typer.Argument(help=" | ".join(ACTIONS))] = "list",
+    words: Annotated[list[str] | None, typer.Argument(help="What the action is about.")] = None,
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    model: ModelOption = MODEL,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="export: the file to write, instead of printing.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="import: take the place of who has that name.")
+    ] = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="reembed: delete those whose audio was not given.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """List, show, rename, delete, export and import people; make new voiceprints for another model.
+
+    `list` · `show NAME` · `rename NAME NEW` · `delete NAME` · `remove NAME VOICEPRINT` (one clip) ·
+    `export NAME` (everything held on them) · `import FILE` · `audit [NAME]` (what was done, and when) ·
+    `reembed DATA...` (a folder a person, or a CSV of speaker,path, of kept audio).
+
+    Example: `voxid speakers export alice --db sqlite:///people.db -o alice.json`
+    """
+    given = words or []
+    _check_words(action, given)
+    done = ACTIONS[action][1]
+    if done is None:
+        _reembed(given, db, collection, model, drop_missing, json)
+        return
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        if action == "export" and out is None:
+            echo(json_module.dumps(people.export(given[0]), indent=2, ensure_ascii=False))
+            return
+        result, lines = done(people, given, out, replace)
+    emit(result, json, lambda: echo("\n".join(lines)))
+
+
+def _check_words(action: str, given: list[str]) -> None:
+    if action not in ACTIONS:
+        raise typer.BadParameter(f"no action {action!r}. Known: {', '.join(ACTIONS)}.")
+    wanted = ACTIONS[action][0]
+    least = 0 if not wanted or wanted.startswith("[") else len(wanted.split())
+    most = 1 if wanted.startswith("[") else 10**6 if wanted.endswith("...") else least
+    if not least <= len(given) <= most:
+        usage, got = f"voxid speakers {action} {wanted}".rstrip(), counted(len(given), "word", "words")
+        raise typer.BadParameter(f"it is `{usage}`; got {got} after {action}.")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from voxid import __version__
-from voxid.errors import DownloadError
+from voxid.errors import DownloadError, printable
 from voxid.files import output_error
 
 BLOCK = 1 << 18  # bytes read at a time: short enough for a lively progress bar
@@ -123,11 +123,11 @@ def _one_request(url: str, path: Path, size: int | None, report: Callable[[int, 
             raise _Dropped("the server has a shorter file than was begun") from error
         kind = _Refused if error.code in NOT_WORTH_REPEATING else _Dropped
         place = f"{url}: " if kind is _Refused else ""
-        raise kind(f"{place}the server answered {error.code} {error.reason}") from error
+        raise kind(f"{place}the server answered {error.code} {printable(str(error.reason))}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Unreachable(f"no connection ({getattr(error, 'reason', error)})") from error
+        raise _Unreachable(f"no connection ({printable(str(getattr(error, 'reason', error)))})") from error
     except ValueError as error:  # a redirect to what is no address
-        raise _Refused(f"{url}: the server's answer cannot be followed ({error})") from error
+        raise _Refused(f"{url}: the server's answer cannot be followed ({printable(str(error))})") from error
     with response:
         start = have if response.status == 206 else 0
         total = _check_answer(response, url, start, size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from voxid.lazy import names
 
 if TYPE_CHECKING:
     from voxid.evaluation.all_pairs import all_pairs_histogram
@@ -28,23 +29,19 @@ __all__ = [
     "read_data",
 ]
 
-_LAZY = {  # calibrating needs neither plots nor pages
-    "Calibrated": "voxid.evaluation.calibrating",
-    "EvaluationData": "voxid.trials.data",
-    "ModelReport": "voxid.evaluation.report.values",
-    "Report": "voxid.evaluation.report.values",
-    "Trials": "voxid.trials",
-    "all_pairs_histogram": "voxid.evaluation.all_pairs",
-    "calibrate": "voxid.evaluation.calibrating",
-    "evaluate": "voxid.evaluation.run",
-    "make_trials": "voxid.trials",
-    "measure_scores": "voxid.evaluation.score_report",
-    "read_data": "voxid.trials.data",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'voxid.evaluation' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = names(
+    __name__,
+    {  # calibrating needs neither plots nor pages
+        "Calibrated": "voxid.evaluation.calibrating",
+        "EvaluationData": "voxid.trials.data",
+        "ModelReport": "voxid.evaluation.report.values",
+        "Report": "voxid.evaluation.report.values",
+        "Trials": "voxid.trials",
+        "all_pairs_histogram": "voxid.evaluation.all_pairs",
+        "calibrate": "voxid.evaluation.calibrating",
+        "evaluate": "voxid.evaluation.run",
+        "make_trials": "voxid.trials",
+        "measure_scores": "voxid.evaluation.score_report",
+        "read_data": "voxid.trials.data",
+    },
+)

@@ -35,6 +35,7 @@ from voxid.scoring import (
     fit,
     qualities,
     reference,
+    speaker_pairs,
 )
 from voxid.scoring.calibration import COUNTS
 from voxid.scoring.evidence import llr_table
@@ -155,7 +156,8 @@ def calibrate(
         targets=targets,
         nontargets=scored.score_K.size - targets,
     )
-    pair_K, group_K = _speaker_pairs(corpus, scored), _corpora(corpus, scored)
+    speaker_N, group_K = corpus.speakers(), _corpora(corpus, scored)
+    pair_K = speaker_pairs(speaker_N[scored.left_K], speaker_N[scored.right_K])
     if start:
         llr_K = llrs(scored, voices, start, crowd)
         calibration = start.onward(
@@ -210,13 +212,6 @@ def _corpora(corpus: EvaluationData, scored: Scores) -> np.ndarray:
     corpus_N = corpora_of(corpus.speaker_names(), corpus.speakers())[1]
     left_K = corpus_N[scored.left_K]
     return np.where(left_K == corpus_N[scored.right_K], left_K, -1)
-
-
-def _speaker_pairs(corpus: EvaluationData, scored: Scores) -> np.ndarray:
-    """Return a number (K,) for the pair of speakers of each trial."""
-    speaker_N = corpus.speakers().astype(np.int64)
-    left_K, right_K = speaker_N[scored.left_K], speaker_N[scored.right_K]
-    return np.minimum(left_K, right_K) * speaker_N.size + np.maximum(left_K, right_K)
 
 
 def _crowd(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from voxid.errors import BadScores
-from voxid.metrics.rates import Det, checked, need_both, weights
+from voxid.metrics.rates import Det, checked, crossing, need_both, weights
 
 BLOCK = 1 << 18  # scores split by label at a time
 CHUNK = 1 << 16  # scores binned at a time: the steps in between stay in the cache
@@ -162,16 +162,10 @@ class ScoreHistogram:
         Raise BadScores without trials of both kinds, or when the rates cross in a bin that is open.
         """
         curve = self.det()
-        after = int(np.argmax(curve.far <= curve.frr))  # never 0: accepting all has FAR 1 and FRR 0
+        rate, after, edge = (value.item() for value in crossing(curve.far, curve.frr))
         self._need_closed(after - 1)
-        (far, far_after), (frr, frr_after) = (
-            (float(rate[after - 1]), float(rate[after])) for rate in (curve.far, curve.frr)
-        )
-        excess, excess_after = far - frr, far_after - frr_after
-        rate = far + excess / (excess - excess_after) * (far_after - far)
-        low, high = max(far_after, frr), min(far, frr_after)
-        edge = after if -excess_after <= excess else after - 1
-        return BoundedEer(rate, float(curve.thresholds[edge]), max(rate - low, high - rate, 0.0))
+        low, high = max(curve.far[after], curve.frr[after - 1]), min(curve.far[after - 1], curve.frr[after])
+        return BoundedEer(rate, float(curve.thresholds[edge]), float(max(rate - low, high - rate, 0.0)))
 
     def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> BoundedDcf:
         """Return the lowest normalised detection cost of any edge, and how far the exact one may be below.

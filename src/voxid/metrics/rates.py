@@ -60,14 +60,29 @@ def eer(scores: ArrayLike, labels: ArrayLike) -> Eer:
     """
     sweep = Sweep(scores, labels)
     # FAR - FRR falls; the curve crosses inside the last bin whose lower edge has it positive, or right after
-    crossing = int(np.flatnonzero(sweep.far_O > sweep.frr_O)[-1])
-    points = sweep.points(max(crossing - 1, 0), crossing)
-    excess = points.far - points.frr
-    right = int(np.argmax(excess <= 0))  # never 0: the first point accepts more non-targets than it should
-    left = right - 1
-    share = excess[left] / (excess[left] - excess[right])
-    rate = float(points.far[left] + share * (points.far[right] - points.far[left]))
-    return Eer(rate, points.threshold(right if -excess[right] <= excess[left] else left))
+    last = int(np.flatnonzero(sweep.far_O > sweep.frr_O)[-1])
+    points = sweep.points(max(last - 1, 0), last)
+    rate, _, nearest = crossing(points.far, points.frr)
+    return Eer(float(rate), points.threshold(int(nearest)))
+
+
+def crossing(far: np.ndarray, frr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where FAR meets FRR on the straight lines between points: (rate, point after, nearest point).
+
+    Points (N,), or (N, C) of C curves, by rising threshold; the first has FAR above FRR, the last has not.
+
+    >>> [value.tolist() for value in crossing(np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.25, 0.75]))]
+    [0.375, 2, 1]
+    """
+    excess = far - frr
+    after = np.argmax(excess <= 0, axis=0)
+
+    def beside(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, np.stack([after - 1, after]), axis=0)
+
+    (high, low), (far_high, far_low) = beside(excess), beside(far)
+    rate = far_high + high / (high - low) * (far_low - far_high)
+    return rate, after, np.where(-low <= high, after, after - 1)
 
 
 def worse_than_guessing(rate: float) -> str:

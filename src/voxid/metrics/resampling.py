@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxid.metrics.likelihood import cllr_of_counts, pool, softplus
-from voxid.metrics.rates import DCF_01, DCF_05, OperatingPoint, need_both, weights
+from voxid.metrics.rates import DCF_01, DCF_05, OperatingPoint, crossing, need_both, weights
 
 TOGETHER = 64  # draws in one pass: a row of their weights is one cache line
 BLOCK = 1 << 14  # trials at a time: their weights for all draws of a pass stay in the cache
@@ -142,12 +142,7 @@ class Drawn:
 
     def eer(self) -> np.ndarray:
         """Return where each curve, joined by straight lines, meets FAR = FRR: as `rates.eer` does."""
-        excess_CR = self.far_CR - self.frr_CR
-        right_R = np.argmax(excess_CR <= 0, axis=0)
-        column_R = np.arange(right_R.size)
-        above_R, below_R = excess_CR[right_R - 1, column_R], excess_CR[right_R, column_R]
-        far_left_R, far_right_R = self.far_CR[right_R - 1, column_R], self.far_CR[right_R, column_R]
-        return far_left_R + above_R / (above_R - below_R) * (far_right_R - far_left_R)
+        return crossing(self.far_CR, self.frr_CR)[0]
 
     def min_dcf(self, point: OperatingPoint) -> np.ndarray:
         """Return the lowest cost at any cut point: as `rates.min_dcf` does at any score."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voxid.metrics.rates import crossing
 from voxid.plots.canvas import NONTARGET, TARGET, blank, look, plain
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def det_curve(curves: Sequence[tuple[str, Det]], title: str = "Detection error t
         points = np.unique(np.linspace(0, det.far.size - 1, DET_POINTS).round().astype(int))
         points = np.union1d(points, _even_points(det))
         far, frr = det.far[points].clip(lowest / 2, 1 - 1e-6), det.frr[points].clip(lowest / 2, 1 - 1e-6)
-        rate = _equal_error(det)
+        rate = float(crossing(det.far, det.frr)[0])
         color, line = look(number)
         label = f"{plain(name)}: EER {100 * rate:.2f} %"
         axes.plot(_probit(far), _probit(frr), color=color, linestyle=line, linewidth=2, label=label)
@@ -72,12 +73,6 @@ def _even_points(det: Det) -> np.ndarray:
     levels = np.array([NormalDist().cdf(z) for z in np.linspace(-4.5, 1.5, DET_POINTS // 2)])
     on_far = det.far.size - 1 - np.searchsorted(det.far[::-1], levels)
     return np.concatenate((on_far.clip(0), np.searchsorted(det.frr, levels).clip(0, det.frr.size - 1)))
-
-
-def _equal_error(det: Det) -> float:
-    right = int(np.argmax(det.far <= det.frr))
-    before, after = det.far[right - 1] - det.frr[right - 1], det.far[right] - det.frr[right]
-    return float(det.far[right - 1] + before / (before - after) * (det.far[right] - det.far[right - 1]))
 
 
 def _probit(rates: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from voxid.scoring import Side, reference
 from voxid.stores import DEFAULT, AuditEntry, Erasure, Person, Store, Voiceprint
 
 DEFAULT_URL = "sqlite:///voxid.db"
+PAGE = 1_000  # people whose voiceprints are read at once for a list
 ALIKE = 10_000  # names that are looked through for "did you mean"
 
 
@@ -37,11 +39,23 @@ class People:
 
     def speakers(self, *, prefix: str | None = None) -> list[str]:
         """Return the names of all who are enrolled, in the order of their code points."""
-        return [person.name for person in self.people(prefix=prefix)]
+        return [person.name for person in self.store.people(prefix=prefix, collection=self.collection)]
 
     def people(self, *, prefix: str | None = None) -> list[Person]:
-        """Return all who are enrolled, by name, without their voiceprints."""
-        return self.store.people(prefix=prefix, collection=self.collection)
+        """Return all who are enrolled, by name, without their voiceprints.
+
+        These are read all the same, some people at a time: `Person.damaged` says whose cannot be compared.
+        """
+        found: list[Person] = []
+        while page := self.store.people(
+            prefix=prefix,
+            after=found[-1].name if found else None,
+            limit=PAGE,
+            voiceprints=True,
+            collection=self.collection,
+        ):
+            found += [replace(person, voiceprints=()) for person in page]
+        return found
 
     def get(self, name: str) -> Person:
         """Return the person with their voiceprints."""

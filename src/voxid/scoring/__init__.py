@@ -10,7 +10,7 @@ from voxid.scoring.calibration import (
 )
 from voxid.scoring.cohort import Cohort, CohortInfo
 from voxid.scoring.evidence import Side, check_measures, llr, qualities, reference
-from voxid.scoring.impostors import Impostors
+from voxid.scoring.impostors import Impostors, speaker_pairs
 from voxid.scoring.scorers import SCORERS, FittedScorer, Scorer, make_scorer
 from voxid.scoring.similarity import cosine, cosine_of_pairs, unit_rows
 
@@ -35,5 +35,6 @@ __all__ = [
     "make_scorer",
     "qualities",
     "reference",
+    "speaker_pairs",
     "unit_rows",
 ]

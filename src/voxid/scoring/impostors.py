@@ -177,3 +177,13 @@ def _trials_of_most(llr_K: np.ndarray, pair_K: np.ndarray | None) -> int | None:
             return int(firsts[RULE_OF - 1]) + 1
         if top == llr_K.size:
             return None
+
+
+def speaker_pairs(left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:
+    """Return a number (K,) for the pair of two speakers (whole numbers from 0 on), whichever comes first.
+
+    >>> speaker_pairs(np.array([0, 2, 1]), np.array([2, 0, 1])).tolist()
+    [2, 2, 4]
+    """
+    low_K, high_K = np.sort([left_K, right_K], axis=0).astype(np.int64)
+    return low_K * (int(high_K.max(initial=0)) + 1) + high_K
