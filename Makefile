@@ -1,6 +1,7 @@
 # make setup   build .venv with everything needed to develop voxid
 # make demo    train a speaker encoder on real speech, measure it, draw it: under five minutes
 # make test    lint, types, tests
+# make docs    build the site of docs/ into build/site; a link that leads nowhere is an error
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
 # make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
@@ -36,7 +37,7 @@ empty :=
 # a list of folders as TOML writes it: ["a","b"]
 toml = [$(subst $(empty) $(empty),$(comma),$(foreach folder,$(1),"$(folder)"))]
 
-.PHONY: setup demo figures train-base train-world lint types test slow bench clean
+.PHONY: setup demo docs figures train-base train-world lint types test slow bench clean
 
 setup: $(STAMP)
 
@@ -48,6 +49,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/voxid demo -o demo-out
+
+# An environment of its own, without torch: the reference is read from the source, not by importing it.
+DOCS := build/docs-venv
+
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	@touch $@
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
 figures: demo
 	$(BIN)/python tests/docs_runner.py docs/course.md .

@@ -74,8 +74,9 @@ def blocks(
     Memory does not grow with the length of the source. Raise as `load` does, possibly after some blocks: a
     file that breaks off shows it at its end.
 
-    >>> [len(block) for block in blocks((np.zeros(40_000, np.float32), 16_000), block_s=1.0)]
-    [16000, 16000, 8000]
+    >>> samples = (np.zeros(40_000, np.float32), 16_000)
+    >>> print(*(len(block) for block in blocks(samples, block_s=1.0)))
+    16000 16000 8000
     """
     part = Part.of(source)
     if duration_s is None and part.duration_s is not None:
