@@ -1,4 +1,4 @@
-"""What `make docs` would trip over, without its packages: pages out of the navigation, names that are gone."""
+"""What `make docs` would trip over, without its packages: pages out of the navigation, names gone."""
 
 from __future__ import annotations
 

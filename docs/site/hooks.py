@@ -21,7 +21,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Lead links between docs/ and the root to pages of the site; others to the repository, if it is known."""
+    """Lead links between docs/ and the root to pages of the site; others to the repository, if known."""
     folder = ROOT if page.file.src_uri in ROOT_PAGES else (ROOT / "docs" / page.file.src_uri).parent
 
     def lead(link: re.Match[str]) -> str:
