@@ -8,33 +8,46 @@ the share of recordings of enrolled people that were not matched to them. Averag
 With `--own-calibration` nobody calibrates: the line in the model's folder is used as it is, which tells what
 its threshold is worth on speakers it has not met, and speakers are either enrolled or strangers.
 
+With `--beside` a prepared folder, its speakers are enrolled, too, so that N can be large: at most half of the
+enrolled are then of the corpus, the others of that folder, and, where even these are too few, the same
+people at other speeds, which makes other voices of them. Nobody of that folder speaks.
+
     python -m benchmarks.openset [MODEL] [DATA] [--clips 3] [--splits 10] [--own-calibration]
+        [--people 10 100 1000] [--beside PREPARED] [--seconds 20]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import voxid
+from voxid.augment.speed import speed
+from voxid.data.pack import Packed
 from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.calibrating import enrollment_terms
 from voxid.evaluation.embedding import Voices, embed_used
-from voxid.scoring import Calibration, Cohort, fit, qualities, reference, speaker_pairs, unit_rows
+from voxid.scoring import Calibration, Cohort, Side, fit, qualities, reference, speaker_pairs, unit_rows
 from voxid.scoring.decision import Rule, rule
 from voxid.scoring.evidence import llr_table
 from voxid.trials.data import read_data
+from voxid.types import SAMPLE_RATE
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "speechocean762" / "train"
 PEOPLE = (1, 3, 10, 30)
 RULES = ({"prior": 0.05}, {"far": 0.05}, {"far": 0.01})
 CALIBRATING, ENROLLED = 0.4, 0.3  # shares of the speakers; the rest are strangers
-GALLERIES = {1: 20, 3: 10, 10: 5, 30: 3}  # random galleries of each size, a split
+GALLERIES = {1: 20, 3: 10, 10: 5, 30: 3}  # random galleries of each size, a split; larger: one
+Chosen = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # which of a speaker's rows are enrolled
+SPEEDS = (0.85, 1.15, 0.8, 1.2)  # of the people beside, where there are too few
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,29 @@ def read(model: str, data: str) -> Corpus:
     measures = line.measures if line else ()
     cohort = runtime.model.cohort if "cohort_mean" in measures else None
     return Corpus(voices, corpus.speakers()[voices.row_N >= 0], measures, cohort)
+
+
+def crowd(model: str, folder: str, clips: int, people: int) -> Side:
+    """Return at least `people` references of the speakers of a prepared folder, or as many as it gives.
+
+    A speaker's first `clips` recordings make a reference. At another speed it is the first recording alone.
+    """
+    packed, runtime = Packed.open(folder), voxid.load(model)
+    whose = packed.speakers_N
+    first = [np.flatnonzero(whose == who)[:clips] for who in np.unique(whose)]
+    waves = [packed.wave(n) for rows in first for n in rows]
+    sizes = [rows.size for rows in first]
+    for factor in SPEEDS:
+        if len(sizes) >= people:
+            break
+        waves += [speed(torch.from_numpy(packed.wave(rows[0])), factor).numpy() for rows in first]
+        sizes += [1] * len(first)
+    unusable: list[int] = []  # a recording without speech enrolls nobody
+    audio = ((wave, SAMPLE_RATE) for wave in waves)
+    kept = list(runtime.embed_each(audio, lambda index, error: unusable.append(index)))
+    owner = np.repeat(np.arange(len(sizes)), sizes)[[one.position for one in kept]]
+    begin = np.flatnonzero(np.diff(owner, prepend=-1))
+    return reference([one.embedding for one in kept], [one.info.net_speech_s for one in kept], begin)
 
 
 def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
@@ -88,12 +124,25 @@ def calibrated(corpus: Corpus, speakers: np.ndarray) -> Calibration:
 
 
 def search(
-    corpus: Corpus, line: Calibration, gallery: np.ndarray, clips: int, rng: np.random.Generator
+    corpus: Corpus,
+    line: Calibration,
+    gallery: np.ndarray,
+    chosen: Chosen,
+    rng: np.random.Generator,
+    beside: Side | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return LLRs (recordings, people), what each person's reference is worth, and the enrolled rows."""
-    enrolled = np.concatenate([rng.permutation(corpus.rows(np.array([who])))[:clips] for who in gallery])
+    clips = [chosen(corpus.rows(np.array([who])), rng) for who in gallery]
+    enrolled = np.concatenate(clips)
     net = corpus.voices.net_speech_s_U[enrolled]
-    made = reference(corpus.voices.emb_UD[enrolled], net, np.arange(gallery.size) * clips)
+    begin = np.cumsum([0] + [rows.size for rows in clips[:-1]])
+    made = reference(corpus.voices.emb_UD[enrolled], net, begin)
+    if beside is not None:
+        made = Side(
+            np.concatenate([made.emb_ND, beside.emb_ND]),
+            np.concatenate([made.speech_s_N, beside.speech_s_N]),
+            np.concatenate([made.clips_N, beside.clips_N]),
+        )
     return llr_table(line, corpus.voices.sides, made, corpus.cohort), made.clips_N, enrolled
 
 
@@ -116,34 +165,58 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=3)
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--own-calibration", action="store_true")
+    parser.add_argument("--people", type=int, nargs="+", default=PEOPLE)
+    parser.add_argument("--beside")
+    parser.add_argument("--seconds", type=float, help="of net speech enrolled, in place of --clips")
     arguments = parser.parse_args()
     corpus = read(arguments.model, arguments.data)
     speakers = np.unique(corpus.speaker_U)
     print(
         f"{arguments.model} on {speakers.size} speakers, {corpus.speaker_U.size} recordings; "
-        f"{arguments.clips} clips enrolled; {arguments.splits} splits"
+        f"{f'{arguments.seconds:g} s' if arguments.seconds else f'{arguments.clips} clips'} enrolled; "
+        f"{arguments.splits} splits"
     )
+    beside = None
+    if arguments.beside:
+        beside = crowd(arguments.model, arguments.beside, arguments.clips, max(arguments.people))
     line = voxid.load(arguments.model).model.calibration if arguments.own_calibration else None
-    counts = measure(corpus, speakers, arguments.clips, arguments.splits, line)
+    chosen = partial(enough, corpus.voices.net_speech_s_U, arguments.clips, arguments.seconds)
+    counts = measure(corpus, chosen, arguments.people, arguments.splits, line, beside)
     print(
-        f"{'rule':14} {'N':>3} {'someone matched':>16} {'without N':>10} {'missed':>7} {'wrong person':>13}"
+        f"{'rule':14} {'N':>5} {'someone matched':>16} {'without N':>10} {'missed':>7} {'wrong person':>13}"
     )
     for (name, people), rows in counts.items():
         false, naive, miss, wrong = np.mean(rows, axis=0)
         spread = np.std([row[0] for row in rows]) / np.sqrt(len(rows) / GALLERIES[people])
         print(
-            f"{name:14} {people:3d} {false:9.2%} ±{spread:5.2%} {naive:10.2%} {miss:7.1%} {wrong:13.2%}",
+            f"{name:14} {people:5d} {false:9.2%} ±{spread:5.2%} {naive:10.2%} {miss:7.1%} {wrong:13.2%}",
             flush=True,
         )
 
 
+def enough(
+    net_U: np.ndarray, clips: int, seconds: float | None, rows: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return which of one speaker's recordings are enrolled: `clips` of them, or `seconds` of speech."""
+    order = rng.permutation(rows)
+    if seconds is None:
+        return order[:clips]
+    return order[: np.searchsorted(np.cumsum(net_U[order]), seconds) + 1]
+
+
 def measure(
-    corpus: Corpus, speakers: np.ndarray, clips: int, splits: int, own: Calibration | None = None
+    corpus: Corpus,
+    chosen: Chosen,
+    sizes: Sequence[int],
+    splits: int,
+    own: Calibration | None = None,
+    beside: Side | None = None,
 ) -> dict[tuple[str, int], list[tuple[float, float, float, float]]]:
     """Return by rule and N: (someone matched, the same without N, missed, wrong person) of each gallery.
 
-    A rule that the calibration has too few speakers for is left out.
+    A rule that the calibration has too few speakers for is left out, and so is an N without enough people.
     """
+    speakers = np.unique(corpus.speaker_U)
     counts: dict[tuple[str, int], list[tuple[float, float, float, float]]] = defaultdict(list)
     first = 0.0 if own else CALIBRATING
     share = 0.5 if own else ENROLLED
@@ -155,16 +228,19 @@ def measure(
         line = own or calibrated(corpus, calibrating)
         hows = _rules(line)
         outside = corpus.rows(strangers)
-        for people in PEOPLE:
-            if people > pool.size:
+        for people in sizes:
+            theirs = people if beside is None else min(pool.size, -(-people // 2))
+            others = people - theirs
+            if theirs > pool.size or (beside is not None and others > len(beside)):
                 continue
-            for _ in range(GALLERIES[people]):
-                gallery = rng.permutation(pool)[:people]
-                llr, worth, enrolled = search(corpus, line, gallery, clips, rng)
-                theirs = np.setdiff1d(corpus.rows(gallery), enrolled)
-                truth = np.array([np.flatnonzero(gallery == who)[0] for who in corpus.speaker_U[theirs]])
+            for _ in range(GALLERIES.get(people, 1)):
+                gallery = rng.permutation(pool)[:theirs]
+                more = beside.take(rng.permutation(len(beside))[:others]) if beside and others else None
+                llr, worth, enrolled = search(corpus, line, gallery, chosen, rng, more)
+                again = np.setdiff1d(corpus.rows(gallery), enrolled)
+                truth = np.array([np.flatnonzero(gallery == who)[0] for who in corpus.speaker_U[again]])
                 for name, how in hows.items():
-                    found = matched(llr[theirs], how, worth, people)
+                    found = matched(llr[again], how, worth, people)
                     counts[name, people].append(
                         (
                             float((matched(llr[outside], how, worth, people) >= 0).mean()),
@@ -173,7 +249,8 @@ def measure(
                             float(((found >= 0) & (found != truth)).mean()),
                         )
                     )
-    return dict(sorted(counts.items(), key=lambda row: (list(hows).index(row[0][0]), row[0][1])))
+    names = [name for name, _ in counts]
+    return dict(sorted(counts.items(), key=lambda row: (names.index(row[0][0]), row[0][1])))
 
 
 def _rules(line: Calibration) -> dict[str, Rule]:
