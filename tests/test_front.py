@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import butter, sosfilt
 
 from voxid import audio
 from voxid.audio import front, inspect, require_speech, speech_blocks, speech_only, voicing
-from voxid.audio.meters import Tap
+from voxid.audio.meters import BandMeter, Tap
 from voxid.audio.sources import open_source
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import (
@@ -264,6 +265,19 @@ def test_clipping_is_noticed_at_any_level_and_rate(spoken: np.ndarray) -> None:
         assert f"{found.clipped:.1%}" in words
 
 
+def test_where_the_sound_ends_is_the_same_however_it_is_cut(spoken: np.ndarray) -> None:
+    whole, pieces = BandMeter(), BandMeter()
+    whole.add(spoken)
+    for first in range(0, spoken.size, 777):
+        pieces.add(spoken[first : first + 777])
+    assert whole.edge_hz() == pieces.edge_hz() == inspect((spoken, RATE)).band_hz
+    line = sosfilt(butter(12, 3400, fs=RATE, output="sos"), np.random.default_rng(0).normal(size=3 * RATE))
+    telephone = BandMeter()
+    telephone.add(line.astype(np.float32))
+    assert telephone.edge_hz() == pytest.approx(4_387, abs=240)  # where this filter takes 40 dB
+    assert BandMeter().edge_hz() is None
+
+
 def test_loudness_to_the_brim_is_not_clipping(spoken: np.ndarray) -> None:
     found = inspect(((spoken / np.abs(spoken).max() * 32767).astype(np.int16), RATE))
     assert found.clipped < front.CLIPPED_SHARE
@@ -283,8 +297,12 @@ def test_loudness_to_the_brim_is_not_clipping(spoken: np.ndarray) -> None:
             lambda w: (np.stack((w, np.roll(w, 40_000)), 1), RATE),
             r"different sound \(correlation -?0\.\d\d\)",
         ),
+        (
+            lambda w: (sosfilt(butter(8, 1000, fs=RATE, output="sos"), w).astype(np.float32), RATE),
+            r"muffled: nothing is heard above 1,\d\d0 Hz",
+        ),
     ],
-    ids=["quiet", "8 kHz", "silence", "two sides"],
+    ids=["quiet", "8 kHz", "silence", "two sides", "muffled"],
 )
 def test_warnings_have_numbers(spoken: np.ndarray, change, words: str) -> None:
     found = inspect(change(spoken))

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from voxid.audio.checks import Checker
-from voxid.audio.meters import Channels, Tap
+from voxid.audio.meters import BandMeter, Channels, Tap
 from voxid.audio.reading import blocks, read_blocks
 from voxid.audio.sources import Part, Source, open_source, rereadable
 from voxid.audio.speech import FRAME_S, SpeechMeter, net_seconds
@@ -35,6 +35,7 @@ QUIET_DB = -45.0  # dBFS of speech: 16 bits hold it, but the room's noise is nea
 NOISY_DB = 10.0  # SNR
 SPEECH_SHARE = 0.2  # less speech than this is mostly silence
 LONG_S = 3600.0  # one person seldom talks for an hour
+LEAST_BAND_HZ = 2_000  # telephones have 3,400; of our training recordings 1 in 100 has less than this
 NARROW_HZ = 16_000  # a lower rate holds less than the models were trained on
 CANCELLED = 0.1  # of the power left by averaging the channels: they are in opposite phase
 
@@ -52,10 +53,11 @@ class Inspected:
 
     `sample_rate` (Hz), `channels` and `format` are those of the source. `mask_T` says which frames of 25 ms,
     one every 10 ms, are speech. `clipped` is a share of the samples, `level_dbfs` the RMS of speech against
-    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. Where
-    speech was not measured, `net_speech_s` is NaN and `mask_T` is empty. `unlike`: two channels that hold two
-    different sounds were averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or
-    None when the recording is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
+    full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `band_hz`
+    is where the sound ends, 3,400 Hz or so for a telephone. Where speech was not measured, `net_speech_s` is
+    NaN, `mask_T` is empty and the others are None. `unlike`: two channels that hold two different sounds were
+    averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or None when the recording
+    is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Inspected:
     clipped: float
     level_dbfs: float | None
     snr_db: float | None
+    band_hz: float | None
     vad: str | None
     unlike: bool
     warnings: tuple[str, ...]
@@ -109,6 +112,7 @@ class Inspected:
             "clipped": self.clipped,
             "level_dbfs": self.level_dbfs,
             "snr_db": self.snr_db,
+            "band_hz": self.band_hz,
             "vad": self.vad,
             "warnings": list(self.warnings),
         }
@@ -214,7 +218,7 @@ class _Walk:
 
     def __init__(self, part: Part, vad: str | None, keep_s: float, stop: Event | None) -> None:
         self.vad = vad
-        self.meter, self.checker = _meter(vad), Checker()
+        self.meter, self.checker, self.band = _meter(vad), Checker(), BandMeter()
         kept: list[np.ndarray] | None = []
         with open_source(part) as opened:
             tap = Tap(opened)
@@ -238,6 +242,7 @@ class _Walk:
             raise type(error)(f"{name}: {error}") from None
         if self.meter is not None:
             self.meter.add(wave_S)
+            self.band.add(wave_S)
 
     def result(self, part: Part, heard: Channels, took: int | None) -> Inspected:
         """Return the whole; raise an AudioError for what cannot hold a voice."""
@@ -245,11 +250,12 @@ class _Walk:
             self.checker.finish()
         except AudioError as error:
             raise type(error)(f"{self.name}: {error}") from None
-        mask_T, net_s, level, snr = np.zeros(0, dtype=bool), math.nan, None, None
+        mask_T, net_s, level, snr, band = np.zeros(0, dtype=bool), math.nan, None, None, None
         if self.meter is not None:
             mask_T = self.meter.mask()
             net_s = net_seconds(mask_T)
             level, snr = _levels(self.meter.power(), mask_T)
+            band = self.band.edge_hz()
         mask_T.setflags(write=False)
         found = Inspected(
             name=self.name,
@@ -261,6 +267,7 @@ class _Walk:
             clipped=heard.clipped,
             level_dbfs=level,
             snr_db=snr,
+            band_hz=band,
             vad=self.vad,
             unlike=took is None and part.channel is None and heard.unlike,
             warnings=(),
@@ -326,6 +333,11 @@ def _warnings(found: Inspected, heard: Channels, took: int | None) -> Iterator[s
         yield (
             f"recorded at {found.sample_rate / 1000:g} kHz: accepted, but less accurate than "
             f"{NARROW_HZ / 1000:g} kHz."
+        )
+    if found.band_hz is not None and found.band_hz < LEAST_BAND_HZ:
+        yield (
+            f"muffled: nothing is heard above {found.band_hz:,.0f} Hz, less than a telephone lets through and "
+            "than the models were trained on."
         )
     if found.net_speech_s < SPEECH_SHARE * found.total_s:
         yield f"mostly no speech: {found.net_speech_s:.1f} of {found.total_s:.1f} s."
