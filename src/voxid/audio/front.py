@@ -336,7 +336,7 @@ def _warnings(found: Inspected, heard: Channels, took: int | None) -> Iterator[s
         )
     if found.band_hz is not None and found.band_hz < LEAST_BAND_HZ:
         yield (
-            f"muffled: nothing is heard above {found.band_hz:,.0f} Hz, less than a telephone lets through and "
+            f"muffled: nothing is heard above {found.band_hz:,.0f} Hz, less than telephones let through and "
             "than the models were trained on."
         )
     if found.net_speech_s < SPEECH_SHARE * found.total_s:
