@@ -59,7 +59,7 @@ def fill_the_disk(path: str, told: Connection) -> None:
     store = stores.open(f"sqlite:///{path}")
     store.enroll("first", prints_for("first"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
     done = 0
     try:
         for done in range(2_000):

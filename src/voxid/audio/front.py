@@ -134,6 +134,7 @@ def inspect(
 ) -> Inspected:
     """Return `source` (path, bytes, open file, (samples, rate), part), opened, checked and measured once.
 
+    What was measured already comes back as it is.
     `vad` is what finds speech: "energy" (voxid's own) or "silero" (`pip install 'voxid[vad]'`); with None
     speech is not measured, nor its level and noise. `channel` takes one channel, counted from 0, or "mix"
     their mean; without it channels are averaged, unless they cancel: then the loudest is taken, with a
@@ -145,6 +146,8 @@ def inspect(
     >>> inspected.total_s, inspected.net_speech_s > 1, inspected.warnings
     (3.0, True, ())
     """
+    if isinstance(source, Inspected) and channel is None and vad in (None, source.vad):
+        return source
     part = Part.of(source)
     if channel is not None:
         part = replace(part, channel=channel)

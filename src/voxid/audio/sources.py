@@ -58,10 +58,21 @@ class Part:
             return item
         if isinstance(item, Utterance):
             return cls(item.path, item.start_s, item.duration_s, item.channel)
-        return cls(item)
+        if isinstance(found := getattr(item, "part", None), Part):  # an `Inspected`
+            return found
+        return cls(item)  # type: ignore[arg-type]
 
 
-Source = Whole | Utterance | Part
+class HasPart(Protocol):
+    """A recording that was opened and measured already (`audio.Inspected`)."""
+
+    @property
+    def part(self) -> Part: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+
+Source = Whole | Utterance | Part | HasPart
 
 # The last five need the extra `formats`; without it they are refused by name when they are opened, so that no
 # corpus scan passes over them in silence.
@@ -99,6 +110,8 @@ def is_one(audio: Any) -> bool:
     (True, True, False, False)
     """
     if isinstance(audio, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Utterance | Part):
+        return True
+    if isinstance(getattr(audio, "part", None), Part):
         return True
     if hasattr(audio, "read") or is_tensor(audio) or is_waveform(audio):
         return True

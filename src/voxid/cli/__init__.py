@@ -33,6 +33,8 @@ COMMANDS = {
     "speakers": "voxid.cli.speakers",
     "listen": "voxid.cli.listen",
     "compare": "voxid.cli.people",
+    "serve": "voxid.cli.serve",
+    "keys": "voxid.cli.serve",
     "recipes": "voxid.cli.recipes",
     "models": "voxid.cli.models",
     "demo": "voxid.cli.demo",

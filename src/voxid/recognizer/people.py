@@ -12,7 +12,7 @@ import numpy as np
 from voxid import stores
 from voxid.errors import PersonNotFound
 from voxid.scoring import Side, reference
-from voxid.stores import DEFAULT, AuditEntry, Erasure, Person, Store, Voiceprint
+from voxid.stores import DEFAULT, AuditEntry, Erasure, OptOut, Person, Store, Voiceprint
 
 DEFAULT_URL = "sqlite:///voxid.db"
 PAGE = 1_000  # people whose voiceprints are read at once for a list
@@ -61,8 +61,25 @@ class People:
         """Return the person with their voiceprints."""
         person = self.store.find(name, collection=self.collection)
         if person is None:
+            self.store.refuse_opted_out(name, collection=self.collection)
             raise self._nobody(name)
         return person
+
+    def opt_out(self, name: str) -> Erasure | None:
+        """Refuse the voice of `name` from now on, and remove what is held; return the receipt, if any.
+
+        A lasting state, whether they were enrolled or not: enrolling, verifying and renaming to that name
+        raise OptedOut, until `opt_in`.
+        """
+        return self.store.opt_out(name, collection=self.collection)
+
+    def opt_in(self, name: str) -> None:
+        """Let `name` be enrolled again; raise StoreError for somebody who did not opt out."""
+        self.store.opt_in(name, collection=self.collection)
+
+    def opted_out(self) -> list[OptOut]:
+        """Return who opted out, by name."""
+        return self.store.opted_out(collection=self.collection)
 
     def delete(self, name: str) -> Erasure:
         """Remove all that is held on a person, damaged or not, and return the receipt."""

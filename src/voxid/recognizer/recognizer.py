@@ -28,7 +28,7 @@ from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
 from voxid.recognizer.roster import MEMORY, Roster
-from voxid.scoring import Side, llr
+from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
@@ -48,8 +48,8 @@ class Recognizer(People):
     for all answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs
     `least_speech_s` seconds of net speech (the clips of an enrollment together); `wanted_speech_s` make a
     good voiceprint. `cohort` are recordings of other people, made like yours: they make decisions right at
-    your place (`voxid.adapt`). Voiceprints may take up to `memory` in memory (bytes, or a text such as
-    "500MB"); beyond that the store searches (docs/search.md).
+    your place (`voxid.adapt`); or what `adapting.joined` made of them. Voiceprints may take up to `memory`
+    in memory (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -84,7 +84,9 @@ class Recognizer(People):
             )
         self.runtime, self.model_name = runtime_of(model, device)
         self._cohort = self.runtime.model.cohort
-        if cohort is not None:
+        if isinstance(cohort, Cohort):
+            self._cohort = cohort
+        elif cohort is not None:
             self._cohort, self.adapted = joined(self.runtime, self.model_name, cohort)
         self._asked = {
             "prior": prior,
@@ -92,7 +94,7 @@ class Recognizer(People):
             "cost_false_alarm": cost_false_alarm,
             "far": far,
         }
-        self._least_s, self._wanted_s, self._vad = least_speech_s, wanted_speech_s, vad
+        self._least_s, self.wanted_speech_s, self._vad = least_speech_s, float(wanted_speech_s), vad
         if self.runtime.model.calibration is not None:
             self.rule()  # numbers that make no sense are refused here, not at the first question
         super().__init__(url, collection=collection)
@@ -120,6 +122,7 @@ class Recognizer(People):
         """
         self._need_model()
         before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
+        self.store.refuse_opted_out(name, collection=self.collection)
         held = () if before is None or replace else before.voiceprints
         clips = as_clips(audio)
         heards = [
@@ -319,7 +322,7 @@ class Recognizer(People):
         llrs = self._llrs([*before, *(p for p in person.voiceprints if p.id in new)], len(before))
         odd = [print_.source or print_.id for print_ in before if llrs[print_.id][1]]
         others = "the clips enrolled earlier" if before else "the other clips"
-        return enrollment(person, clips_of(taken, llrs, others), self._wanted_s, created, odd)
+        return enrollment(person, clips_of(taken, llrs, others), self.wanted_speech_s, created, odd)
 
     def _llrs(self, prints: list[Voiceprint], held: int) -> dict[str, tuple[float, bool]]:
         """Return by id how each clip sounds beside the others; no numbers without a calibration."""

@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from voxid.errors import BadStoreUrl, did_you_mean
+from voxid.stores.held import acting
+from voxid.stores.kept import ApiKey, OptOut
 from voxid.stores.store import Store
 from voxid.stores.values import (
     DEFAULT,
@@ -26,6 +28,7 @@ from voxid.stores.values import (
 
 __all__ = [
     "DEFAULT",
+    "ApiKey",
     "AuditEntry",
     "Change",
     "Changes",
@@ -34,10 +37,12 @@ __all__ = [
     "Matrix",
     "Neighbour",
     "NewPerson",
+    "OptOut",
     "Person",
     "Store",
     "Upgrade",
     "Voiceprint",
+    "acting",
     "open",
     "voiceprint",
 ]

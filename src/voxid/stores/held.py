@@ -7,12 +7,14 @@ queue up, and the numbers in `sequence` appear to readers in their order: an ind
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from voxid.errors import BadVoiceprint, ModelMismatch, PersonExists
+from voxid.errors import BadVoiceprint, ModelMismatch, OptedOut, PersonExists
 from voxid.stores.rows import UNREADABLE, damaged, find, nobody, persons, voiceprint_row
 from voxid.stores.session import VOICEPRINT_COLUMNS, Session, marks, parts
 from voxid.stores.values import (
@@ -31,6 +33,17 @@ from voxid.stores.values import (
 )
 
 AUDIT_COLUMNS = "time, action, collection, person, name, detail"
+_by: ContextVar[str] = ContextVar("by", default="")  # who acts, for the audit trail
+
+
+@contextmanager
+def acting(by: str) -> Iterator[None]:
+    """Within the block, lines of the audit trail say that `by` (the name of a key) did it."""
+    token = _by.set(by)
+    try:
+        yield
+    finally:
+        _by.reset(token)
 
 
 @dataclass(slots=True)
@@ -78,7 +91,7 @@ class Held:
         time = now()
         row = self.session.one(
             f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) RETURNING sequence",
-            (to_time(time), action, self.name, person, name, to_json(detail)),
+            (to_time(time), action, self.name, person, name, _detail(detail)),
         )
         assert row is not None
         return row[0], time
@@ -133,10 +146,19 @@ class Held:
         self.session.add("gone", "person, collection, sequence", gone)
         self.session.run(f"UPDATE audit SET name = '', detail = '{{}}' WHERE person {among}", ids)
 
+    def opted_out(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names who opted out."""
+        if self.session.one("SELECT 1 FROM opted_out WHERE collection = ? LIMIT 1", (self.id,)) is None:
+            return []
+        query = "SELECT name FROM opted_out WHERE collection = ? AND name = ?"
+        return [name for (name,) in self.session.of_each(query, [self.id], names)]
+
     # -- enrolling: one road for one person and for thousands ----------------------------------------------
 
     def enroll(self, people: Sequence[NewPerson], *, replace: bool, exist_ok: bool) -> None:
-        """Enroll people of different names, who were `checked`."""
+        """Enroll people of different names, who were `checked`; raise OptedOut for who opted out."""
+        if out := self.opted_out([one.name for one in people]):
+            raise refused(out[0], self.name)
         self._fit_model(people)
         query = "SELECT id, name, metadata FROM people WHERE collection = ? AND name = ?"
         found = self.session.of_each(query, [self.id], [one.name for one in people])
@@ -286,4 +308,17 @@ def batches(people: Iterable[NewPerson], size: int) -> Iterator[list[NewPerson]]
 
 
 def _counted(voiceprints: Sequence[Voiceprint]) -> str:
-    return to_json({"voiceprints": len(voiceprints)})
+    return _detail({"voiceprints": len(voiceprints)})
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    """Return what a line of the trail says, and who did it where that is known."""
+    return to_json({**detail, "by": _by.get()} if _by.get() else detail)
+
+
+def refused(name: str, collection: str) -> OptedOut:
+    """Return the error for somebody who opted out."""
+    return OptedOut(
+        f"{name!r:.200} opted out of the collection {collection!r:.200}: their voice is refused, and nothing "
+        "of it was kept. If they want to be known again, let them opt in first."
+    )

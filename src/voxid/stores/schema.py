@@ -86,6 +86,29 @@ _UPGRADES = (  # changing the model of a collection while it stays in use
     "ALTER TABLE collections ADD COLUMN next_dim {int} NOT NULL DEFAULT 0",
     "ALTER TABLE people ADD COLUMN staged {int} NOT NULL DEFAULT -1",
 )
+_SERVICE = (  # beside the people: who opted out, settings of collections, keys of a service
+    """CREATE TABLE opted_out (
+        collection {int} NOT NULL REFERENCES collections (id),
+        name {text} NOT NULL,
+        since {time} NOT NULL,
+        PRIMARY KEY (collection, name)
+    )""",
+    """CREATE TABLE notes (
+        collection {int} NOT NULL REFERENCES collections (id),
+        what {text} NOT NULL,
+        value {json} NOT NULL,
+        PRIMARY KEY (collection, what)
+    )""",
+    """CREATE TABLE api_keys (
+        id {text} PRIMARY KEY,
+        digest {text} NOT NULL,
+        name {text} NOT NULL,
+        scope {text} NOT NULL,
+        collection {text} NOT NULL,
+        created {time} NOT NULL,
+        revoked {time}
+    )""",
+)
 # The trail is append-only, whoever asks: lines stay, and all that may change is that a name is erased.
 _SQLITE_TRAIL = (
     """CREATE TRIGGER audit_stays BEFORE DELETE ON audit
@@ -108,9 +131,10 @@ _POSTGRES_TRAIL = (
         FOR EACH STATEMENT EXECUTE FUNCTION audit_only_forgets()""",
 )
 
-SQLITE_STEPS = (_PEOPLE + _SQLITE_TRAIL, _UPGRADES)
-POSTGRES_STEPS = (_PEOPLE + _POSTGRES_TRAIL, _UPGRADES)
+SQLITE_STEPS = (_PEOPLE + _SQLITE_TRAIL, _UPGRADES, _SERVICE)
+POSTGRES_STEPS = (_PEOPLE + _POSTGRES_TRAIL, _UPGRADES, _SERVICE)
 SCHEMA = len(SQLITE_STEPS)  # the newest schema this voxid knows
+READABLE = 2  # the oldest that can be read as it is: what came since are tables beside
 
 
 def sqlite_steps(since: int) -> list[str]:
@@ -121,3 +145,9 @@ def sqlite_steps(since: int) -> list[str]:
 def postgres_steps(since: int) -> list[str]:
     """Return the statements that bring a database from schema `since` to SCHEMA."""
     return [statement.format(**POSTGRES_WORDS) for step in POSTGRES_STEPS[since:] for statement in step]
+
+
+def beside() -> list[str]:
+    """Return the statements that give one connection the tables that a file of schema READABLE lacks."""
+    made = (one.format(**SQLITE_WORDS) for one in _SERVICE)
+    return [one.replace("CREATE", "CREATE TEMP").replace("REFERENCES collections (id)", "") for one in made]

@@ -33,7 +33,7 @@ from voxid.errors import (
     VoxidError,
 )
 from voxid.files import output_error
-from voxid.stores.schema import APPLICATION, SCHEMA, sqlite_steps
+from voxid.stores.schema import APPLICATION, READABLE, SCHEMA, beside, sqlite_steps
 from voxid.stores.session import Row, Session, State, marks, parts
 from voxid.stores.store import BLOCK_ROWS, Store
 from voxid.stores.values import DEFAULT, Matrix, collection_name, now, to_time
@@ -176,6 +176,9 @@ class SqliteStore(Store):
             connection.execute("PRAGMA synchronous = FULL")
             if not self._read_only:
                 _use_log(connection, self._timeout)
+            elif connection.execute("PRAGMA user_version").fetchone()[0] == READABLE:
+                for statement in beside():  # empty, and of this connection alone: the file stays as it is
+                    connection.execute(statement)
         except BaseException:
             connection.close()
             raise
@@ -312,6 +315,8 @@ def _prepare(connection: sqlite3.Connection, where: str, read_only: bool) -> Non
     if _schema(connection, where) == SCHEMA:
         return
     if read_only:
+        if _schema(connection, where) >= READABLE:
+            return
         raise NotWritable(
             f"{where} is of an older schema. Open it once with write permission, so that it is changed."
         )

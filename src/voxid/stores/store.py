@@ -7,7 +7,7 @@ A kind of store adds how it opens a transaction and moves rows in bulk (`Session
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -24,7 +24,8 @@ from voxid.errors import (
     StoreError,
     VoiceprintNotFound,
 )
-from voxid.stores.held import AUDIT_COLUMNS, Held, batches, checked
+from voxid.stores.held import AUDIT_COLUMNS, Held, batches, checked, refused
+from voxid.stores.kept import Kept
 from voxid.stores.rows import UNREADABLE, damaged, find, nobody, persons, trail
 from voxid.stores.session import SOME, Session, State, marks, parts
 from voxid.stores.values import (
@@ -58,7 +59,7 @@ BLOCK_ROWS = 16_384  # voiceprints read at a time
 NAMED = 5  # people an error names
 
 
-class Store(ABC):
+class Store(Kept):
     """Who is enrolled. Thread-safe; any number of processes may use one store at once.
 
     Names are unicode in NFC, 1 to 1,000 characters, any but NUL. Every method may raise StoreBusy (another
@@ -165,6 +166,8 @@ class Store(ABC):
             id, old = held.known(old)
             if new != old:
                 taken = "SELECT 1 FROM people WHERE collection = ? AND name = ?"
+                if held.opted_out([new]):
+                    raise refused(new, held.name)
                 if held.session.one(taken, (held.id, new)) is not None:
                     raise PersonExists(f"{new!r} is enrolled in {held.name!r} already. Choose another name.")
                 held.change(id, "name", new)

@@ -1,0 +1,1 @@
+"""The service: HTTP, a live socket and a page over one `Recognizer` a collection. Extra `serve`, no torch."""

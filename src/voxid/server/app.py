@@ -1,0 +1,248 @@
+"""The application: who may ask, what is around every request, health, metrics and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import voxid
+from voxid.errors import VoxidError
+from voxid.server import metrics
+from voxid.server.answers import HealthOut
+from voxid.server.live import live
+from voxid.server.problems import Refusal, problem, remedy_of
+from voxid.server.routes import router
+from voxid.server.service import Service
+from voxid.server.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+SLASH = "\udc2f"  # stands for %2F in a path: half a character, which no name holds
+LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+log = logging.getLogger("voxid.serve")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; its lifespan opens the store, and loads the model meanwhile."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = app.state.service = Service(settings)
+        loading = asyncio.create_task(service.thread(service.start))
+        loading.add_done_callback(_told)
+        yield
+        await asyncio.wait([loading])
+        await service.stop()
+
+    app = FastAPI(
+        title="voxid",
+        version=voxid.__version__,
+        summary="Who is speaking: enroll people, verify and identify them.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(router)
+    app.add_api_websocket_route("/v1/collections/{collection}/live", live)
+    _errors(app)
+    _own(app, settings)
+    app.add_middleware(Around, settings=settings)
+    return app
+
+
+def _told(loading: asyncio.Task[None]) -> None:
+    if not loading.cancelled() and (error := loading.exception()) is not None:
+        log.critical("the service cannot start: %s", error)
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _own(app: FastAPI, settings: Settings) -> None:
+    """Add what is not of the library: health, metrics, the page."""
+
+    @app.get("/health/live", tags=["health"], response_model=HealthOut, summary="Whether the process answers")
+    async def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/health/ready", tags=["health"], response_model=HealthOut, summary="Whether it can decide")
+    async def ready(request: Request) -> Response:
+        state = request.app.state.service
+        if state.ready:
+            return JSONResponse({"status": "ready"})
+        return problem(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
+
+    @app.get("/metrics", tags=["health"], summary="What Prometheus reads")
+    async def counted(request: Request) -> Response:
+        return Response(metrics.exposition(settings.workers > 1), media_type="text/plain; version=0.0.4")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGE / "index.html")
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        if name not in {path.name for path in PAGE.iterdir()}:
+            raise Refusal(404, "NotFound", "the page has no such part.")
+        return FileResponse(PAGE / name)
+
+
+def _errors(app: FastAPI) -> None:
+    """Let every error become a problem document."""
+
+    def id_of(request: Request) -> str:
+        return request.scope.get("request_id", "")
+
+    @app.exception_handler(VoxidError)
+    async def of_library(request: Request, error: VoxidError) -> Response:
+        return remedy_of(error, id_of(request))
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        return problem(
+            error.status,
+            error.code,
+            error.detail,
+            retry_s=error.retry_s,
+            request_id=id_of(request),
+            **error.more,
+        )
+
+    @app.exception_handler(HTTPException)
+    async def of_http(request: Request, error: HTTPException) -> Response:
+        code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "BadRequest")
+        said = {
+            404: "there is nothing at this address. /openapi.json lists all.",
+            405: "this address takes another method. /openapi.json lists all.",
+        }.get(error.status_code, str(error.detail))
+        answer = problem(error.status_code, code, said, request_id=id_of(request))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = f"{where}: {first['msg']}; got {first.get('input')!r:.80}."
+        return problem(400, "BadRequest", said, request_id=id_of(request))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)
+
+
+class Around:
+    """What is around every request: its id, its path, the headers of the answer, counting, the log."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._hosts = {*LOCAL, settings.host, f"[{settings.host}]", *settings.hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin1"): value.decode("latin1") for key, value in scope["headers"]}
+        raw = scope.get("raw_path") or scope["path"].encode()
+        scope["path"] = "/".join(
+            unquote(part, errors="replace").replace("/", SLASH) for part in raw.decode("latin1").split("/")
+        )
+        id = scope["request_id"] = uuid4().hex[:16]
+        if (refusal := self._foreign(scope, headers)) is not None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
+            else:
+                answer = problem(refusal.status, refusal.code, refusal.detail, request_id=id)
+                await answer(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        began, status = perf_counter(), 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {**HEADERS, "X-Request-Id": id}
+                if scope["scheme"] == "https":
+                    own["Strict-Transport-Security"] = "max-age=31536000"
+                there = {key.lower() for key, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (key.lower().encode(), value.encode())
+                        for key, value in own.items()
+                        if key.lower().encode() not in there
+                    ),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception:
+            log.exception("request %s failed", id)
+            if status == 500:
+                await problem(
+                    500, "ServiceError", "an error of the service; its log says more.", request_id=id
+                )(scope, receive, sent)
+        finally:
+            took = perf_counter() - began
+            route = getattr(scope.get("route"), "path", "none")
+            metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
+            metrics.TIME.labels(route).observe(took)
+            line = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "request": id,
+                "method": scope["method"],
+                "route": route,  # names of people are in paths, and stay out of the log
+                "status": status,
+                "ms": round(took * 1000, 1),
+                "key": scope.get("caller", ""),
+            }
+            log.log(logging.DEBUG if route.startswith("/health") else logging.INFO, "%s", json.dumps(line))
+
+    def _foreign(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
+        """Return why a request is none of ours: a page of another site may not use a service without keys."""
+        origin = headers.get("origin")
+        host = headers.get("host", "")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return Refusal(403, "OtherOrigin", "pages of other sites may not use this service.")
+        if headers.get("sec-fetch-site") == "cross-site" and scope.get("method", "GET") != "GET":
+            return Refusal(403, "OtherOrigin", "pages of other sites may not use this service.")
+        name = urlsplit(f"//{host}").hostname or ""
+        if not self._settings.keyed and name not in self._hosts and f"[{name}]" not in self._hosts:
+            return Refusal(
+                421,
+                "OtherHost",
+                f"{host!r:.100} is no name of this service. Start it with --hosts NAME if it should be.",
+            )
+        return None

@@ -1,0 +1,240 @@
+"""The service behind the routes: what is open while it runs, and the road from a request to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+import anyio
+from fastapi import Request
+
+from voxid import stores
+from voxid.audio import Inspected
+from voxid.embed import load
+from voxid.errors import VoxidError
+from voxid.parallel import usable_cores
+from voxid.recognizer import Recognizer
+from voxid.scoring.decision import Rule
+from voxid.server import metrics
+from voxid.server.decoding import Decoders
+from voxid.server.engine import PLACE, SETTINGS, Recognizers, Together
+from voxid.server.intake import Body, Intake, Sent, channel_of
+from voxid.server.keys import ANYBODY, Caller, Rates, caller_of
+from voxid.server.problems import Refusal
+from voxid.server.settings import Settings
+
+T = TypeVar("T")
+BYTES_A_SECOND = 32_000  # of 16-bit samples at 16 kHz: what a body is taken for until it is decoded
+LEAST_S = 1.0  # that a recording counts for in the queue: asking costs something, too
+THREADS = 32  # that wait for the store and the network
+MOST_REPLAYS = 10_000  # answers to idempotent requests that are kept
+
+
+class Queue:
+    """The audio that was accepted and is not answered yet, in seconds. Of the event loop alone."""
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s, self.held_s, self._rate = most_s, 0.0, 50.0
+        self.requests = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def enter(self, seconds: float) -> None:
+        """Count a request in; raise Refusal when what waits already is too much."""
+        if self.requests and self.held_s + seconds > self._most_s:
+            raise Refusal(
+                429,
+                "Busy",
+                f"{self.held_s:.0f} s of audio wait already, and at most {self._most_s:g} s may. Try again.",
+                retry_s=self.held_s / self._rate,
+            )
+        self.requests += 1
+        self.idle.clear()
+        self._set(self.held_s + seconds)
+
+    def change(self, seconds: float) -> None:
+        """Count a recording by its true length."""
+        self._set(self.held_s + seconds)
+
+    def leave(self, seconds: float, took_s: float) -> None:
+        """Count a request out, which took so long."""
+        self.requests -= 1
+        self._set(max(0.0, self.held_s - seconds) if self.requests else 0.0)
+        if took_s > 0:  # audio a second, of late: what Retry-After goes by
+            self._rate += 0.05 * (max(1.0, seconds * max(1, self.requests) / took_s) - self._rate)
+        if not self.requests:
+            self.idle.set()
+
+    def _set(self, seconds: float) -> None:
+        self.held_s = seconds
+        metrics.QUEUE.set(seconds)
+
+
+class Service:
+    """Everything that is open while the service runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store: stores.Store = stores.open(settings.db)
+        self.ready = self.stopping = False
+        self.intake, self.rates = Intake(settings), Rates(settings.rate)
+        self.queue = Queue(settings.queue_s)
+        self.live = 0
+        self._threads: anyio.CapacityLimiter | None = None
+        self._replays: OrderedDict[tuple[str, ...], asyncio.Future[Any]] = OrderedDict()
+
+    def start(self) -> None:
+        """Load the model and begin the processes that decode; takes seconds."""
+        settings = self.settings
+        self.decoders = Decoders(
+            settings.decoders,
+            seconds=settings.decode_s,
+            megabytes=settings.decode_mb,
+            audio_s=settings.audio_s,
+        )
+        embedder = load(settings.model)
+        lanes = max(1, min(8, usable_cores()))
+        self.runtime = Together(embedder, settings.company_ms / 1000, lambda: self.queue.requests, lanes)
+        self.recognizers = Recognizers(self.store, self.runtime, settings)
+        calibration = embedder.model.calibration
+        self.calibration = (
+            hashlib.sha256(calibration.model_dump_json().encode()).hexdigest() if calibration else None
+        )
+        self.recognizers.check({})
+        self.decoders.wait()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then close all."""
+        self.stopping, self.ready = True, False
+        try:
+            async with asyncio.timeout(self.settings.shutdown_s):
+                await self.queue.idle.wait()
+        except TimeoutError:
+            pass
+        if hasattr(self, "runtime"):
+            self.runtime.close()
+        if hasattr(self, "decoders"):
+            self.decoders.close()
+        self.store.close()
+
+    # -- who asks ----------------------------------------------------------------------------------------
+
+    async def caller(self, key: str | None) -> Caller:
+        """Return who asks; raise Refusal for no key, a wrong one, or too many requests of it."""
+        if not self.settings.keyed:
+            return ANYBODY
+        if not key:
+            raise Refusal(
+                401,
+                "NoKey",
+                "a key is needed: Authorization: Bearer KEY. `voxid keys create` makes one.",
+            )
+        found = await self.thread(caller_of, self.store, key)
+        self.rates.take(found.name)
+        return found
+
+    # -- from a request to an answer -----------------------------------------------------------------------
+
+    async def thread(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Return what blocking work comes to, done in a thread."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(THREADS)
+        return await anyio.to_thread.run_sync(
+            partial(work, *arguments, **options), limiter=self._threads, abandon_on_cancel=True
+        )
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[tuple[Body, list[Inspected]]]:
+        """Yield what a request brought, decoded, within all limits: queue, size, time."""
+        if not self.ready:
+            raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
+        promised = request.headers.get("content-length", "")
+        seconds = max(LEAST_S, min(float(promised or 0) / BYTES_A_SECOND, self.settings.audio_s))
+        began = perf_counter()
+        self.queue.enter(seconds)
+        try:
+            async with self.intake.read(request) as body:
+                channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
+                async with self.deadline():
+                    heard = [await self.decode(one, channel) for one in body.files]
+                    true_s = max(LEAST_S, sum(one.total_s for one in heard))
+                    self.queue.change(true_s - seconds)
+                    seconds = true_s
+                    yield body, heard
+        finally:
+            self.queue.leave(seconds, perf_counter() - began)
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[None]:
+        """Give the block `deadline_s`; raise Refusal when that is over."""
+        try:
+            async with asyncio.timeout(self.settings.deadline_s):
+                yield
+        except TimeoutError:
+            raise Refusal(
+                504,
+                "DeadlineExceeded",
+                f"no answer within {self.settings.deadline_s:g} s; nothing was promised. Try again.",
+            ) from None
+
+    async def decode(self, one: Sent, channel: Any) -> Inspected:
+        """Return a recording, decoded in a process of its own."""
+        found, took_s = await self.thread(self.decoders.decode, one.content, one.name, channel)
+        metrics.SPENT.labels("decode").observe(took_s)
+        metrics.AUDIO.inc(found.total_s)
+        return found
+
+    async def recognizer(self, collection: str) -> Recognizer:
+        """Return the recognizer of a collection."""
+        if not self.ready:
+            raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
+        return await self.thread(self.recognizers.of, collection)
+
+    def evidence(self, recognizer: Recognizer | None, rule: Rule) -> dict[str, Any]:
+        """Return what every decision says of itself."""
+        place = None
+        if recognizer is not None:
+            own = self.store.note(SETTINGS, collection=recognizer.collection)
+            place = (own.get(PLACE) or {}).get("fingerprint")
+        return {
+            "model": self.runtime.fingerprint,
+            "calibration": self.calibration or "",
+            "surroundings": place,
+            "far": rule.far,
+            "prior": rule.prior,
+        }
+
+    async def once(self, asked: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer to `work`, or the one it had when it was asked with the same words before."""
+        if asked is None:
+            return await work()
+        if (known := self._replays.get(asked)) is not None:
+            return await asyncio.shield(known)
+        future = self._replays[asked] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await work()
+        except BaseException as error:
+            del self._replays[asked]
+            future.set_exception(
+                error
+                if isinstance(error, VoxidError | Refusal)
+                else Refusal(
+                    503,
+                    "Unfinished",
+                    "the first request of this Idempotency-Key broke off. Try again.",
+                    retry_s=1,
+                )
+            )
+            future.exception()  # nobody may wait for it
+            raise
+        future.set_result(answer)
+        while len(self._replays) > MOST_REPLAYS:
+            self._replays.popitem(last=False)
+        return answer
