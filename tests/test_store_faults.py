@@ -526,7 +526,7 @@ def test_a_newer_schema_is_refused_by_its_number(path: Path, postgres: Server) -
         raw.execute("PRAGMA user_version = 77")
         server.execute("UPDATE voxid.about SET schema = 77")
     for url in (f"sqlite:///{path}", postgres.url):
-        with pytest.raises(StoreTooNew, match=r"has schema 77; voxid \S+ knows up to 2"):
+        with pytest.raises(StoreTooNew, match=r"has schema 77; voxid \S+ knows up to 3"):
             stores.open(url)
 
 
