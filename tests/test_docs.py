@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_document_runs(document: Path, world: Path, tmp_path: Path, monkeypatch:
     here = tmp_path / "here"
     shutil.copytree(world, here)
     monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a page may put its folder on it
     monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
     expected = sum(not block.skip_reason for block in blocks(document))
     assert run_document(document, cut_training=True) == expected

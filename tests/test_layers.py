@@ -30,7 +30,8 @@ ROWS: list[set[str]] = [
     {"scoring", "corpora", "stores"},
     {"audio", "metrics", "recipes"},
     {"client"},
-    {"registry", "config", "files", "framing", "parallel", "lazy"},
+    {"registry"},
+    {"config", "files", "framing", "parallel", "lazy"},
     {"types", "errors"},
 ]
 NO_TORCH_FROM = next(i for i, row in enumerate(ROWS) if "pretrained" in row)

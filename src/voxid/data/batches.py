@@ -18,6 +18,7 @@ from voxid.config import Config
 from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
 from voxid.data.samplers import (
+    OWN,
     SHUFFLE,
     CorpusSampler,
     SpeakerSampler,
@@ -36,7 +37,7 @@ Augment = Callable[[Tensor, Tensor, np.random.Generator], Tensor]  # (wave_BS, l
 class DataConfig(Config):
     """How batches are made; the defaults are the original's."""
 
-    sampler: Literal["triplets", "uniform", "speakers", "corpora", "pk"] = "triplets"
+    sampler: str = "triplets"  # uniform, speakers, corpora, pk; or my_module:MySampler (data/samplers.py)
     triplets: int = Field(default=8, ge=1, le=10_000)  # of a batch: three windows each
     rows: int = Field(default=64, ge=1, le=100_000)  # windows of a batch: uniform, speakers, corpora
     speakers: int = Field(default=16, ge=2, le=10_000)  # of a batch of pk ...
@@ -96,7 +97,8 @@ class DataConfig(Config):
     @property
     def pairs(self) -> bool:
         """Whether every batch is sure to have two windows of one speaker."""
-        return self.sampler in ("triplets", "pk") or self.crops > 1
+        own = ":" in self.sampler and getattr(OWN.get(self.sampler), "pairs", False)
+        return self.sampler in ("triplets", "pk") or self.crops > 1 or own
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,8 @@ def _sampler(
             speakers_N, numbers, config.speakers, config.utterances, seed, rank, world, sessions_N
         )
     drawn = config.rows // config.crops
+    if ":" in config.sampler:
+        return OWN.get(config.sampler)(packed, numbers, drawn, seed, rank, world)
     if config.sampler == "uniform":
         return UniformSampler(numbers, drawn, seed, rank, world)
     if config.sampler == "speakers":

@@ -4,6 +4,11 @@ Every sampler is a pure function of (seed, step, rank, world size): `batch(step)
 resumed training needs no state. All ranks draw the same batch of the whole world, and each takes its part: as
 long as the data lasts, no two processes of a step get the same utterance.
 
+A sampler outside of voxid, `data.sampler = "my_module:MySampler"`, is made as
+`MySampler(packed, numbers, rows, seed, rank, world)`: `packed` is the speech (`packed.speakers_N` are speaker
+numbers), `numbers` the utterances it may draw, `rows` how many `batch(step)` returns. `MySampler.pairs` is
+True where every batch is sure to have two utterances of one speaker. Its `Config` has no options.
+
 N utterances, B rows of one process' batch, W rows of the whole world's batch
 """
 
@@ -17,7 +22,10 @@ import numpy as np
 from voxid.data.pack import Packed
 from voxid.data.triplets import ROWS, generator
 from voxid.errors import BadConfig, NotEnoughSpeakers, did_you_mean
+from voxid.registry import Registry
 
+SAMPLERS = ["triplets", "uniform", "speakers", "corpora", "pk"]
+OWN = Registry("sampler", {}, needs=("batch",))
 LEAST_RIVALS = 8  # speakers of a language that are enough to be told from each other
 SHUFFLE = 2**62  # beyond any step: numbers that belong to an epoch, or to the whole training
 
@@ -268,6 +276,17 @@ def shares_of(names: list[str], shares: Mapping[str, float]) -> dict[int, float]
     if sum(fixed.values()) >= 1:
         raise BadConfig(f"data.shares: together they are {sum(fixed.values()):g}; below 1 is needed.")
     return fixed
+
+
+def check_sampler(name: str) -> None:
+    """Import a sampler outside of voxid; raise BadConfig for a name that is none."""
+    if ":" in name:
+        OWN.get(name, imports=True)
+    elif name not in SAMPLERS:
+        raise BadConfig(
+            f"data.sampler: no sampler named {name!r}. Known: {', '.join(SAMPLERS)}."
+            f"{did_you_mean(name, SAMPLERS)} One of your own is named my_module:MySampler."
+        )
 
 
 def _need(members: np.ndarray, least: int) -> None:

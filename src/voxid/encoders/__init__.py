@@ -20,4 +20,5 @@ ENCODERS = Registry(
         "transformer": "voxid.encoders.transformer:TransformerEncoder",
         "xvector": "voxid.encoders.xvector:XVectorEncoder",
     },
+    needs=("forward",),
 )

@@ -9,6 +9,10 @@ from voxid.features.fbank import Fbank, FbankConfig
 from voxid.features.mfcc import Mfcc, MfccConfig
 from voxid.registry import Registry
 
-FEATURES = Registry("features", {"mfcc": "voxid.features.mfcc:Mfcc", "fbank": "voxid.features.fbank:Fbank"})
+FEATURES = Registry(
+    "features",
+    {"mfcc": "voxid.features.mfcc:Mfcc", "fbank": "voxid.features.fbank:Fbank"},
+    needs=("forward", "packed", "frames", "samples"),
+)
 
 __all__ = ["FEATURES", "Fbank", "FbankConfig", "Features", "Mfcc", "MfccConfig"]

@@ -25,4 +25,5 @@ LOSSES = Registry(
         "angular": "voxid.losses.angular:AngularLoss",
         "supcon": "voxid.losses.supcon:SupConLoss",
     },
+    needs=("forward", "needs"),
 )

@@ -32,6 +32,7 @@ from voxid.model.card import (
     InferenceConfig,
     read_bytes,
 )
+from voxid.registry import origin
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
 
@@ -57,10 +58,16 @@ class Model(nn.Module):
         encoder_class, encoder_config = ENCODERS.parse(encoder, "encoder")
         self.features = features_class(features_config)
         self.encoder = encoder_class(encoder_config, self.features.dim)
+        if not isinstance(getattr(self.encoder, "dim", None), int):
+            raise BadConfig(
+                f"encoder {encoder['name']!r}: it has no `dim`. Set self.dim to the length of its embeddings."
+            )
         self.inference = inference or InferenceConfig()
         self.calibration = calibration
         self.cohort: Cohort | None = None  # whoever sets a calibration that needs one sets it too
         self.metadata = dict(metadata or {})
+        names = [features["name"], encoder["name"]]
+        self._made_by = {name: found for name in names if (found := origin(name))}
         self._graphs: tuple[Graphs, str] | None = None  # of the folder it was loaded from, and their weights
         # Every option is written out, so that a default changed later does not change an old model.
         self.tables = {
@@ -77,8 +84,10 @@ class Model(nn.Module):
     ) -> Self:
         """Return a model with fresh weights from the three tables of a recipe.
 
-        Raise UnknownComponent or BadConfig that names the key.
+        Raise UnknownComponent or BadConfig that names the key. Parts outside of voxid are imported.
         """
+        for registry, table in ((FEATURES, features), (ENCODERS, encoder)):
+            registry.parse(table, registry.kind, imports=True)
         return cls(features, encoder, InferenceConfig.parse(dict(inference or {}), "inference"))
 
     @property
@@ -121,7 +130,7 @@ class Model(nn.Module):
             inference=self.inference,
             calibration=self.calibration,
             cohort=self.cohort,
-            metadata=self.metadata,
+            metadata=self.metadata | ({"made_by": self._made_by} if self._made_by else {}),
             **{"weights_sha256": "", **more},
         )
 
@@ -170,7 +179,11 @@ class Model(nn.Module):
                 content.features, content.encoder, content.inference, content.calibration, content.metadata
             )
         except BadConfig as error:
-            raise BadModel(f"{folder / CONFIG_FILE} describes no model voxid can build: {error}") from error
+            made_by = content.metadata.get("made_by", {})
+            said = "".join(f" When it was saved, {name} came from {of}." for name, of in made_by.items())
+            raise BadModel(
+                f"{folder / CONFIG_FILE} describes no model voxid can build: {error}{said}"
+            ) from error
         model._fill(_read_weights(folder, content.weights_sha256), folder / WEIGHTS_FILE)
         model.cohort = content.cohort
         if model.cohort is not None and model.cohort.rows_MD.shape[1] != model.dim:

@@ -19,6 +19,7 @@ OPTIMIZERS = Registry(
         "adamw": "voxid.training.optimizers:AdamW",
         "sgd": "voxid.training.optimizers:Sgd",
     },
+    needs=("step", "zero_grad"),
 )
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from voxid.augment import AugmentConfig, SpecAugmentConfig
 from voxid.config import Config
 from voxid.data.batches import DataConfig
+from voxid.data.samplers import check_sampler
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadRecipe
 from voxid.features import FEATURES
@@ -165,9 +166,11 @@ def complete(recipe: Recipe) -> Recipe:
     """Return `recipe` with every default of its components written out: a run's record is whole."""
     tables = {
         table: {"name": getattr(recipe, table).get("name")}
-        | registry.parse(getattr(recipe, table), table)[1].model_dump(mode="json")
+        | registry.parse(getattr(recipe, table), table, imports=True)[1].model_dump(mode="json")
         for table, registry in COMPONENTS.items()
     }
+    for stage in recipe.stages():
+        check_sampler(recipe.data_of(stage).sampler)
     return recipe.model_copy(update=tables)
 
 

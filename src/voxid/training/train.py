@@ -214,6 +214,11 @@ def _first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         loss = loss_class(loss_config, dim, most_classes(stages))
+    if not hasattr(loss, "active"):
+        raise BadRecipe(
+            f"the loss {recipe.loss['name']!r} has no `active`: the share of a batch that is still wrong, 0 "
+            "to 1. Set self.active = torch.zeros(()) in __init__, and its value in forward."
+        )
     if (rivals := getattr(loss_config, "rivals", "all")) != "all":
         loss.set_groups(torch.from_numpy(groups_of(stages[0].batches.packed, rivals == "language")))
     return loss
