@@ -52,7 +52,7 @@ def _explain(cls: type[Config], error: ValidationError, where: str) -> str:
 
 def _given(said: str, values: Any) -> str:
     """Return what was given, unless `said` says so: of a table, the options that are spoken of."""
-    if " got " in said:
+    if "got " in said:
         return ""
     if not isinstance(values, dict):
         return f", got {values!r}"

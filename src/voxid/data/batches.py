@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from voxid.augment import samples_needed, speed
@@ -19,6 +19,7 @@ from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed
 from voxid.data.samplers import (
     OWN,
+    SAMPLERS,
     SHUFFLE,
     CorpusSampler,
     SpeakerSampler,
@@ -28,7 +29,7 @@ from voxid.data.samplers import (
     shares_of,
 )
 from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
-from voxid.errors import NotEnoughSpeakers
+from voxid.errors import NotEnoughSpeakers, did_you_mean
 from voxid.types import SAMPLE_RATE
 
 Augment = Callable[[Tensor, Tensor, np.random.Generator], Tensor]  # (wave_BS, labels_B, random numbers)
@@ -58,6 +59,16 @@ class DataConfig(Config):
     short_utterances: Literal["repeat", "drop"] = "repeat"  # shorter than a window
     speeds: tuple[float, ...] = ()  # such as 0.9 and 1.1: at another speed everyone is another speaker
     cache_features: bool = True  # compute features once, on disk, where nothing changes the waveform
+
+    @field_validator("sampler")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SAMPLERS and ":" not in name:
+            hint = did_you_mean(name, SAMPLERS)
+            raise ValueError(
+                f"got {name!r}.{hint} Known: {', '.join(SAMPLERS)}, or one of your own, my_module:MySampler"
+            )
+        return name
 
     @model_validator(mode="after")
     def _fits_together(self) -> DataConfig:

@@ -278,17 +278,6 @@ def shares_of(names: list[str], shares: Mapping[str, float]) -> dict[int, float]
     return fixed
 
 
-def check_sampler(name: str) -> None:
-    """Import a sampler outside of voxid; raise BadConfig for a name that is none."""
-    if ":" in name:
-        OWN.get(name, imports=True)
-    elif name not in SAMPLERS:
-        raise BadConfig(
-            f"data.sampler: no sampler named {name!r}. Known: {', '.join(SAMPLERS)}."
-            f"{did_you_mean(name, SAMPLERS)} One of your own is named my_module:MySampler."
-        )
-
-
 def _need(members: np.ndarray, least: int) -> None:
     if len(members) < least:
         what = "speakers" if least > 1 else "utterances"

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from voxid.augment import AugmentConfig, SpecAugmentConfig
 from voxid.config import Config
 from voxid.data.batches import DataConfig
-from voxid.data.samplers import check_sampler
+from voxid.data.samplers import OWN
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadRecipe
 from voxid.features import FEATURES
@@ -170,7 +170,8 @@ def complete(recipe: Recipe) -> Recipe:
         for table, registry in COMPONENTS.items()
     }
     for stage in recipe.stages():
-        check_sampler(recipe.data_of(stage).sampler)
+        if ":" in (sampler := recipe.data_of(stage).sampler):
+            OWN.get(sampler, imports=True)
     return recipe.model_copy(update=tables)
 
 
