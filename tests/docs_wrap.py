@@ -1,7 +1,7 @@
 """Wrap the prose of Markdown files at 100 columns: `python tests/docs_wrap.py README.md docs/*.md`.
 
-Fences, tables, headings, comments and lines of HTML or of one image stay as they are. A code span is never
-broken, and no line begins with what Markdown would take for a list or a heading.
+Fences, tables, headings, comments, directives and lines of HTML or of one image stay as they are. A code span
+is never broken, and no line begins with what Markdown would take for a list or a heading.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ STARTS_A_BLOCK = re.compile(r"([-+*>|#=]|\d+[.)])")  # as a word of its own at t
 def paragraphs(text: str) -> list[tuple[str, bool]]:
     """Return blocks of lines in order, each with whether it is prose that may be wrapped."""
     found: list[tuple[list[str], bool]] = []
-    fenced = False
+    fenced = directive = False
     for line in text.splitlines():
         fence = line.lstrip().startswith("```")
-        prose = not (fenced or fence or KEPT.match(line) or not line.strip())
+        directive = bool(line.strip()) and (directive or line.startswith(":::"))  # of the reference
+        prose = not (fenced or fence or directive or KEPT.match(line) or not line.strip())
         fenced ^= fence
         begins = not found or not prose or not found[-1][1] or ITEM.match(line)
         if begins:

@@ -16,7 +16,9 @@ REFERENCE = sorted((DOCS / "reference").glob("*.md"))
 
 
 def named(page: Path) -> list[str]:
-    return re.findall(r"^::: (\S+)", page.read_text(), flags=re.M)
+    directives = re.findall(r"^::: (.+)$", page.read_text(), flags=re.M)
+    assert not [name for name in directives if " " in name], "options stand on lines of their own"
+    return directives
 
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
