@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -24,6 +25,7 @@ from voxid.corpora.synthetic import make_corpus
 from voxid.errors import VoxidError
 from voxid.model.network import Model
 
+SOURCE = str(Path(cli.__file__).resolve().parents[2])  # found from any working folder
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 ERRORS = sorted(
     (e for e in vars(errors).values() if inspect.isclass(e) and issubclass(e, VoxidError)),
@@ -34,11 +36,17 @@ ERRORS = sorted(
 def voxid(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     """Run the installed command line in a process of its own."""
     command = [sys.executable, "-m", "voxid", *arguments]
+    options["env"] = {**os.environ, "PYTHONPATH": SOURCE, **options.get("env", {})}
     return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, **options)
 
 
-def function_of(name: str):
-    return getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
+def commands() -> dict[str, Any]:
+    """Return every command by its words; of a group, such as `speakers`, each of its actions."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(build_app()).commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        actions = getattr(command, "commands", {"": command})
+        found |= {f"{name} {action}".rstrip(): one for action, one in actions.items()}
+    return found
 
 
 @pytest.fixture(params=list(COMMANDS))
@@ -46,26 +54,31 @@ def command(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=list(commands()))
+def words(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 # -- every command ------------------------------------------------------------------------------------------
 
 
-def test_help_has_an_example_that_names_real_options(command: str) -> None:
-    shown = CliRunner().invoke(build_app(), [command, "--help"], env={"COLUMNS": "200"})
+def test_help_has_an_example_that_names_real_options(words: str) -> None:
+    shown = CliRunner().invoke(build_app(), [*words.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
-    examples = re.findall(rf"voxid {command}\b[^`]*", (function_of(command).__doc__ or "").replace("\n", " "))
-    assert examples, f"`voxid {command} --help` shows no example"
+    examples = re.findall(rf"voxid {words}\b[^`]*", (commands()[words].help or "").replace("\n", " "))
+    assert examples, f"`voxid {words} --help` shows no example"
     assert "Example" in shown.output
     for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(examples)):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), f"no option {option}"
 
 
-def test_json_is_an_option(command: str) -> None:
-    shown = CliRunner().invoke(build_app(), [command, "--help"], env={"COLUMNS": "200"})
-    assert "--json" in shown.output
+def test_json_is_an_option(words: str) -> None:
+    shown = CliRunner().invoke(build_app(), [*words.split(), "--help"], env={"COLUMNS": "200"})
+    assert words == "serve" or "--json" in shown.output  # which answers until it is stopped
 
 
-def test_unknown_option_is_wrong_usage(command: str) -> None:
-    result = CliRunner().invoke(build_app(), [command, "--no-such-option"])
+def test_unknown_option_is_wrong_usage(words: str) -> None:
+    result = CliRunner().invoke(build_app(), [*words.split(), "--no-such-option"])
     assert result.exit_code == 2
     assert "No such option" in result.output
 
@@ -80,8 +93,8 @@ def test_reference_has_a_section_with_a_command(command: str) -> None:
 def test_reference_names_every_option_of_a_command(command: str) -> None:
     """Each option but --json and --help appears in the section, so the reference cannot fall behind."""
     section = re.split(rf"^## voxid {command}$", REFERENCE.read_text(), flags=re.M)[1].split("\n## ")[0]
-    group = typer.main.get_command(build_app())
-    for parameter in group.commands[command].params:  # pyright: ignore[reportAttributeAccessIssue]
+    mine = [one for words, one in commands().items() if words.split()[0] == command]
+    for parameter in (parameter for one in mine for parameter in one.params):
         named = [o for o in parameter.opts if o.startswith("--")]
         if named and not set(named) & {"--json", "--help"}:
             known = [*parameter.opts, *parameter.secondary_opts]
@@ -310,13 +323,75 @@ def test_a_command_that_is_asked_for_is_built_alone(monkeypatch: pytest.MonkeyPa
     built: list[list[str | None]] = []
 
     def look(build: Callable[[], typer.Typer]) -> None:
-        built.append([command.name for command in build().registered_commands])
+        app = build()
+        built.append(sorted(str(one.name) for one in (*app.registered_commands, *app.registered_groups)))
 
     monkeypatch.setattr("voxid.cli._common.run_app", look)
     for asked in (["compare", "a", "b"], ["--help"], ["compere"], []):
         monkeypatch.setattr(sys, "argv", ["voxid", *asked])
         cli.main()
-    assert built == [["compare"], [*cli.COMMANDS], [*cli.COMMANDS], [*cli.COMMANDS]]
+    assert built == [["compare"], *[sorted(cli.COMMANDS)] * 3]
+
+
+def test_what_to_do_first() -> None:
+    shown = voxid()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for line in ("voxid compare a.wav b.wav", "voxid enroll alice", "voxid demo", "voxid doctor", "--help"):
+        assert line in shown.stdout
+    panels = voxid("--help").stdout
+    assert [panels.index(name) for name in cli.PANELS] == sorted(panels.index(name) for name in cli.PANELS)
+
+
+def completed(line: str, **options: Any) -> list[str]:
+    """Return what a shell offers for the last word of a line."""
+    words = line.split(" ")
+    environment = {
+        "PYTHONPATH": SOURCE,
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "_VOXID_COMPLETE": "complete_bash",
+    }
+    script = "import sys; sys.argv = ['voxid']; from voxid.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, timeout=250, check=False, env={**os.environ, **environment},
+        **options,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_a_shell_completes_names_models_and_recipes(tmp_path: Path) -> None:
+    from voxid import stores
+
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "mine.toml").touch()
+    with stores.open(tmp_path / "voxid.db") as store:
+        for name in ("alice", "bob"):
+            store.enroll(name, [stores.voiceprint([1.0, 2.0], model="m")], model="m")
+    assert completed("voxid speakers show a", cwd=tmp_path) == ["alice"]
+    assert completed("voxid verify --db none.db a", cwd=tmp_path) == []  # and none is made
+    assert not (tmp_path / "none.db").exists()
+    assert completed("voxid compare a b --model vox", cwd=tmp_path) == ["voxid-base"]
+    assert completed("voxid embed models/m", cwd=tmp_path) == ["models/mine/"]
+    assert completed("voxid train mi", cwd=tmp_path) == ["mine.toml"]
+    assert "bilstm-clean100" in completed("voxid recipes bil", cwd=tmp_path)
+
+
+def test_doctor_says_what_is_here_and_what_is_missing(tmp_path: Path) -> None:
+    """In a folder without anything it makes nothing, and a model that is not there is told, not raised."""
+    done = voxid("doctor", "--model", "voxid-bse", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["store"]["people"], list(tmp_path.iterdir())) == (0, None, [])
+    assert "Did you mean 'voxid-base'" in found["model"]["error"]
+    assert found["versions"]["torch"]
+    assert "cpu" in found["devices"]
+    with_extras = voxid("doctor", cwd=tmp_path, env={"VOXID_DATA": str(tmp_path)}).stdout
+    assert "model voxid-base: calibrated" in with_extras
+    assert f"no LibriSpeech in {tmp_path}" in with_extras
+    for extra, gone in found["extras"].items():
+        line = f"missing {', '.join(gone)}: pip install 'voxid[{extra}]'" if gone else "installed"
+        assert f"extra {extra}: {line}" in with_extras
 
 
 def test_version() -> None:

@@ -115,6 +115,20 @@ def test_where_people_are_kept(there: Path) -> None:
     )
     assert voxid("speakers").stdout.startswith("0 people")
     assert voxid("speakers", "--collection", "x", "--db", "sqlite:///a.db").stdout.startswith("0 people")
+    plain = voxid("speakers", "--db", "a.db", "show", "alice")  # a path, and options before the action
+    assert plain.stdout.startswith("'alice': 1 clip")
+    assert voxid("verify", "alice", "alice9.wav", "--db", "a.db", "--device", "cpu").exit_code == 0
+
+
+def test_every_command_that_hears_takes_a_detector_and_a_device(two: Path) -> None:
+    for asked in (
+        "verify alice alice9.wav",
+        "identify bob9.wav",
+        "compare bob1.wav bob9.wav",
+        "enroll c bob9.wav",
+    ):
+        result = voxid(*asked.split(), "--vad", "loud", "--device", "cpu")
+        assert "no detector named 'loud'. Known: energy, silero" in str(result.exception)
 
 
 def test_speakers_from_list_to_delete(two: Path) -> None:
@@ -197,7 +211,8 @@ def test_errors_name_what_is_wrong(two: Path, arguments: str, error: str, said: 
 def test_wrong_words_after_speakers(two: Path, words: str) -> None:
     result = voxid("speakers", *words.split())
     assert result.exit_code == 2
-    assert "Known: list" in result.output or f"voxid speakers {words.split()[0]}" in result.output
+    known = "Known: list, show" in " ".join(result.output.split())
+    assert known or f"voxid speakers {words.split()[0]}" in result.output
 
 
 FIVE_LINES = """

@@ -12,33 +12,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import typer
 
-# name of the command -> module that holds a function of that name (dashes become underscores)
-COMMANDS = {
-    "prepare": "voxid.cli.prepare",
-    "download": "voxid.cli.download",
-    "split": "voxid.cli.split",
-    "train": "voxid.cli.train",
-    "average": "voxid.cli.average",
-    "trials": "voxid.cli.trials",
-    "evaluate": "voxid.cli.evaluate",
-    "calibrate": "voxid.cli.calibrate",
-    "adapt": "voxid.cli.adapt",
-    "metrics": "voxid.cli.metrics",
-    "import-seed": "voxid.cli.import_seed",
-    "embed": "voxid.cli.embed",
-    "export": "voxid.cli.export",
-    "enroll": "voxid.cli.people",
-    "verify": "voxid.cli.people",
-    "identify": "voxid.cli.people",
-    "speakers": "voxid.cli.speakers",
-    "listen": "voxid.cli.listen",
-    "compare": "voxid.cli.people",
-    "serve": "voxid.cli.serve",
-    "keys": "voxid.cli.serve",
-    "recipes": "voxid.cli.recipes",
-    "models": "voxid.cli.models",
-    "demo": "voxid.cli.demo",
+# panel of `voxid --help` -> name of the command -> module that holds a function, or a group of commands, of
+# that name (dashes become underscores)
+PANELS = {
+    "Use a model": {
+        "compare": "voxid.cli.people",
+        "enroll": "voxid.cli.people",
+        "verify": "voxid.cli.people",
+        "identify": "voxid.cli.people",
+        "speakers": "voxid.cli.speakers",
+        "listen": "voxid.cli.listen",
+        "serve": "voxid.cli.serve",
+        "keys": "voxid.cli.serve",
+        "adapt": "voxid.cli.adapt",
+        "embed": "voxid.cli.embed",
+        "models": "voxid.cli.models",
+        "doctor": "voxid.cli.doctor",
+    },
+    "Train a model": {
+        "demo": "voxid.cli.demo",
+        "download": "voxid.cli.download",
+        "split": "voxid.cli.split",
+        "prepare": "voxid.cli.prepare",
+        "recipes": "voxid.cli.recipes",
+        "train": "voxid.cli.train",
+        "average": "voxid.cli.average",
+        "export": "voxid.cli.export",
+        "import-seed": "voxid.cli.import_seed",
+    },
+    "Measure a model": {
+        "trials": "voxid.cli.trials",
+        "evaluate": "voxid.cli.evaluate",
+        "calibrate": "voxid.cli.calibrate",
+        "metrics": "voxid.cli.metrics",
+    },
 }
+COMMANDS = {name: module for panel in PANELS.values() for name, module in panel.items()}
 CTRL_C = 130  # exit code, by convention 128 + SIGINT
 STOPPED = "stopped by Ctrl-C; every file that was written is whole"
 
@@ -49,25 +58,24 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     import typer
 
+    from voxid.cli._common import root
+
     app = typer.Typer(
         name="voxid",
-        help="Speaker recognition from scratch: train an encoder, measure it honestly, put it to work.",
-        no_args_is_help=True,
+        help="Tell who is speaking: use a trained model, train your own, measure both.",
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for name, module in COMMANDS.items() if only is None else [(only, COMMANDS[only])]:
-        app.command(name)(getattr(import_module(module), name.replace("-", "_")))
+        found = getattr(import_module(module), name.replace("-", "_"))
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, rich_help_panel=panel_of.get(name))
+        else:
+            app.command(name, rich_help_panel=panel_of.get(name))(found)
 
-    @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
-        if version:
-            from voxid import __version__
-
-            typer.echo(f"voxid {__version__}")
-            raise typer.Exit
-
+    app.callback(invoke_without_command=True)(root)
     return app
 
 

@@ -25,11 +25,42 @@ MAX_SEED = 2**63 - 1  # the largest that numpy and torch both take
 # Control characters, and those that turn the direction of text round: they would act on the terminal.
 NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
+FIRST = """\
+voxid tells who is speaking. To begin:
+
+  voxid compare a.wav b.wav          do two recordings have the same speaker?
+  voxid enroll alice a1.wav a2.wav   remember a person
+  voxid verify alice new.wav         is it alice?
+  voxid identify new.wav             who of the enrolled people is it?
+  voxid demo                         train a small model in a few minutes, and measure it
+  voxid doctor                       what is installed here, and what is missing
+
+All commands: voxid --help. One of them: voxid COMMAND --help.
+Completion in your shell: voxid --install-completion."""
+
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-LayoutOption = Annotated[str, typer.Option("--layout", help="The corpus layout; found out by itself.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, mps or auto.")]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", help="How the corpus is laid out; auto finds out (docs/corpora.md).")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="Where to compute: cpu, cuda, mps, or auto (the fastest there is).")
+]
+
+
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Say what to do first, where no command is named."""
+    if version:
+        from voxid import __version__
+
+        typer.echo(f"voxid {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST)
 
 
 def run_app(build: Callable[[], typer.Typer]) -> NoReturn:

@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
+from voxid.cli.people import ModelArgument, VadOption
 
 
 def adapt(
-    model: Annotated[str, typer.Argument(help="A shipped model, or a model folder.")],
+    model: ModelArgument,
     recordings: Annotated[
         list[Path], typer.Argument(readable=False, help="Folders of recordings, or recordings.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The model folder to write.")],
+    vad: VadOption = "energy",
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
@@ -30,7 +32,7 @@ def adapt(
     from voxid.recognizer.adapting import adapt as run
 
     with progress_bar("listening", quiet=json) as update:
-        found = run(model, recordings, out, device=device, progress=update)
+        found = run(model, recordings, out, vad=vad, device=device, progress=update)
 
     def text() -> None:
         echo(

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
 
 
 def calibrate(
     model: Annotated[
-        Path, typer.Argument(readable=False, help="A model folder; its config.json gets the calibration.")
+        Path,
+        typer.Argument(
+            readable=False,
+            help="A model folder; its config.json gets the calibration.",
+            autocompletion=_complete.models,
+        ),
     ],
     data: Annotated[
         list[Path],

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
-from voxid.cli.people import ChannelOption, sources
+from voxid.cli.people import ChannelOption, ModelArgument, VadOption, sources
 
 SHOWN = 5  # warnings
 
 
 def embed(
-    model: Annotated[str, typer.Argument(help="A shipped model, or a model folder.")],
+    model: ModelArgument,
     data: Annotated[
         list[str],
         typer.Argument(help="Corpora, prepared folders or audio files; - reads standard input."),
@@ -23,6 +23,7 @@ def embed(
     channel: ChannelOption = None,
     layout: LayoutOption = "auto",
     mode: Annotated[str | None, typer.Option(help="sliding or full, instead of the model's own.")] = None,
+    vad: VadOption = "energy",
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
@@ -39,7 +40,7 @@ def embed(
     given = sources(data, channel)
     runtime = load(model, device=device, mode=mode)
     with progress_bar("embedding", quiet=json) as update:
-        result = embed_data(runtime, given, layout=layout, progress=update)
+        result = embed_data(runtime, given, layout=layout, vad=vad, progress=update)
     result.save(out)
     reasons = count_reasons(result.left_out)
     summary = {

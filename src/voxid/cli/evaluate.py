@@ -9,13 +9,19 @@ from typing import Annotated
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, emit, progress_bar
 from voxid.cli._report import print_report
 
 
 def evaluate(
     models: Annotated[
-        list[Path], typer.Argument(readable=False, help="Model folders, measured on the same trials.")
+        list[Path],
+        typer.Argument(
+            readable=False,
+            help="Models, by name or folder, measured on the same trials.",
+            autocompletion=_complete.models,
+        ),
     ],
     data: Annotated[
         list[Path],

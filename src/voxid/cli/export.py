@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, progress_bar
 
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A model folder, as `voxid train` left it, or a shipped model.")
+        str,
+        typer.Argument(
+            help="A model folder, as `voxid train` left it, or a model that comes with voxid.",
+            autocompletion=_complete.models,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The folder to write.")],
     data: Annotated[

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli import _complete
+from voxid.cli._common import DeviceOption, JsonFlag, echo, emit
 from voxid.cli.people import (
     COLLECTION,
     DB,
@@ -23,6 +24,7 @@ from voxid.cli.people import (
     MissOption,
     ModelOption,
     PriorOption,
+    VadOption,
     sources,
 )
 
@@ -35,10 +37,16 @@ if TYPE_CHECKING:
     from voxid.recognizer import Recognizer
 
 VERBS = ("verify", "identify", "enroll")
+COMPUTES = ("cpu", "cuda", "mps", "auto")
 
 
 def listen(
-    name: Annotated[str | None, typer.Argument(help="Who it is said to be (verify, enroll).")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="The person's name, to verify or to enroll them.", autocompletion=_complete.names
+        ),
+    ] = None,
     verb: Annotated[
         str | None, typer.Option("--as", help="verify, identify or enroll with what was said.")
     ] = None,
@@ -52,8 +60,11 @@ def listen(
         typer.Option("--from", help="A recording in place of the microphone; - reads standard input."),
     ] = None,
     channel: ChannelOption = None,
-    device: Annotated[str | None, typer.Option(help="A microphone, by number or part of its name.")] = None,
-    vad: Annotated[str, typer.Option(help="What finds speech: energy or silero.")] = "energy",
+    microphone: Annotated[
+        str | None, typer.Option("--microphone", help="Which microphone, by number or part of its name.")
+    ] = None,
+    device: DeviceOption = "cpu",
+    vad: VadOption = "energy",
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
     model: ModelOption = MODEL,
@@ -63,20 +74,22 @@ def listen(
     far: FarOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Listen until enough was said; then verify, identify, enroll, or write a file.
+    """Listen to a microphone until there is enough speech, then verify, identify, enroll, or write a file.
 
-    Needs the extra `mic` (`pip install 'voxid[mic]'`), unless a recording is given. Exit code 1: not
-    accepted, or unknown.
+    The microphone needs an extra: `pip install 'voxid[mic]'`. A recording (`--from`) needs none. Exit code 1:
+    not accepted, or unknown.
 
     Example: `voxid listen alice --as verify`
     """
     _check(name, verb, out)
+    if device.partition(":")[0] not in COMPUTES:  # before --microphone there was only this
+        microphone, device = device, "cpu"
     if channel is not None and recording is None:
         raise typer.BadParameter("--channel is for a recording (--from FILE): a microphone has one.")
     wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
 
     def hear() -> Inspected:
-        found = _hear(recording, channel, device, wanted_s, most, vad)
+        found = _hear(recording, channel, microphone, wanted_s, most, vad)
         if out is not None and found.wave is not None:  # listening keeps all that it heard
             from voxid.audio.writing import write_wav
 
@@ -99,6 +112,7 @@ def listen(
         cost_false_alarm=cost_false_alarm,
         far=far,
         vad=vad,
+        device=device,
     ) as recognizer:
         if verb == "verify":
             recognizer.get(name or "")
@@ -122,14 +136,14 @@ def _check(name: str | None, verb: str | None, out: str | None) -> None:
 
 
 def _hear(
-    recording: str | None, channel: str | None, device: str | None, wanted_s: float, most_s: float, vad: str
+    recording: str | None, channel: str | None, mic: str | None, wanted_s: float, most_s: float, vad: str
 ) -> Inspected:
     """Return what was said; raise TooLittleSpeech when that is no base for a decision."""
     from voxid.audio import LEAST_SPEECH_S, Part, inspect, require_speech
     from voxid.audio.microphone import listen as run
 
     part = None if recording is None else _beginning(Part.of(sources([recording], channel)[0]), most_s)
-    with closing(_blocks(part, device, most_s)) as blocks:
+    with closing(_blocks(part, mic, most_s)) as blocks:
         found = run(
             blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
         )
@@ -152,14 +166,14 @@ def _beginning(part: Part, most_s: float) -> Part:
     return part if shorter else replace(part, duration_s=most_s)
 
 
-def _blocks(part: Part | None, device: str | None, most_s: float) -> Generator[np.ndarray]:
+def _blocks(part: Part | None, mic: str | None, most_s: float) -> Generator[np.ndarray]:
     from voxid.audio import inspect
     from voxid.audio.microphone import BLOCK_S, microphone
 
     if part is not None:
         yield from inspect(part, vad=None, keep_s=most_s).blocks(BLOCK_S)
         return
-    number = int(device) if device is not None and device.isdigit() else device
+    number = int(mic) if mic is not None and mic.isdigit() else mic
     with closing(microphone(number)) as blocks_:
         for position, block in enumerate(blocks_):
             if position == 0:  # it works: nobody is asked to talk to a microphone that is not there

@@ -10,27 +10,79 @@ from typing import Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit, progress_bar
+from voxid.cli import _complete
+from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
 from voxid.errors import BadAudioInput
 
 NO = 1  # exit code: not accepted, or unknown
 MOST_STDIN = 1 << 30  # bytes
-DB, COLLECTION, MODEL = "sqlite:///voxid.db", "default", "voxid-base"
+DB, COLLECTION, MODEL = "voxid.db", "default", "voxid-base"
+DECIDING = "How to decide"  # panels of a help text
+WHERE = "Model and people"
 
 DbOption = Annotated[
-    str, typer.Option("--db", envvar="VOXID_DB", help="Where people are kept: the URL of a store.")
+    str,
+    typer.Option(
+        "--db",
+        envvar="VOXID_DB",
+        help="Where people are kept: a file, or an address such as postgresql://user@host/database.",
+        rich_help_panel=WHERE,
+    ),
 ]
-CollectionOption = Annotated[str, typer.Option("--collection", help="A name space of people.")]
-ModelOption = Annotated[str, typer.Option("--model", help="A shipped model, or a calibrated model folder.")]
+CollectionOption = Annotated[
+    str,
+    typer.Option(
+        "--collection", help="A group of people, searched apart from others.", rich_help_panel=WHERE
+    ),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A model that comes with voxid, or a calibrated model folder.",
+        autocompletion=_complete.models,
+        rich_help_panel=WHERE,
+    ),
+]
 PriorOption = Annotated[
-    float | None, typer.Option("--prior", help="Probability of 'same speaker' before anything is heard.")
+    float | None,
+    typer.Option(
+        "--prior",
+        help="Probability that it is the same speaker, before anything is heard. "
+        "Default: the model's own (0.05 for voxid-base).",
+        rich_help_panel=DECIDING,
+    ),
 ]
-MissOption = Annotated[float | None, typer.Option("--cost-miss", help="What a wrong 'no' costs.")]
+MissOption = Annotated[
+    float | None,
+    typer.Option(
+        "--cost-miss", help="What it costs to refuse the right speaker; 1.", rich_help_panel=DECIDING
+    ),
+]
 FalseAlarmOption = Annotated[
-    float | None, typer.Option("--cost-false-alarm", help="What a wrong 'yes' costs.")
+    float | None,
+    typer.Option(
+        "--cost-false-alarm", help="What it costs to accept a wrong speaker; 1.", rich_help_panel=DECIDING
+    ),
 ]
 FarOption = Annotated[
-    float | None, typer.Option("--far", help="Instead of prior and costs: the false-alarm rate, e.g. 0.01.")
+    float | None,
+    typer.Option(
+        "--far",
+        help="Decide by a false-alarm rate instead of prior and costs: 0.01 accepts one stranger in 100.",
+        rich_help_panel=DECIDING,
+    ),
+]
+VadOption = Annotated[
+    str,
+    typer.Option("--vad", help="What finds speech: energy, or silero (pip install 'voxid[vad]')."),
+]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="A model that comes with voxid, or a model folder.", autocompletion=_complete.models),
+]
+NameArgument = Annotated[
+    str, typer.Argument(help="The name of an enrolled person.", autocompletion=_complete.names)
 ]
 ChannelOption = Annotated[
     str | None, typer.Option("--channel", help="One channel of the recording, counted from 0; or mix.")
@@ -39,32 +91,36 @@ Recording = Annotated[str, typer.Argument(help="A recording; - reads standard in
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(help="Who it is.")],
+    name: Annotated[
+        str, typer.Argument(help="The person's name, new or enrolled.", autocompletion=_complete.names)
+    ],
     clips: Annotated[list[str], typer.Argument(help="Recordings of them; - reads standard input.")],
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Take these clips instead of those held.")
+        bool, typer.Option("--replace", help="Forget the clips held of this person, and take these.")
     ] = False,
+    vad: VadOption = "energy",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Enroll somebody, or add clips to who is enrolled. It tells how much speech is still wanted.
+    """Enroll a person, or add clips to a person who is enrolled. It says how much more speech is wanted.
 
-    A clip that does not sound like the others is kept and pointed out. No audio is kept.
+    A clip that does not sound like the others is kept, with a warning. No audio is kept, only embeddings.
 
-    Example: `voxid enroll alice a1.wav a2.wav --db sqlite:///people.db`
+    Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
     from voxid.recognizer import Recognizer
 
-    with Recognizer(db, model, collection=collection) as recognizer:
+    with Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer:
         done = recognizer.enroll(name, sources(clips, channel), replace=replace)
     emit(done.to_dict(), json, lambda: echo(str(done)))
 
 
 def verify(
-    name: Annotated[str, typer.Argument(help="Who it is said to be.")],
+    name: NameArgument,
     audio: Recording,
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
@@ -74,17 +130,19 @@ def verify(
     cost_miss: MissOption = None,
     cost_false_alarm: FalseAlarmOption = None,
     far: FarOption = None,
+    vad: VadOption = "energy",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Tell whether a recording is of somebody enrolled.
+    """Tell whether a recording is of the enrolled person NAME.
 
     Exit code 0: accepted. 1: not accepted. 2 and above: no decision, because of an error.
 
-    Example: `voxid verify alice new.wav --db sqlite:///people.db --far 0.01`
+    Example: `voxid verify alice new.wav --db people.db --far 0.01`
     """
     from voxid.recognizer import Recognizer
 
-    with Recognizer(db, model, collection=collection) as recognizer:
+    with Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer:
         [heard] = sources([audio], channel)
         decision = recognizer.verify(
             name, heard, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
@@ -105,19 +163,21 @@ def identify(
     cost_miss: MissOption = None,
     cost_false_alarm: FalseAlarmOption = None,
     far: FarOption = None,
+    vad: VadOption = "energy",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Tell who of the enrolled people a recording is of, or that it is nobody known.
+    """Tell which of the enrolled people speaks in a recording, or that none of them does.
 
-    Prior and threshold account for how many are enrolled. Exit code 0: somebody known. 1: unknown. 2 and
+    The threshold rises with the number of people enrolled. Exit code 0: an enrolled person. 1: unknown. 2 and
     above: no answer, because of an error.
 
-    Example: `voxid identify new.wav --db sqlite:///people.db --top 3`
+    Example: `voxid identify new.wav --db people.db --top 3`
     """
     from voxid.recognizer import Recognizer
 
     with (
-        Recognizer(db, model, collection=collection) as recognizer,
+        Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer,
         progress_bar("reading people", quiet=json) as update,
     ):
         found = recognizer.identify(
@@ -143,9 +203,11 @@ def compare(
     cost_miss: MissOption = None,
     cost_false_alarm: FalseAlarmOption = None,
     far: FarOption = None,
+    vad: VadOption = "energy",
+    device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Tell whether one speaker said both recordings.
+    """Tell whether the same speaker talks in two recordings.
 
     Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above: no decision, because of an
     error (4 audio, 6 model).
@@ -156,7 +218,15 @@ def compare(
 
     left, right = sources([a, b], channel)
     decision = run(
-        left, right, model=model, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
+        left,
+        right,
+        model=model,
+        prior=prior,
+        cost_miss=cost_miss,
+        cost_false_alarm=cost_false_alarm,
+        far=far,
+        vad=vad,
+        device=device,
     )
 
     def text() -> None:

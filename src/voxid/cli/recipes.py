@@ -6,11 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import JsonFlag, echo, emit
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe with its explanations.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Print this recipe with its explanations.", autocompletion=_complete.recipes),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List the recipes that come with voxid, or print one.

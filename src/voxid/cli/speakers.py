@@ -1,4 +1,4 @@
-"""`voxid speakers`."""
+"""`voxid speakers`: a command for each thing that is done with enrolled people."""
 
 from __future__ import annotations
 
@@ -7,32 +7,90 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from voxid.cli._common import JsonFlag, echo, emit, progress_bar
-from voxid.cli.people import COLLECTION, DB, MODEL, NO, CollectionOption, DbOption, ModelOption, counted
+from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
+from voxid.cli.people import (
+    COLLECTION,
+    DB,
+    MODEL,
+    NO,
+    CollectionOption,
+    DbOption,
+    ModelOption,
+    NameArgument,
+    VadOption,
+    counted,
+)
+from voxid.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voxid.recognizer import People
     from voxid.stores import AuditEntry, Person
 
+WITH_VALUE = ("--db", "--collection", "--model", "--out", "-o", "--vad", "--device")
 
-def _list(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    found = people.people()
+
+class Actions(TyperGroup):
+    """The actions, of which `list` is meant where none is named; options may stand before the action."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the action before its options, as typer wants it."""
+        if ctx.resilient_parsing:  # a shell asks what may come next
+            return super().parse_args(ctx, args)
+        place = 0
+        while place < len(args) and args[place].startswith("-"):
+            place += 2 if args[place] in WITH_VALUE else 1
+        if place < len(args):
+            args = [args[place], *args[:place], *args[place + 1 :]]
+        elif not {"--help", "-h"} & set(args):
+            args = ["list", *args]
+        if args[0][0] != "-" and args[0] not in self.commands:
+            hint = did_you_mean(args[0], list(self.commands))
+            raise typer.BadParameter(f"no action {args[0]!r}. Known: {', '.join(self.commands)}.{hint}")
+        return super().parse_args(ctx, args)
+
+
+speakers = typer.Typer(
+    cls=Actions,
+    help="List, show, rename, delete, export and import the people who are enrolled.\n\n"
+    "Without an action, `list`. Each action has its own help: `voxid speakers delete --help`.\n\n"
+    "Example: `voxid speakers` · `voxid speakers show alice --db people.db`",
+)
+
+
+@speakers.command("list")
+def list_(db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False) -> None:
+    """List the people who are enrolled, with their clips and seconds of speech.
+
+    Example: `voxid speakers list --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        found, where = people.people(), people.where
     rows = [_row(person) for person in found]
-    lines = [
+    lines = [f"{counted(len(rows), 'person', 'people')} in {where}"]
+    lines += [
         f"{row['name']!r}: damaged: {person.damaged}"
         if person.damaged
         else f"{_summary(row)}, since {row['created']:.10}"
         for row, person in zip(rows, found, strict=True)
     ]
-    head = f"{counted(len(rows), 'person', 'people')} in {people.where}"
-    return {"collection": people.collection, "people": rows}, [head, *lines]
+    emit({"collection": collection, "people": rows}, json, lambda: echo("\n".join(lines)))
 
 
-def _show(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    person = people.get(given[0])
+@speakers.command()
+def show(
+    name: NameArgument, db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False
+) -> None:
+    """Show one person: their clips with id, seconds of speech, source and model.
+
+    Example: `voxid speakers show alice --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        person = people.get(name)
     prints = [
         {
             "id": p.id,
@@ -51,59 +109,143 @@ def _show(people: People, given: list[str], out: Path | None, replace: bool) -> 
         f"  {p['id']}  {p['speech_s']:.1f} s  {p['source']}  (model {p['model'][:12]}, {p['created']:.10})"
         for p in prints
     ]
-    return {**row, "voiceprints": prints}, lines
+    emit({**row, "voiceprints": prints}, json, lambda: echo("\n".join(lines)))
 
 
-def _rename(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    person = people.rename(given[0], given[1])
-    return _row(person), [f"{given[0]!r} is {person.name!r} now"]
+@speakers.command()
+def rename(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
+) -> None:
+    """Give a person another name.
+
+    Example: `voxid speakers rename bob robert --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        person = people.rename(name, new)
+    emit(_row(person), json, lambda: echo(f"{name!r} is {person.name!r} now"))
 
 
-def _delete(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    receipt = people.delete(given[0])
+@speakers.command()
+def delete(
+    name: NameArgument, db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False
+) -> None:
+    """Delete everything that is held on a person, and their bytes on the disk.
+
+    Example: `voxid speakers delete bob --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        receipt = people.delete(name)
     result = {
-        "deleted": given[0],
+        "deleted": name,
         "person": receipt.person,
         "voiceprints": receipt.voiceprints,
         "audit": receipt.audit,
         "wiped": receipt.wiped,
     }
     later = "" if receipt.wiped else "; their bytes will be wiped from the disk at the next chance"
-    return result, [
-        f"{given[0]!r} is deleted, with {counted(receipt.voiceprints, 'voiceprint', 'voiceprints')}{later}"
-    ]
+    clips = counted(receipt.voiceprints, "voiceprint", "voiceprints")
+    emit(result, json, lambda: echo(f"{name!r} is deleted, with {clips}{later}"))
 
 
-def _remove(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    person = people.remove_clip(given[0], given[1])
-    return _row(person), [f"{person.name!r} has {counted(person.prints, 'clip', 'clips')} now"]
+@speakers.command()
+def remove(
+    name: NameArgument,
+    voiceprint: Annotated[str, typer.Argument(help="The id of the clip, as `speakers show` prints it.")],
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
+) -> None:
+    """Remove one clip of a person, who stays enrolled with the others.
+
+    Example: `voxid speakers remove alice 0b7c --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        person = people.remove_clip(name, voiceprint)
+    clips = counted(person.prints, "clip", "clips")
+    emit(_row(person), json, lambda: echo(f"{person.name!r} has {clips} now"))
 
 
-def _export(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
+@speakers.command()
+def export(
+    name: NameArgument,
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file to write; without it, JSON is printed.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Export everything that is held on a person as JSON, which `speakers import` reads.
+
+    Example: `voxid speakers export alice --db people.db -o alice.json`
+    """
     from voxid.files import atomic_write
+    from voxid.recognizer import People
 
-    assert out is not None
-    exported = people.export(given[0])
+    with People(db, collection=collection) as people:
+        exported = people.export(name)
+    if out is None:
+        echo(json_module.dumps(exported, indent=2, ensure_ascii=False))
+        return
     with atomic_write(out, "w", private=True) as file:  # voiceprints, as in the database
         json_module.dump(exported, file, indent=2, ensure_ascii=False)
-    return {"name": given[0], "file": str(out)}, [f"everything held on {given[0]!r}: {out}"]
+    emit({"name": name, "file": str(out)}, json, lambda: echo(f"everything that is held on {name!r}: {out}"))
 
 
-def _import(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
+@speakers.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(readable=False, help="What `speakers export` wrote.")],
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If somebody of that name is enrolled, delete them first.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Enroll a person from an exported file.
+
+    Example: `voxid speakers import alice.json --db people.db`
+    """
     from voxid.errors import StoreError
+    from voxid.recognizer import People
 
-    try:
-        exported = json_module.loads(Path(given[0]).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(f"{given[0]}: cannot be read ({error.strerror}). Check the path.") from error
-    except ValueError as error:
-        raise StoreError(f"{given[0]}: is not JSON ({error}). Give what `speakers export` wrote.") from error
-    person = people.import_(exported, replace=replace)
-    return _row(person), [f"{person.name!r} is enrolled with {counted(person.prints, 'clip', 'clips')}"]
+    with People(db, collection=collection) as people:
+        try:
+            exported = json_module.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StoreError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
+        except ValueError as error:
+            raise StoreError(f"{file}: is not JSON ({error}). Give what `speakers export` wrote.") from error
+        person = people.import_(exported, replace=replace)
+    clips = counted(person.prints, "clip", "clips")
+    emit(_row(person), json, lambda: echo(f"{person.name!r} is enrolled with {clips}"))
 
 
-def _audit(people: People, given: list[str], out: Path | None, replace: bool) -> tuple[Any, list[str]]:
-    entries = people.audit(given[0] if given else None)
+@speakers.command()
+def audit(
+    name: Annotated[str | None, typer.Argument(help="Whom it is about; everybody, if not given.")] = None,
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
+) -> None:
+    """Show what was done to whom, and when. The names of deleted people are gone.
+
+    Example: `voxid speakers audit --db people.db`
+    """
+    from voxid.recognizer import People
+
+    with People(db, collection=collection) as people:
+        entries, where = people.audit(name), people.where
     rows = [
         {
             "sequence": e.sequence,
@@ -117,8 +259,43 @@ def _audit(people: People, given: list[str], out: Path | None, replace: bool) ->
     ]
     lines = [
         "  ".join((f"{e.time:%Y-%m-%d %H:%M:%S}", e.action, _who(e), *_details(e))) for e in entries
-    ] or [f"nothing is recorded{f' of {given[0]!r}' if given else ''} in {people.where}"]
-    return {"collection": people.collection, "audit": rows}, lines
+    ] or [f"nothing is recorded{f' of {name!r}' if name else ''} in {where}"]
+    emit({"collection": collection, "audit": rows}, json, lambda: echo("\n".join(lines)))
+
+
+@speakers.command()
+def reembed(
+    data: Annotated[
+        list[str], typer.Argument(help="The kept audio: a folder for each person, or a CSV of speaker,path.")
+    ],
+    db: DbOption = DB,
+    collection: CollectionOption = COLLECTION,
+    model: ModelOption = MODEL,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Delete the people whose audio was not given.")
+    ] = False,
+    vad: VadOption = "energy",
+    device: DeviceOption = "cpu",
+    json: JsonFlag = False,
+) -> None:
+    """Make new voiceprints from kept audio, after a change of model.
+
+    Until everybody has one, the old model stays in use. Exit code 1: people are missing.
+
+    Example: `voxid speakers reembed kept-audio --db people.db --model models/mine`
+    """
+    from voxid.recognizer import Recognizer, kept_audio
+
+    with (
+        Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer,
+        progress_bar("embedding", quiet=json) as update,
+    ):
+        done = recognizer.reembed(
+            kept_audio(data), missing="delete" if drop_missing else "refuse", progress=update
+        )
+    emit(done.to_dict(), json, lambda: echo(str(done)))
+    if not done.finished:
+        raise typer.Exit(NO)
 
 
 def _who(entry: AuditEntry) -> str:
@@ -149,84 +326,3 @@ def _row(person: Person) -> dict[str, Any]:
         "metadata": dict(person.metadata),
         **({"damaged": person.damaged} if person.damaged else {}),
     }
-
-
-def _reembed(data: list[str], db: str, collection: str, model: str, drop_missing: bool, json: bool) -> None:
-    from voxid.recognizer import Recognizer, kept_audio
-
-    with (
-        Recognizer(db, model, collection=collection) as recognizer,
-        progress_bar("embedding", quiet=json) as update,
-    ):
-        done = recognizer.reembed(
-            kept_audio(data), missing="delete" if drop_missing else "refuse", progress=update
-        )
-    emit(done.to_dict(), json, lambda: echo(str(done)))
-    if not done.finished:
-        raise typer.Exit(NO)
-
-
-# action -> what has to follow it, and what does it
-ACTIONS: dict[str, tuple[str, Callable[..., tuple[Any, list[str]]] | None]] = {
-    "list": ("", _list),
-    "show": ("NAME", _show),
-    "rename": ("NAME NEW", _rename),
-    "delete": ("NAME", _delete),
-    "remove": ("NAME VOICEPRINT", _remove),
-    "export": ("NAME", _export),
-    "import": ("FILE", _import),
-    "audit": ("[NAME]", _audit),
-    "reembed": ("DATA...", None),  # needs a model
-}
-
-
-def speakers(
-    action: Annotated[str, typer.Argument(help=" | ".join(ACTIONS))] = "list",
-    words: Annotated[list[str] | None, typer.Argument(help="What the action is about.")] = None,
-    db: DbOption = DB,
-    collection: CollectionOption = COLLECTION,
-    model: ModelOption = MODEL,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="export: the file to write, instead of printing.")
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="import: take the place of who has that name.")
-    ] = False,
-    drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="reembed: delete those whose audio was not given.")
-    ] = False,
-    json: JsonFlag = False,
-) -> None:
-    """List, show, rename, delete, export and import people; make new voiceprints for another model.
-
-    `list` · `show NAME` · `rename NAME NEW` · `delete NAME` · `remove NAME VOICEPRINT` (one clip) ·
-    `export NAME` (everything held on them) · `import FILE` · `audit [NAME]` (what was done, and when) ·
-    `reembed DATA...` (a folder a person, or a CSV of speaker,path, of kept audio).
-
-    Example: `voxid speakers export alice --db sqlite:///people.db -o alice.json`
-    """
-    given = words or []
-    _check_words(action, given)
-    done = ACTIONS[action][1]
-    if done is None:
-        _reembed(given, db, collection, model, drop_missing, json)
-        return
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
-        if action == "export" and out is None:
-            echo(json_module.dumps(people.export(given[0]), indent=2, ensure_ascii=False))
-            return
-        result, lines = done(people, given, out, replace)
-    emit(result, json, lambda: echo("\n".join(lines)))
-
-
-def _check_words(action: str, given: list[str]) -> None:
-    if action not in ACTIONS:
-        raise typer.BadParameter(f"no action {action!r}. Known: {', '.join(ACTIONS)}.")
-    wanted = ACTIONS[action][0]
-    least = 0 if not wanted or wanted.startswith("[") else len(wanted.split())
-    most = 1 if wanted.startswith("[") else 10**6 if wanted.endswith("...") else least
-    if not least <= len(given) <= most:
-        usage, got = f"voxid speakers {action} {wanted}".rstrip(), counted(len(given), "word", "words")
-        raise typer.BadParameter(f"it is `{usage}`; got {got} after {action}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import JsonFlag, echo, emit
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ LINE_EVERY_S = 10.0  # seconds of training between two lines, for output that go
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `voxid recipes`) or a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe that comes with voxid (`voxid recipes` lists them), or a TOML file.",
+            autocompletion=_complete.recipes,
+        ),
+    ],
     train_data: Annotated[
         list[Path],
         typer.Option(
@@ -43,7 +50,11 @@ def train(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option("--init", help="A model, by name or folder, to start from: fine-tune it, loss afresh."),
+        typer.Option(
+            "--init",
+            help="Fine-tune this model (a name or a folder): its weights, and a new loss.",
+            autocompletion=_complete.models,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,

@@ -66,6 +66,7 @@ def embed_data(
     paths: Sequence[str | os.PathLike[str] | bytes | Part],
     *,
     layout: str = "auto",
+    vad: str = "energy",
     progress: Callable[[int, int], None] | None = None,
 ) -> Embeddings:
     """Return the embeddings of all utterances in `paths`: corpora, prepared folders or audio files.
@@ -83,7 +84,7 @@ def embed_data(
         left_out.append(Dropped(items[index].utterance, items[index].path, error.reason, str(error)))
 
     warnings: list[str] = []
-    for index, emb_D, info in runtime.embed_each((item.audio for item in items), leave_out):
+    for index, emb_D, info in runtime.embed_each((item.audio for item in items), leave_out, vad=vad):
         kept.append(index)
         rows.append(emb_D)
         warnings += [f"{items[index].utterance}: {warning}" for warning in info.warnings]

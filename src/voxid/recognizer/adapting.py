@@ -55,6 +55,7 @@ def adapt(
     recordings: Any,
     out: str | os.PathLike[str],
     *,
+    vad: str = "energy",
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Adapted:
@@ -68,7 +69,7 @@ def adapt(
     Example: `adapt("voxid-base", "calls/", "models/calls")`
     """
     runtime, name = runtime_of(model, device)
-    cohort, found = joined(runtime, name, recordings, progress)
+    cohort, found = joined(runtime, name, recordings, progress, vad)
     held = calibration_of(runtime, name)
     copy_model(find_model(model), Path(out), held.model_copy(update={"cohort": cohort.info}), cohort)
     return found
@@ -79,6 +80,7 @@ def joined(
     name: str,
     recordings: Any,
     progress: Callable[[int, int], None] | None = None,
+    vad: str = "energy",
 ) -> tuple[Cohort, Adapted]:
     """Return the model's cohort with the voices of `recordings` in it. Raise as `adapt` does."""
     calibration, held = calibration_of(runtime, name), runtime.model.cohort
@@ -87,7 +89,7 @@ def joined(
             f"the calibration of {name} weighs no strangers, so there is nothing that recordings of others "
             f"could join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
         )
-    sides, left_out, warnings = _heard(runtime, _listed(recordings), progress)
+    sides, left_out, warnings = _heard(runtime, _listed(recordings), progress, vad)
     voice_N = voices(calibration, sides, held)
     count = len(np.unique(voice_N))
     rows = np.array(
@@ -131,7 +133,7 @@ def _listed(recordings: Any) -> list[Any]:
 
 
 def _heard(
-    runtime: Embedder, clips: list[Any], progress: Callable[[int, int], None] | None
+    runtime: Embedder, clips: list[Any], progress: Callable[[int, int], None] | None, vad: str
 ) -> tuple[Side, dict[str, int], tuple[str, ...]]:
     """Return the recordings that can be used as sides, how many cannot, by reason, and warnings."""
     warnings: tuple[str, ...] = ()
@@ -143,7 +145,11 @@ def _heard(
     left_out: Counter[str] = Counter()
     rows: list[np.ndarray] = []
     seconds: list[float] = []
-    for position, emb_D, info in runtime.embed_each(clips, lambda _, error: left_out.update([error.reason])):
+
+    def refused(_: int, error: AudioError) -> None:
+        left_out.update([error.reason])
+
+    for position, emb_D, info in runtime.embed_each(clips, refused, vad=vad):
         try:
             require_speech(info, LEAST_SPEECH_S, str(position))
         except AudioError as error:

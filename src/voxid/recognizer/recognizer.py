@@ -87,7 +87,7 @@ class Recognizer(People):
         if isinstance(cohort, Cohort):
             self._cohort = cohort
         elif cohort is not None:
-            self._cohort, self.adapted = joined(self.runtime, self.model_name, cohort)
+            self._cohort, self.adapted = joined(self.runtime, self.model_name, cohort, vad=vad)
         self._asked = {
             "prior": prior,
             "cost_miss": cost_miss,
