@@ -20,6 +20,7 @@ import typer
 from voxid.errors import OutputError, VoxidError, missing_extra, printable
 
 BUG = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer
+DB, COLLECTION, MODEL = "voxid.db", "default", "voxid-base"  # what is meant where nothing is said
 READER_GONE = 141  # by convention 128 + SIGPIPE
 MAX_SEED = 2**63 - 1  # the largest that numpy and torch both take
 # Control characters, and those that turn the direction of text round: they would act on the terminal.

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import typer
 
+from voxid.cli._common import COLLECTION, DB
+
 if TYPE_CHECKING:
     from voxid.stores import Store
 
@@ -29,8 +31,6 @@ def peek(db: str) -> Iterator[Store]:
 
 def names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the enrolled people whose names begin so."""
-    from voxid.cli.people import COLLECTION, DB
-
     with suppress(Exception), peek(ctx.params.get("db") or DB) as store:
         collection = ctx.params.get("collection") or COLLECTION
         people = store.people(prefix=incomplete or None, limit=MOST, collection=collection)

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import COLLECTION, DB, MODEL, DeviceOption, JsonFlag, echo, emit, progress_bar
 from voxid.errors import BadAudioInput
 
 NO = 1  # exit code: not accepted, or unknown
 MOST_STDIN = 1 << 30  # bytes
-DB, COLLECTION, MODEL = "voxid.db", "default", "voxid-base"
 DECIDING = "How to decide"  # panels of a help text
 WHERE = "Model and people"
 
