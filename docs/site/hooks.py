@@ -39,3 +39,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f"[{text}]({config.repo_url}/blob/main/{place.relative_to(ROOT)})" if config.repo_url else text
 
     return LINK.sub(lead, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Keep source code out of the search."""
+    source = '<details class="mkdocstrings-source"'
+    return html.replace(source, f"{source} data-search-exclude")
