@@ -40,7 +40,8 @@ def wrap(block: str) -> str:
     first = item.group(0) if item else re.match(r"\s*", block).group(0)  # pyright: ignore[reportOptionalMemberAccess]
     rest = " " * len(first)
     lines, line = [], first
-    for word in WORD.findall(block[len(first) :]):
+    for found in WORD.findall(block[len(first) :]):
+        word = re.sub(r"\s+", " ", found)  # a code span may have been broken
         bare = line.strip() == first.strip() and not lines
         glue = STARTS_A_BLOCK.fullmatch(word)
         if not bare and line.strip() and len(line) + 1 + len(word) > WIDTH and not glue:
