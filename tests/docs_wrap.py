@@ -12,6 +12,7 @@ from pathlib import Path
 
 WIDTH = 100
 KEPT = re.compile(r"\s*(\||#|<|!\[[^]]*\]\([^)]*\)$)")
+PROSE_END = re.compile(r"^(?![|#<:`\s]).*\S$", re.M | re.S)  # the end of a paragraph
 ITEM = re.compile(r"(\s*)([-*]|\d+\.) +")
 WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
 STARTS_A_BLOCK = re.compile(r"([-+*>|#=]|\d+[.)])")  # as a word of its own at the beginning of a line
@@ -53,9 +54,11 @@ def wrap(block: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """Return the text with its prose wrapped, and an empty line before each list that follows a paragraph."""
+    """Return the text with its prose wrapped, and an empty line between a paragraph and a list or table."""
     out: list[str] = []
     for block, prose in paragraphs(text):
+        if block.startswith("|") and out and PROSE_END.search(out[-1]):
+            out.append("")  # the site's Markdown wants an empty line before a table, too
         new_list = ITEM.match(block) and prose and out and out[-1].strip()
         if new_list and not re.match(r"\s*([-*]|\d+\.) |[ ]{2,}", out[-1]) and not KEPT.match(out[-1]):
             out.append("")

@@ -102,7 +102,7 @@ def test_prose_is_wrapped_and_lists_stand_apart(document: Path) -> None:
     text = document.read_text()
     assert not too_wide(text), f"wrap it: python tests/docs_wrap.py {document.relative_to(REPOSITORY)}"
     blanks = [block for block in wrapped(text).splitlines() if not block]
-    assert len(blanks) == text.splitlines().count(""), "a list needs an empty line before it"
+    assert len(blanks) == text.splitlines().count(""), "a list or table needs an empty line before it"
 
 
 def test_wrapping_keeps_what_it_must() -> None:

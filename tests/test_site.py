@@ -60,3 +60,11 @@ def test_nothing_of_the_site_comes_from_another_server() -> None:
     for file in (DOCS / "site").iterdir():
         loads = re.findall(r"(?:@import|url\(|src=)[^;\n]*https?:", file.read_text())
         assert not loads, f"{file.name} loads {loads}"
+
+
+def test_the_version_is_one() -> None:
+    said = {
+        file: re.findall(rf'^{name} ?[=:] "?([\d.]+)"?$', (ROOT / file).read_text(), flags=re.M)
+        for file, name in (("pyproject.toml", "version"), ("CITATION.cff", "version"))
+    }
+    assert said == {"pyproject.toml": [voxid.__version__], "CITATION.cff": [voxid.__version__]}
