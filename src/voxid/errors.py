@@ -28,7 +28,14 @@ def printable(text: str) -> str:
 
 
 class VoxidError(Exception):
-    """The base of all errors voxid raises on purpose. `exit_code` is what the command line returns."""
+    """The base of all errors voxid raises on purpose. `exit_code` is what the command line returns.
+
+    >>> try:
+    ...     voxid.compare("none.wav", "bob.wav")
+    ... except voxid.errors.VoxidError as error:
+    ...     print(type(error).__name__, error.exit_code)
+    AudioNotFound 4
+    """
 
     exit_code = 1
 

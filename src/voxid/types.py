@@ -17,6 +17,9 @@ class Utterance:
 
     `path` is absolute. `start_s` and `duration_s` are seconds in the source file; a `duration_s` of None
     means "to the end". Labels a corpus does not have are empty strings or None.
+
+    >>> Utterance("alice", "alice-1", "/data/alice1.wav").duration_s is None  # to its end
+    True
     """
 
     speaker: str
@@ -33,7 +36,11 @@ class Utterance:
 
 
 class Trial(NamedTuple):
-    """A pair of utterances, and whether one speaker said both."""
+    """A pair of utterances, and whether one speaker said both.
+
+    >>> Trial("alice-1", "bob-1", same=False).same
+    False
+    """
 
     left: str
     right: str
@@ -41,7 +48,11 @@ class Trial(NamedTuple):
 
 
 class Answer:
-    """What every answer can do: print as a sentence, and become JSON."""
+    """What every answer can do: print as a sentence, and become JSON.
+
+    >>> sorted(voxid.compare("alice1.wav", "alice2.wav").to_dict())[:3]
+    ['accepted', 'cosine', 'llr']
+    """
 
     __slots__ = ()
 
@@ -72,6 +83,9 @@ class Decision(Answer):
     which voxid accepts, `probability` the posterior of "same speaker" at the `prior`. `speech_s` are the
     seconds of audio heard of each side (of a voiceprint: the net speech it is made of), `net_speech_s` those
     of them with a voice. `speaker` is who was asked for, None where two recordings were compared.
+
+    >>> print(voxid.compare("alice1.wav", "alice2.wav"))
+    accepted as the same speaker: LLR 6.67 is at or above the threshold 2.94 (prior 0.05). Probability ...
     """
 
     accepted: bool
@@ -99,7 +113,12 @@ class Decision(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Answer):
-    """Somebody a recording may be of. `probability` weighs them against all others and nobody at all."""
+    """Somebody a recording may be of. `probability` weighs them against all others and nobody at all.
+
+    >>> [candidate] = rec.identify("alice3.wav", top=1).candidates
+    >>> candidate.speaker, candidate.rank
+    ('alice', 1)
+    """
 
     rank: int
     speaker: str
@@ -122,6 +141,10 @@ class Identification(Answer):
     `speaker` is None, and `known` False, when no candidate reaches the `threshold`; `candidates` are the
     nearest all the same, best first. `enrolled` counts the people searched, for which prior and threshold
     account; `unknown_probability` is the posterior of "none of them".
+
+    >>> found = rec.identify("alice3.wav")
+    >>> found.known, found.speaker, found.enrolled >= 2
+    (True, 'alice', True)
     """
 
     known: bool
@@ -148,6 +171,10 @@ class Clip(Answer):
 
     None where there is no other, or the model has no calibration. `outlier`: it does not sound like them.
     `voiceprint` is its id in the store, None where nothing was added (the same recording again).
+
+    >>> [clip] = rec.enroll("dave", "bob.wav").clips
+    >>> clip.source, clip.total_s, clip.outlier
+    ('bob.wav', 4.0, False)
     """
 
     source: str
@@ -165,6 +192,10 @@ class Enrollment(Answer):
 
     `speech_s` are the seconds of net speech held of this person, `wanted_s` those that make a good
     voiceprint, `missing_s` what is still wanted (0 when `complete`). `voiceprints` counts all clips held.
+
+    >>> done = rec.enroll("erin", "bob.wav")
+    >>> done.voiceprints, done.wanted_s, done.complete
+    (1, 20.0, False)
     """
 
     speaker: str
@@ -203,7 +234,11 @@ class Enrollment(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """An utterance that was left out, with the reason it is counted under and a sentence of detail."""
+    """An utterance that was left out, with the reason it is counted under and a sentence of detail.
+
+    >>> Dropped("alice-1", "/data/alice1.wav", "silent").reason
+    'silent'
+    """
 
     utterance: str
     path: str

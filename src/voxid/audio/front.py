@@ -41,7 +41,13 @@ CANCELLED = 0.1  # of the power left by averaging the channels: they are in oppo
 
 
 class Stretch(NamedTuple):
-    """Where somebody talks, in seconds from the beginning."""
+    """Where somebody talks, in seconds from the beginning.
+
+    >>> Stretch(0.2, 1.4).end_s
+    1.4
+    >>> all(stretch.start_s < stretch.end_s for stretch in inspect("alice1.wav").segments)
+    True
+    """
 
     start_s: float
     end_s: float
@@ -58,6 +64,10 @@ class Inspected:
     NaN, `mask_T` is empty and the others are None. `unlike`: two channels that hold two different sounds were
     averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or None when the recording
     is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
+
+    >>> found = inspect("alice1.wav")
+    >>> found.total_s, found.channels, found.net_speech_s > 2
+    (4.0, 1, True)
     """
 
     name: str
@@ -177,7 +187,13 @@ class Measured(Protocol):
 
 
 def require_speech(found: Measured, least_s: float = LEAST_SPEECH_S, name: str = "") -> None:
-    """Return nothing when there are `least_s` seconds of net speech; else raise TooLittleSpeech with both."""
+    """Return nothing when there are `least_s` seconds of net speech; else raise TooLittleSpeech with both.
+
+    >>> require_speech(inspect("alice1.wav"), 1.0)
+    >>> require_speech(inspect("alice1.wav"), 60.0)
+    Traceback (most recent call last):
+    voxid.errors.TooLittleSpeech: alice1.wav: ... s of speech in 4.0 s of audio, and at least 60 s ...
+    """
     had = found.net_speech_s
     if had >= least_s:
         return
@@ -193,13 +209,22 @@ def speech_only(inspected: Inspected) -> np.ndarray:
     """Return the samples (S,) in which somebody talks, one stretch after the other; none when nobody does.
 
     A stretch ends where its last frame of 25 ms does. For a long recording take `speech_blocks`.
+
+    >>> found = inspect("alice1.wav")
+    >>> 0 < speech_only(found).size < found.total_s * 16_000
+    True
     """
     pieces = list(speech_blocks(inspected))
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
-    """Yield what `speech_only` returns in pieces, in constant memory."""
+    """Yield what `speech_only` returns in pieces, in constant memory.
+
+    >>> found = inspect("alice1.wav")
+    >>> sum(block.size for block in speech_blocks(found)) == speech_only(found).size
+    True
+    """
     hop, frame = round(FRAME_S * SAMPLE_RATE), 400
     starts_R, ends_R = _edges(inspected.mask_T)
     first_R, last_R = starts_R * hop, (ends_R - 1) * hop + frame

@@ -26,7 +26,11 @@ OVERSHOOT_S = 0.5  # a segment list may promise so much more than the file has: 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a header says: frames, channels and rate (Hz) of the source; `format` such as "FLAC PCM_16"."""
+    """What a header says: frames, channels and rate (Hz) of the source; `format` such as "FLAC PCM_16".
+
+    >>> info("alice1.wav")
+    AudioInfo(duration_s=4.0, sample_rate=16000, channels=1, frames=64000, format='WAV PCM_16')
+    """
 
     duration_s: float
     sample_rate: int
@@ -88,7 +92,12 @@ def blocks(
 def read_blocks(
     opened: Opened, start_s: float = 0.0, duration_s: float | None = None, block_s: float = 30.0
 ) -> Iterator[np.ndarray]:
-    """Yield what `blocks` does, from a source that is open already."""
+    """Yield what `blocks` does, from a source that is open already.
+
+    >>> with open_source("alice1.wav") as opened:
+    ...     [len(block) for block in read_blocks(opened, start_s=1.0, block_s=2.0)]
+    [32000, 16000]
+    """
     if not (math.isfinite(block_s) and round(block_s * SAMPLE_RATE) >= 1):
         raise BadAudioInput(f"block_s must be at least one sample long, got {block_s!r}. Take some seconds.")
     size = round(block_s * SAMPLE_RATE)

@@ -51,7 +51,12 @@ def speech_seconds(wave_S: np.ndarray) -> float:
 
 
 def speech_mask(wave_S: np.ndarray) -> np.ndarray:
-    """Return which frames of 25 ms, one every 10 ms, are speech: bool (T,), from mono samples at 16 kHz."""
+    """Return which frames of 25 ms, one every 10 ms, are speech: bool (T,), from mono samples at 16 kHz.
+
+    >>> from voxid.audio import load
+    >>> speech_mask(load("alice1.wav")).dtype  # a frame each 10 ms
+    dtype('bool')
+    """
     meter = SpeechMeter()
     meter.add(wave_S)
     return meter.mask()
@@ -70,6 +75,13 @@ class SpeechMeter:
     """Measures the speech of a recording that arrives in blocks; the same answer however it is cut.
 
     It keeps 6 bytes for each 10 ms, 2.2 MB an hour: the threshold is known only at the end.
+
+    >>> from voxid.audio import blocks
+    >>> meter = SpeechMeter()
+    >>> for wave_S in blocks("alice1.wav", block_s=1.0):
+    ...     meter.add(wave_S)
+    >>> int(meter.mask().sum()) > 200  # frames of 10 ms
+    True
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,11 @@ from voxid.config import Config
 
 
 class SpecAugmentConfig(Config):
-    """How often a mask falls on a row, and how wide it may be; the defaults are the original system's."""
+    """How often a mask falls on a row, and how wide it may be; the defaults are the original system's.
+
+    >>> SpecAugmentConfig(freq_max_width=10).freq_max_width
+    10
+    """
 
     freq_prob: float = Field(0.3, ge=0, le=1)
     time_prob: float = Field(0.3, ge=0, le=1)

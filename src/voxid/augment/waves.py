@@ -38,6 +38,9 @@ class AugmentConfig(Config):
     """How often each change falls on a row of a batch, and how strong it may be: a recipe's [augment].
 
     Noise and music need recordings, so both are off until their folders are named.
+
+    >>> AugmentConfig(rir_prob=0.5, noise_prob=0.0, music_prob=0.0, babble_prob=0.0).rir_prob
+    0.5
     """
 
     rir_prob: Probability = 0.3
@@ -118,7 +121,11 @@ class AugmentConfig(Config):
 
 @dataclass(frozen=True)
 class Sources:
-    """The recordings and rooms that augmentation draws from; None where it needs none."""
+    """The recordings and rooms that augmentation draws from; None where it needs none.
+
+    >>> Sources().noise is None  # nothing is loaded
+    True
+    """
 
     noise: Clips | None = None
     music: Clips | None = None

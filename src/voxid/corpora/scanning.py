@@ -63,7 +63,11 @@ class Layout(Protocol):
 
 
 class Scan(Iterator[Utterance]):
-    """An iterator of utterances that also knows its `sources`, and, once it has run out, its `warnings`."""
+    """An iterator of utterances that also knows its `sources`, and, once it has run out, its `warnings`.
+
+    >>> len(list(scan("people")))
+    12
+    """
 
     def __init__(self, corpora: list[tuple[Path, str]]) -> None:
         self.sources = [str(path) for path, _ in corpora]

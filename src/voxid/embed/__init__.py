@@ -51,7 +51,8 @@ def load(
     Raise UnknownModel, BadModel, BadConfig, DeviceUnavailable, and MissingExtra where torch is needed and not
     installed.
 
-    Example: `voxid.load("voxid-base").embed("me.wav")` is a float32 array of `dim` numbers.
+    >>> voxid.load("voxid-base").embed("alice1.wav").shape
+    (192,)
     """
     if engine not in ENGINES:
         raise BadConfig(f"engine: no engine {engine!r}. Known: {', '.join(ENGINES)}.")

@@ -51,6 +51,10 @@ class EmbedInfo:
     `net_speech_s` is the one measure of speech (`audio.speech`); NaN where it was not measured. `clipped` is
     a share of the samples, `level_dbfs` and `snr_db` are of the speech, None without any; `warnings` are
     short sentences for a person. They are those of `audio.Inspected`.
+
+    >>> [found] = model.embed_each(["alice1.wav"])
+    >>> found.info.total_s, found.info.net_speech_s > 2
+    (4.0, True)
     """
 
     total_s: float
@@ -83,7 +87,13 @@ class EmbedInfo:
 
 
 class Embedded(NamedTuple):
-    """One result of `embed_each`; unpacks as (index, embedding, info)."""
+    """One result of `embed_each`; unpacks as (index, embedding, info).
+
+    >>> for position, emb_D, info in model.embed_each(["alice1.wav", "bob.wav"]):
+    ...     print(position, emb_D.shape, info.total_s)
+    0 (192,) 4.0
+    1 (192,) 4.0
+    """
 
     position: int  # of the utterance in what was given
     embedding: np.ndarray  # float32 (D,)
@@ -132,7 +142,9 @@ class Embedder:
     `PIECE_S` seconds, whose embeddings are averaged by their length; features are still normalised over the
     whole. On a CPU `workers` threads compute, each on one core (None: the cores there are, 8 at most).
 
-    Example: `voxid.load("voxid-base").embed("me.wav")`
+    >>> model = voxid.load("voxid-base")
+    >>> model.embed("alice1.wav").shape
+    (192,)
     """
 
     def __init__(self, network: Network, *, long_s: float = LONG_S, workers: int | None = None) -> None:
@@ -143,7 +155,11 @@ class Embedder:
 
     @property
     def model(self) -> Card:
-        """What the model is: `.inference`, `.calibration`, `.cohort`, `.metadata`."""
+        """What the model is: `.inference`, `.calibration`, `.cohort`, `.metadata`.
+
+        >>> model.model.inference.mode
+        'full'
+        """
         return self.network.card
 
     @property
@@ -151,31 +167,54 @@ class Embedder:
         """The sha256 of all that changes an embedding; embeddings of two fingerprints do not compare.
 
         Both engines have that of the torch model; a model in 8 bits has its own.
+
+        >>> len(model.fingerprint)
+        64
         """
         return self.model.fingerprint
 
     @property
     def engine(self) -> str:
-        """What computes, and on which device."""
+        """What computes, and on which device.
+
+        >>> model.engine
+        'onnxruntime cpu'
+        """
         return self.network.engine
 
     @property
     def sample_rate(self) -> int:
-        """16,000 Hz; audio at another rate is resampled on the way in."""
+        """16,000 Hz; audio at another rate is resampled on the way in.
+
+        >>> model.sample_rate
+        16000
+        """
         return SAMPLE_RATE
 
     @property
     def dim(self) -> int:
-        """The length D of an embedding."""
+        """The length D of an embedding.
+
+        >>> model.dim
+        192
+        """
         return self.network.dim
 
     @property
     def score_mode(self) -> str:
-        """How an utterance becomes one embedding: "sliding" or "full"."""
+        """How an utterance becomes one embedding: "sliding" or "full".
+
+        >>> model.score_mode
+        'full'
+        """
         return self._inference.mode
 
     def embed(self, audio: Any) -> np.ndarray:
-        """Return the embedding float32 (D,), not normalised; raise an AudioError."""
+        """Return the embedding float32 (D,), not normalised; raise an AudioError.
+
+        >>> model.embed("alice1.wav").shape
+        (192,)
+        """
         [outcome] = self._outcomes([[decode(0, audio, self._long_s)]], batch_size=128)
         if isinstance(outcome, Decoded):
             assert outcome.error is not None
@@ -183,7 +222,11 @@ class Embedder:
         return outcome.embedding
 
     def embed_waves(self, waves: Sequence[np.ndarray], *, batch_size: int = 128) -> np.ndarray:
-        """Return float32 (N, D) of samples (S,), mono float32 at 16 kHz: nothing is opened or checked."""
+        """Return float32 (N, D) of samples (S,), mono float32 at 16 kHz: nothing is opened or checked.
+
+        >>> model.embed_waves([voxid.audio.load("alice1.wav")]).shape
+        (1, 192)
+        """
         parts = self._even(list(waves), sum(wave.size for wave in waves) / SAMPLE_RATE)
 
         def embed(part: list[np.ndarray]) -> list[np.ndarray]:
@@ -222,7 +265,11 @@ class Embedder:
         batch_size: int = 128,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Return float32 (N, D), rows in the order given; raise an AudioError at the first bad recording."""
+        """Return float32 (N, D), rows in the order given; raise an AudioError at the first bad recording.
+
+        >>> model.embed_many(["alice1.wav", "alice2.wav", "bob.wav"]).shape
+        (3, 192)
+        """
         if audio_room.is_one(audio) or not isinstance(audio, Iterable):
             raise BadAudioInput(
                 f"embed_many takes a list of recordings, got one {type(audio).__name__}. "
@@ -252,6 +299,13 @@ class Embedder:
         AudioError is handed to `on_error(index, error)` and left out; without `on_error` the error is raised.
         `batch_size` is the number of windows the network takes at once, `vad` what finds speech
         (`audio.inspect`); with None it is not measured, which saves a tenth of the time or more.
+
+        >>> left_out = []
+        >>> found = list(model.embed_each(["none.wav", "bob.wav"], lambda *why: left_out.append(why)))
+        >>> [one.position for one in found]
+        [1]
+        >>> left_out[0][1].reason
+        'missing'
         """
         with (
             closing(decode_ahead(audio, long_s=self._long_s, vad=vad)) as stream,

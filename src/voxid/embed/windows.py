@@ -27,6 +27,10 @@ class Windows:
     `start_s` and `end_s` (W,) are seconds from its beginning, `speech_s` (W,) the net speech in a window (NaN
     where it was not measured), `embeddings` float32 (W, D). A window without speech has an embedding too, and
     it says nothing: `windows.embeddings[windows.speech_s > 0.5]` leaves those out.
+
+    >>> windows = model.embed_windows("alice1.wav")
+    >>> windows.start_s.tolist(), windows.embeddings.shape
+    ([0.0, 0.75, 1.5, 2.25, 2.5], (5, 192))
     """
 
     start_s: np.ndarray

@@ -55,7 +55,12 @@ Data = StrPath | Iterable[StrPath]
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration, and what the model did on the trials it was fitted on (rates are fractions)."""
+    """A calibration, and what the model did on the trials it was fitted on (rates are fractions).
+
+    >>> found = voxid.calibrate("mine", "people", force=True, cache=False)
+    >>> found.calibration.fitted_on.name, found.cllr < 1
+    ('people', True)
+    """
 
     calibration: Calibration
     eer: float
@@ -103,7 +108,9 @@ def calibrate(
 
     Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores, BadConfig, BadCohort or OutputError.
 
-    Example: `calibrate("runs/bilstm", "corpora/dev").calibration.llr(0.8)`
+    >>> found = voxid.calibrate("mine", "people", force=True, cache=False)
+    >>> found.trials, found.eer < 0.2
+    (66, True)
     """
     check_measures(quality)
     if ("cohort_mean" in quality) != (cohort is not None):

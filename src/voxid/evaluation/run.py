@@ -77,7 +77,9 @@ def evaluate(
     Raise a ModelError, CorpusError, BadTrials, NotEnoughSpeakers, BadScores, BadCohort, EvaluationError (test
     speakers in the cohort, unless `force`), BadConfig ("llr" without a calibration) or OutputError.
 
-    Example: `evaluate(["runs/bilstm"], "LibriSpeech/test-clean", "10000-triplets", "report").models[0].eer`
+    >>> report = voxid.evaluate(["voxid-base"], "people", "all", resamples=0, cache=False)
+    >>> report.models[0].trials, report.models[0].eer < 0.2
+    (66, True)
     """
     folder = make_folder(out)
     scorers = parse_scorers(scoring or ["cosine"], cohort)

@@ -50,7 +50,10 @@ def measure_scores(
     `out` gets report.html, report.json, det.png and histogram.png; None writes nothing. Raise BadScores,
     BadTrials or OutputError.
 
-    Example: `measure_scores(["vox1_O.score"], "vox1_O.trials").models[0].eer`
+    >>> lines = [f"a{n} b{n} {n / 40} {'target' if n > 20 else 'nontarget'}" for n in range(40)]
+    >>> _ = Path("theirs.score").write_text("\\n".join(lines))
+    >>> measure_scores(["theirs.score"], resamples=0).models[0].eer
+    0.0
     """
     if not paths:
         raise BadScores("no score file was given. Give one or several.")

@@ -45,7 +45,11 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote, and what it was measured by."""
+    """What `export` wrote, and what it was measured by.
+
+    >>> export("runs/base", "exported/base").agreement.worst < 1e-4  # doctest: +SKIP
+    True
+    """
 
     folder: Path
     precision: str
@@ -83,7 +87,8 @@ def export(
     Raise ModelError when the engines do not agree, or the EER moves too far: then nothing is written.
     Raise also a ModelError, CorpusError, NotWritable, DiskFull or OutputError.
 
-    Example: `export("runs/base", "exported/base", data="LibriSpeech/dev-clean").agreement.worst`
+    >>> export("runs/base", "exported/base").size_bytes  # doctest: +SKIP
+    7300000
     """
     out = Path(out).expanduser()
     source = find_model(model_folder)

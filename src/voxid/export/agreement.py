@@ -23,7 +23,11 @@ RECORDINGS = 24  # of the data, spread evenly over it
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far apart two engines are: the worst number of any embedding, in units of its root mean square."""
+    """How far apart two engines are: the worst number of any embedding, in units of its root mean square.
+
+    >>> Agreement(worst=1e-6, recordings=8, shortest_s=0.1, longest_s=15.0, speech="voices").recordings
+    8
+    """
 
     worst: float
     recordings: int

@@ -29,6 +29,10 @@ class Features(nn.Module, ABC):
 
     A subclass sets the four numbers below and writes the abstract methods; `_extend` says what lies beyond
     the ends of a wave.
+
+    >>> from voxid.features import Fbank, FbankConfig
+    >>> tuple(Fbank(FbankConfig(bins=40))(torch.zeros(1, 16_000)).shape)
+    (1, 98, 40)
     """
 
     config: Any

@@ -23,7 +23,11 @@ BLOCK_MELS = 20  # bands whose part of the matrix is multiplied at once
 
 
 class FbankConfig(Config):
-    """The options of `Fbank`; the defaults are Kaldi's, with 80 bins and without dither."""
+    """The options of `Fbank`; the defaults are Kaldi's, with 80 bins and without dither.
+
+    >>> FbankConfig(bins=40).bins
+    40
+    """
 
     sample_rate: int = Field(SAMPLE_RATE, gt=0)  # Hz
     bins: int = Field(80, gt=0)  # mel bands: the features of a frame

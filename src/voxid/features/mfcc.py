@@ -23,7 +23,11 @@ BLOCK_MELS = 32  # bands whose part of the matrix is multiplied at once
 
 
 class MfccConfig(Config):
-    """The options of `Mfcc`; the defaults are librosa's, with the 40 coefficients of the original system."""
+    """The options of `Mfcc`; the defaults are librosa's, with the 40 coefficients of the original system.
+
+    >>> MfccConfig(coefficients=20).coefficients
+    20
+    """
 
     sample_rate: int = Field(SAMPLE_RATE, gt=0)  # Hz
     coefficients: int = Field(40, gt=0)

@@ -58,7 +58,11 @@ OF_LLRS: dict[str, Figure] = {
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure on all trials, and where it would lie in `level` of the draws of as many speakers."""
+    """A figure on all trials, and where it would lie in `level` of the draws of as many speakers.
+
+    >>> Interval(value=0.05, low=0.03, high=0.08, level=0.95).low
+    0.03
+    """
 
     value: float
     low: float
@@ -71,6 +75,9 @@ class Paired:
     """Figure of A minus figure of B, its interval, and how surprising that is if neither were better.
 
     All these figures are costs: A is better where `difference` is negative. `p_value` is two-sided.
+
+    >>> Paired(difference=-0.01, low=-0.02, high=-0.001, p_value=0.03).difference < 0  # A is better
+    True
     """
 
     difference: float
@@ -84,6 +91,9 @@ class DecisionRates:
     """What decisions came to: the share of strangers accepted, and of speakers refused.
 
     The rates are NaN where there is no trial of a kind; the intervals are None where no speakers were given.
+
+    >>> decision_rates([True, False, True, False], [1, 1, 0, 0]).false_alarm
+    0.5
     """
 
     false_alarm: float

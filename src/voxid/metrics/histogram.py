@@ -20,7 +20,11 @@ MOST_BINS = 1 << 22  # whole numbers up to here are exact in float32 with room t
 
 
 class BoundedEer(NamedTuple):
-    """An equal error rate from bins, within `error_bound` of the exact one. The threshold is a bin's edge."""
+    """An equal error rate from bins, within `error_bound` of the exact one. The threshold is a bin's edge.
+
+    >>> BoundedEer(rate=0.05, threshold=0.4, error_bound=0.001).rate
+    0.05
+    """
 
     rate: float
     threshold: float
@@ -28,7 +32,11 @@ class BoundedEer(NamedTuple):
 
 
 class BoundedDcf(NamedTuple):
-    """A detection cost that `threshold` has; the exact minimum is at most `error_bound` below it."""
+    """A detection cost that `threshold` has; the exact minimum is at most `error_bound` below it.
+
+    >>> BoundedDcf(cost=0.4, threshold=0.5, error_bound=0.001).cost
+    0.4
+    """
 
     cost: float
     threshold: float

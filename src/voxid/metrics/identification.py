@@ -33,6 +33,9 @@ class FnirAt(NamedTuple):
 
     `fpir` is the one that was reached, the largest not above the one asked for. `resolved` is False when
     there are too few non-mated probes to tell such a FPIR from 0.
+
+    >>> fnir_at_fpir([[0.9, 0.2], [0.3, 0.1]], ["ann", "eve"], ["ann", "bob"], fpir=0.5).fnir
+    0.0
     """
 
     fnir: float
@@ -46,6 +49,9 @@ class OpenSetCurve:
     """The operating points of open-set identification, (P + 1,) float64, by rising threshold.
 
     One point for each distinct score that decides anything, then "return nobody": a threshold of infinity.
+
+    >>> searches([[0.9, 0.2], [0.3, 0.1]], ["ann", "eve"], ["ann", "bob"]).curve().fnir.tolist()
+    [0.0, 0.0, 1.0]
     """
 
     fpir: np.ndarray
@@ -59,6 +65,9 @@ class Searches:
 
     `mate_M` (M,), `rank_M` (M,) from 1, `best_U` (U,), and `enrolled`, N. The mate stands behind everyone who
     scores as high as it does: a system that scores all alike finds nobody.
+
+    >>> searches([[0.9, 0.2], [0.6, 0.5]], ["ann", "bob"], ["ann", "bob"]).top_k(1)
+    0.5
     """
 
     mate_M: np.ndarray

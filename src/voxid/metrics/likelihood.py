@@ -21,6 +21,9 @@ class Pav:
 
     All are (G,) float64 by rising score; `targets` and `nontargets` count the trials of each step. The LLR of
     a step that holds one class only is infinite.
+
+    >>> pav([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0]).targets.tolist()
+    [0.0, 1.0, 1.0]
     """
 
     first: np.ndarray

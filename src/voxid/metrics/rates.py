@@ -21,7 +21,11 @@ BLOCK = 1 << 18  # scores binned at a time, so that memory does not grow with th
 
 
 class Eer(NamedTuple):
-    """An equal error rate as a fraction (0 to 1), and the threshold that comes nearest to it."""
+    """An equal error rate as a fraction (0 to 1), and the threshold that comes nearest to it.
+
+    >>> eer([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0]).rate
+    0.5
+    """
 
     rate: float
     threshold: float
@@ -33,6 +37,9 @@ class RatesAt(NamedTuple):
     `far` is the FAR that was reached: the largest possible that is not above the one asked for. `resolved` is
     False when there are too few non-target trials to tell such a FAR from 0: then `frr` only says what
     rejecting every one of them costs.
+
+    >>> frr_at_far([0.9, 0.4, 0.7, 0.1], [1, 1, 0, 0], far=0.5).frr
+    0.0
     """
 
     frr: float
@@ -189,7 +196,11 @@ DCF_05 = OperatingPoint(0.05)
 
 
 class MinDcf(NamedTuple):
-    """The lowest normalised detection cost, a threshold that has it, and the errors there."""
+    """The lowest normalised detection cost, a threshold that has it, and the errors there.
+
+    >>> min_dcf_at([0.9, 0.8, 0.2, 0.1], [1, 1, 0, 0]).cost
+    0.0
+    """
 
     cost: float
     threshold: float
@@ -203,6 +214,9 @@ class Det:
 
     `far`, `frr` and `thresholds` are (N + 1,) float64: one point for each distinct score as the threshold, in
     rising order, then "reject all" with a threshold of infinity. The ROC is (far, 1 - frr).
+
+    >>> det([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0]).far.tolist()
+    [1.0, 0.5, 0.5, 0.0, 0.0]
     """
 
     far: np.ndarray

@@ -21,7 +21,11 @@ LINES = ("-", "--", ":", "-.")  # for the ninth system and those after it
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write `figure` as a PNG, whole or not at all; raise DiskFull, NotWritable or OutputError."""
+    """Write `figure` as a PNG, whole or not at all; raise DiskFull, NotWritable or OutputError.
+
+    >>> from voxid.plots import waveform
+    >>> save(waveform(voxid.audio.load("alice1.wav")), "alice1.png")
+    """
     with atomic_write(path) as file, any_letters():
         figure.savefig(file, format="png", dpi=120)
 

@@ -22,7 +22,12 @@ P_TARGETS = (0.01, 0.05)
 
 
 def error_rates(det: Det, title: str = "Error rates") -> Figure:
-    """Return FAR and FRR (per cent) over the threshold of `metrics.det(...)`; a dot where they are equal."""
+    """Return FAR and FRR (per cent) over the threshold of `metrics.det(...)`; a dot where they are equal.
+
+    >>> from voxid.metrics import det
+    >>> type(error_rates(det([0.9, 0.2], [1, 0]))).__name__
+    'Figure'
+    """
     some_N = _some(det)
     figure = blank(7.0, 4.0)
     axes = figure.subplots()
@@ -43,6 +48,10 @@ def cost_curve(det: Det, p_targets: Sequence[float] = P_TARGETS, title: str = "D
     """Return the normalised detection cost over the threshold, one line a prior; a dot at each minimum.
 
     Both errors cost 1; a cost of 1 is that of deciding blindly (`metrics.min_dcf`).
+
+    >>> from voxid.metrics import det
+    >>> type(cost_curve(det([0.9, 0.2], [1, 0]))).__name__
+    'Figure'
     """
     some_N = _some(det)
     figure = blank(7.0, 4.0)
@@ -71,7 +80,11 @@ def cost_curve(det: Det, p_targets: Sequence[float] = P_TARGETS, title: str = "D
 def interval_bars(
     rows: Sequence[tuple[str, float, float, float]], xlabel: str, title: str = "", zero: bool = False
 ) -> Figure:
-    """Return (name, value, low, high) as dots with bars, one row each; `zero` draws a line at 0."""
+    """Return (name, value, low, high) as dots with bars, one row each; `zero` draws a line at 0.
+
+    >>> type(interval_bars([("model", 5.0, 4.0, 6.0)], "EER %")).__name__
+    'Figure'
+    """
     figure = blank(7.0, 1.2 + 0.45 * len(rows))
     axes = figure.subplots()
     for place, (_, value, low, high) in enumerate(rows):

@@ -21,7 +21,11 @@ HOP_S = 512 / SAMPLE_RATE  # seconds between frames, unless told otherwise
 
 
 def waveform(wave_S: ArrayLike, title: str = "Waveform", sample_rate: int = SAMPLE_RATE) -> Figure:
-    """Return amplitude over time of samples (S,) in -1..1."""
+    """Return amplitude over time of samples (S,) in -1..1.
+
+    >>> type(waveform(voxid.audio.load("alice1.wav"))).__name__
+    'Figure'
+    """
     samples = np.asarray(wave_S)
     figure = blank(8.0, 2.6)
     axes = figure.subplots()
@@ -34,7 +38,11 @@ def waveform(wave_S: ArrayLike, title: str = "Waveform", sample_rate: int = SAMP
 
 
 def features_image(feat_TF: ArrayLike, title: str = "Features", hop_s: float = HOP_S) -> Figure:
-    """Return features (T, F) as an image: time to the right, coefficients upwards; `hop_s` per frame."""
+    """Return features (T, F) as an image: time to the right, coefficients upwards; `hop_s` per frame.
+
+    >>> type(features_image(np.zeros((50, 40)))).__name__
+    'Figure'
+    """
     return features_row([feat_TF], [title], hop_s)
 
 
@@ -44,12 +52,20 @@ def before_after(
     titles: Sequence[str] = ("before", "after"),
     hop_s: float = HOP_S,
 ) -> Figure:
-    """Return two images of features (T, F) side by side on one colour scale."""
+    """Return two images of features (T, F) side by side on one colour scale.
+
+    >>> type(before_after(np.zeros((50, 40)), np.ones((50, 40)))).__name__
+    'Figure'
+    """
     return features_row([before_TF, after_TF], titles, hop_s)
 
 
 def features_row(feats_TF: Sequence[ArrayLike], titles: Sequence[str], hop_s: float = HOP_S) -> Figure:
-    """Return images of several features (T, F) side by side on one colour scale."""
+    """Return images of several features (T, F) side by side on one colour scale.
+
+    >>> type(features_row([np.zeros((50, 40)), np.ones((50, 40))], ["one", "two"])).__name__
+    'Figure'
+    """
     from matplotlib.colors import AsinhNorm
 
     images = [np.asarray(feat_TF, dtype=np.float64) for feat_TF in feats_TF]
@@ -98,6 +114,9 @@ def embedding_scatter(
 
     Embeddings of more than two dimensions are scaled to length 1, as the cosine sees them, and projected on
     their two principal components.
+
+    >>> type(embedding_scatter(np.eye(4), ["ann", "ann", "bob", "bob"])).__name__
+    'Figure'
     """
     points = np.asarray(emb_ND, dtype=np.float64)
     if points.shape[1] > 2:

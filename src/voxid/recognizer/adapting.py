@@ -40,6 +40,9 @@ class Adapted:
 
     Of recordings that sound like one person, OF_ONE_VOICE join. `voices` counts who sound unlike each other;
     in a place where all sound alike it is too low. `left_out` counts by reason what could not be used.
+
+    >>> adapt("voxid-base", "calls/", "models/calls").voices  # doctest: +SKIP
+    117
     """
 
     recordings: int
@@ -66,7 +69,8 @@ def adapt(
     they are need not be known. Raise NotCalibrated for a model whose calibration weighs no strangers,
     BadCohort for too few, CorpusNotFound, a ModelError, an OutputError.
 
-    Example: `adapt("voxid-base", "calls/", "models/calls")`
+    >>> adapt("voxid-base", "calls/", "models/calls").joined  # doctest: +SKIP
+    120
     """
     runtime, name = runtime_of(model, device)
     cohort, found = joined(runtime, name, recordings, progress, vad)

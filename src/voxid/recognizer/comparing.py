@@ -39,7 +39,9 @@ def compare(
     below `least_speech_s` seconds; UnknownModel, BadModel, NotCalibrated for the model; BadConfig for the
     numbers.
 
-    Example: `compare("a.wav", "b.wav", model="models/mine").accepted`.
+    >>> decision = voxid.compare("alice1.wav", "alice2.wav")
+    >>> decision.accepted, decision.llr > decision.threshold
+    (True, True)
     """
     runtime, name = runtime_of(model, device)
     calibration = calibration_of(runtime, name)

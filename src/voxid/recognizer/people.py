@@ -24,7 +24,10 @@ class People:
 
     Names are told apart by case; each method that takes one raises PersonNotFound, which says who was meant.
 
-    Example: `with People("sqlite:///people.db") as people: people.delete("alice")`
+    >>> from voxid.recognizer import People
+    >>> with People("people.db") as people:
+    ...     people.speakers()
+    ['alice', 'bob']
     """
 
     def __init__(self, url: str | Store = DEFAULT_URL, *, collection: str = DEFAULT) -> None:
@@ -34,17 +37,28 @@ class People:
 
     @property
     def where(self) -> str:
-        """Whom this is about: the collection and the address of the store, in words."""
+        """Whom this is about: the collection and the address of the store, in words.
+
+        >>> rec.where
+        "collection 'default' of sqlite:///people.db"
+        """
         return f"collection {self.collection!r} of {self.store.url}"
 
     def speakers(self, *, prefix: str | None = None) -> list[str]:
-        """Return the names of all who are enrolled, in the order of their code points."""
+        """Return the names of all who are enrolled, in the order of their code points.
+
+        >>> rec.speakers(prefix="a")
+        ['alice']
+        """
         return [person.name for person in self.store.people(prefix=prefix, collection=self.collection)]
 
     def people(self, *, prefix: str | None = None) -> list[Person]:
         """Return all who are enrolled, by name, without their voiceprints.
 
         These are read all the same, some people at a time: `Person.damaged` says whose cannot be compared.
+
+        >>> [(person.name, person.prints) for person in rec.people()]
+        [('alice', 2), ('bob', 1)]
         """
         found: list[Person] = []
         while page := self.store.people(
@@ -58,7 +72,11 @@ class People:
         return found
 
     def get(self, name: str) -> Person:
-        """Return the person with their voiceprints."""
+        """Return the person with their voiceprints.
+
+        >>> [print_.source for print_ in rec.get("alice").voiceprints]
+        ['alice1.wav', 'alice2.wav']
+        """
         person = self.store.find(name, collection=self.collection)
         if person is None:
             self.store.refuse_opted_out(name, collection=self.collection)
@@ -70,19 +88,36 @@ class People:
 
         A lasting state, whether they were enrolled or not: enrolling, verifying and renaming to that name
         raise OptedOut, until `opt_in`.
+
+        >>> rec.opt_out("eve")
+        >>> [one.name for one in rec.opted_out()]
+        ['eve']
+        >>> rec.opt_in("eve")
         """
         return self.store.opt_out(name, collection=self.collection)
 
     def opt_in(self, name: str) -> None:
-        """Let `name` be enrolled again; raise StoreError for somebody who did not opt out."""
+        """Let `name` be enrolled again; raise StoreError for somebody who did not opt out.
+
+        >>> rec.opt_out("eve")
+        >>> rec.opt_in("eve")
+        """
         self.store.opt_in(name, collection=self.collection)
 
     def opted_out(self) -> list[OptOut]:
-        """Return who opted out, by name."""
+        """Return who opted out, by name.
+
+        >>> rec.opted_out()
+        []
+        """
         return self.store.opted_out(collection=self.collection)
 
     def delete(self, name: str) -> Erasure:
-        """Remove all that is held on a person, damaged or not, and return the receipt."""
+        """Remove all that is held on a person, damaged or not, and return the receipt.
+
+        >>> rec.enroll("carol", "alice3.wav").voiceprints, rec.delete("carol").voiceprints
+        (1, 1)
+        """
         try:
             return self.store.delete(name, collection=self.collection)
         except PersonNotFound:
@@ -92,17 +127,29 @@ class People:
         """Return the person without one voiceprint, named by its id (`Clip.voiceprint`).
 
         Raise VoiceprintNotFound, and StoreError for the only one.
+
+        >>> done = rec.enroll("carol", ["alice1.wav", "alice3.wav"])
+        >>> rec.remove_clip("carol", done.clips[0].voiceprint).prints
+        1
         """
         self.get(name)
         return self.store.delete_voiceprint(name, voiceprint, collection=self.collection)
 
     def rename(self, old: str, new: str) -> Person:
-        """Return the renamed person; raise PersonExists or BadName for the new name."""
+        """Return the renamed person; raise PersonExists or BadName for the new name.
+
+        >>> rec.rename("bob", "robert").name, rec.rename("robert", "bob").name
+        ('robert', 'bob')
+        """
         self.get(old)
         return self.store.rename(old, new, collection=self.collection)
 
     def export(self, name: str) -> dict[str, Any]:
-        """Return everything held on a person, as values that JSON can hold."""
+        """Return everything held on a person, as values that JSON can hold.
+
+        >>> len(rec.export("alice")["voiceprints"])
+        2
+        """
         self.get(name)
         return self.store.export(name, collection=self.collection)
 
@@ -110,15 +157,25 @@ class People:
         """Return the person that `export` described, put into this collection.
 
         Raise StoreError, ModelMismatch, and PersonExists unless `replace`.
+
+        >>> rec.import_(rec.export("alice"), replace=True).name
+        'alice'
         """
         return self.store.import_(exported, replace=replace, collection=self.collection)
 
     def audit(self, name: str | None = None) -> list[AuditEntry]:
-        """Return what was done to a person, or to anybody of the collection, oldest first."""
+        """Return what was done to a person, or to anybody of the collection, oldest first.
+
+        >>> [entry.action for entry in rec.audit("bob")][:1]
+        ['enrolled']
+        """
         return self.store.audit(name=name, collection=self.collection)
 
     def close(self) -> None:
-        """Close the store, if it was opened here."""
+        """Close the store, if it was opened here.
+
+        >>> voxid.Recognizer("people.db").close()
+        """
         if self._owns:
             self.store.close()
 

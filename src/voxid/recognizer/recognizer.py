@@ -53,7 +53,11 @@ class Recognizer(People):
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
-    Example: `with Recognizer("sqlite:///people.db") as rec: rec.enroll("alice", ["a1.wav", "a2.wav"])`
+    >>> with voxid.Recognizer("people.db") as rec:
+    ...     done = rec.enroll("alice", ["alice1.wav", "alice2.wav"])
+    ...     decision = rec.verify("alice", "alice3.wav")
+    >>> decision.accepted, decision.reason
+    (True, 'LLR 6.18 is at or above the threshold 2.94 (prior 0.05)')
     """
 
     def __init__(
@@ -118,7 +122,9 @@ class Recognizer(People):
         needs 0.3 s of net speech, all of them `least_speech_s`. Raise an AudioError (then nothing was
         enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
 
-        Example: `rec.enroll("alice", ["a1.wav", "a2.wav"]).missing_s`
+        >>> done = rec.enroll("alice", ["alice1.wav", "alice2.wav"])
+        >>> done.voiceprints, done.complete
+        (2, False)
         """
         self._need_model()
         before = self.store.find(name, collection=self.collection)  # refuses a bad name before the work
@@ -170,7 +176,8 @@ class Recognizer(People):
 
         Raise PersonNotFound, an AudioError, TooLittleSpeech, ModelMismatch, NotCalibrated, BadConfig.
 
-        Example: `rec.verify("alice", "a3.wav", far=0.01).accepted`
+        >>> rec.verify("alice", "alice3.wav").accepted
+        True
         """
         [decision] = self.verify_many(
             [(name, audio)], prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
@@ -190,7 +197,8 @@ class Recognizer(People):
 
         The decisions are those of `verify`. Raise as it does, at the first recording that cannot be used.
 
-        Example: `rec.verify_many([("alice", "a3.wav"), ("bob", "b3.wav")])`
+        >>> [one.accepted for one in rec.verify_many([("alice", "alice3.wav"), ("bob", "bob.wav")])]
+        [True, True]
         """
         asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
         pairs = list(claims)
@@ -236,7 +244,8 @@ class Recognizer(People):
         Prior and threshold account for how many are enrolled. The first call reads everybody, once the
         recording is heard; `progress` is called as by `load`. Raise as `verify` does.
 
-        Example: `rec.identify("a3.wav").speaker`
+        >>> rec.identify("alice3.wav", top=1).speaker
+        'alice'
         """
         if not isinstance(top, int | np.integer) or top < 1:
             raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")
@@ -259,6 +268,9 @@ class Recognizer(People):
         """Return how many people are in memory, after reading them. Otherwise the first `identify` does that.
 
         `progress` is called with how many were read, of how many. 0 where there are too many for `memory`.
+
+        >>> rec.load() >= 2
+        True
         """
         return self._roster.load(progress)
 
@@ -275,6 +287,9 @@ class Recognizer(People):
 
         `audio` maps names to their kept recordings. Those without stay listed in `missing`, and the old model
         stays in use, until their audio is given too or `missing="delete"` ends it without them.
+
+        >>> rec.reembed({"alice": ["alice1.wav"], "bob": ["bob.wav"]}).finished  # doctest: +SKIP
+        True
         """
         return reembed(
             self.store,
@@ -288,7 +303,11 @@ class Recognizer(People):
         )
 
     def rule(self, **asked: float | None) -> Rule:
-        """Return how a decision is made: what `asked` says, else what this recognizer was made with."""
+        """Return how a decision is made: what `asked` says, else what this recognizer was made with.
+
+        >>> round(abs(rec.rule(prior=0.5).threshold()), 3)
+        0.0
+        """
         own = {name: value for name, value in asked.items() if value is not None}
         if "far" in own or own.keys() & {"cost_miss", "cost_false_alarm"}:
             kept = {"prior": self._asked["prior"]} if "far" in own else {**self._asked, "far": None}

@@ -29,6 +29,9 @@ class Reembedded(Answer):
     `done` of `people` have voiceprints of the new model. `missing` are those who have to enroll again, since
     there was no usable audio of them; `finished` whether the new model is in use now. `left_out` are the
     recordings that could not be used. Until it is finished the old model stays in use, and nothing is lost.
+
+    >>> rec.reembed(kept_audio("kept-audio")).finished  # doctest: +SKIP
+    True
     """
 
     collection: str
@@ -78,6 +81,10 @@ def kept_audio(paths: Any, layout: str = "auto") -> KeptAudio:
     """Return the recordings in a corpus (a folder a speaker, a CSV of speaker,path, ...) by speaker.
 
     Raise a CorpusError. Nothing is decoded before it is asked for.
+
+    >>> kept = kept_audio("people")  # a folder a speaker
+    >>> sorted(kept)[:2], len(kept["speaker-0000"])
+    (['speaker-0000', 'speaker-0001'], 3)
     """
     return KeptAudio(corpora.scan(paths, layout=layout))
 

@@ -54,7 +54,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class CalibrationSet(Config):
-    """Where a calibration comes from: the corpus, its fingerprint, and the trials made of it."""
+    """Where a calibration comes from: the corpus, its fingerprint, and the trials made of it.
+
+    >>> voxid.load("voxid-base").model.calibration.fitted_on.speakers > 50
+    True
+    """
 
     name: str
     fingerprint: str = ""
@@ -69,6 +73,9 @@ class QualityTerm(Config):
 
     Beyond `low` and `high`, the least and the most that the calibration saw, nothing more is added: a
     calibration on recordings of 2 to 10 seconds knows nothing of half a second, and does not guess.
+
+    >>> [term.name for term in voxid.load("voxid-base").model.calibration.qualities]
+    ['cohort_mean']
     """
 
     name: str
@@ -90,7 +97,11 @@ class QualityTerm(Config):
 
 
 class EnrollmentTerm(Config):
-    """The line for voiceprints of `clips` clips, and how strangers score against them."""
+    """The line for voiceprints of `clips` clips, and how strangers score against them.
+
+    >>> [term.clips for term in voxid.load("voxid-base").model.calibration.enrollments][:2]
+    [2.0, 3.0]
+    """
 
     clips: Annotated[float, Field(ge=1)]
     gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -27,7 +27,11 @@ COHORT_FILE = "cohort.npy"  # beside the model: plain numbers, read without pick
 
 
 class CohortInfo(Config):
-    """What a calibration says of its cohort: enough to notice another one in its place."""
+    """What a calibration says of its cohort: enough to notice another one in its place.
+
+    >>> voxid.load("voxid-base").model.cohort.info.top_k > 0
+    True
+    """
 
     name: str
     rows: Annotated[int, Field(ge=1)]
@@ -41,6 +45,10 @@ class Cohort:
     """Unit-length mean embeddings of speakers, `rows_MD` float32, and how many of the nearest count.
 
     `fingerprint` is of the model that made the embeddings, `name` of the corpus they come from.
+
+    >>> import numpy as np
+    >>> Cohort(np.ones((2, 3), np.float32), top_k=2, name="others").info.rows
+    2
     """
 
     rows_MD: np.ndarray

@@ -37,6 +37,10 @@ class Side:
     `emb_ND` are embeddings as the network gave them; a person's is the mean direction of their clips, at
     their mean length. `speech_s_N` are seconds of net speech, of all clips together; NaN where they were not
     measured. `clips_N` says how many clips of equal weight a side is worth: 1 for one recording.
+
+    >>> side = Side.of(model.embed_many(["alice1.wav", "bob.wav"]), [3.0, 2.5])
+    >>> len(side), side.clips_N.tolist()
+    (2, [1.0, 1.0])
     """
 
     emb_ND: np.ndarray
@@ -221,7 +225,10 @@ def unlike(calibration: Calibration, side: Side, cohort: Cohort | None) -> list[
 
 
 def check_measures(measures: Iterable[str]) -> None:
-    """Raise BadConfig for a name that is not in MEASURES."""
+    """Raise BadConfig for a name that is not in MEASURES.
+
+    >>> check_measures(["speech", "norm"])
+    """
     for measure in measures:
         if measure not in MEASURES:
             raise BadConfig(

@@ -34,7 +34,12 @@ SCORERS = Registry(
 
 
 class Scorer(ABC):
-    """What is registered in SCORERS: made from its `Config` (None: as it is by itself), then fitted."""
+    """What is registered in SCORERS: made from its `Config` (None: as it is by itself), then fitted.
+
+    >>> from voxid.scoring import make_scorer
+    >>> type(make_scorer("as-norm")).__name__
+    'AsNormScorer'
+    """
 
     Config: ClassVar[type[Config]] = Config
     needs_cohort = True  # whether `fit` looks at what it is given
@@ -104,7 +109,14 @@ class Sides:
 
 
 class FittedScorer(ABC):
-    """A scorer that is ready. Scores are symmetric: swapping the two utterances changes nothing."""
+    """A scorer that is ready. Scores are symmetric: swapping the two utterances changes nothing.
+
+    >>> import numpy as np
+    >>> from voxid.scoring import make_scorer
+    >>> emb_ND = np.eye(3, dtype=np.float32)
+    >>> make_scorer("cosine").fit().pairs(emb_ND, np.array([0, 0]), np.array([0, 1])).tolist()
+    [1.0, 0.0]
+    """
 
     dim: int | None = None  # of the embeddings it was fitted on; None: any
     warnings: tuple[str, ...] = ()  # what to know of the cohort it was fitted on

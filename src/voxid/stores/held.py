@@ -38,7 +38,11 @@ _by: ContextVar[str] = ContextVar("by", default="")  # who acts, for the audit t
 
 @contextmanager
 def acting(by: str) -> Iterator[None]:
-    """Within the block, lines of the audit trail say that `by` (the name of a key) did it."""
+    """Within the block, lines of the audit trail say that `by` (the name of a key) did it.
+
+    >>> with acting("the night job"):
+    ...     done = rec.rename("bob", "robert"), rec.rename("robert", "bob")
+    """
     token = _by.set(by)
     try:
         yield

@@ -28,7 +28,13 @@ from voxid.stores.values import (
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """Somebody whose voice is refused, until they opt in again."""
+    """Somebody whose voice is refused, until they opt in again.
+
+    >>> rec.opt_out("eve")
+    >>> [(one.name, one.since.year > 2000) for one in rec.opted_out()]
+    [('eve', True)]
+    >>> rec.opt_in("eve")
+    """
 
     name: str
     since: datetime
@@ -36,7 +42,11 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of a service, of which only a digest is kept. `collection` is "" for every collection."""
+    """A key of a service, of which only a digest is kept. `collection` is "" for every collection.
+
+    >>> [key.name for key in rec.store.api_keys()]
+    []
+    """
 
     id: str
     digest: str

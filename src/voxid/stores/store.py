@@ -66,6 +66,12 @@ class Store(Kept):
     process held the store too long), StoreUnavailable (the server or file cannot be reached), StoreDamaged
     (which says who is damaged; everybody else can be used, and deleting that person works), and those that
     write NotWritable and DiskFull; then nothing has changed.
+
+    >>> from voxid import stores
+    >>> with stores.open("sqlite://") as store:
+    ...     person = store.enroll("alice", [stores.voiceprint([0.6, 0.8], model="m")], model="m")
+    ...     store.count()
+    1
     """
 
     url: str

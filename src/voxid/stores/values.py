@@ -38,6 +38,9 @@ class Voiceprint:
     `embedding` is float32 (D,), read-only; `model` the fingerprint of the model that made it; `speech_s` the
     seconds of net speech in it; `source` a label such as a file name. No audio is kept. `id` is made by
     whoever makes the voiceprint: enrolling the same one twice (after a lost connection) keeps it once.
+
+    >>> [print_.source for print_ in rec.get("bob").voiceprints]
+    ['bob.wav']
     """
 
     id: str
@@ -124,6 +127,10 @@ class Person:
     `prints` and `speech_s` count all their voiceprints; `voiceprints` is empty where only a list was asked
     for. `revision` is the sequence of the last change to their voiceprints. `damaged` says, in lists, what
     of their row cannot be read; nothing else is known of such a person, who can still be deleted.
+
+    >>> person = rec.get("alice")
+    >>> person.prints, person.collection
+    (2, 'default')
     """
 
     id: int
@@ -141,7 +148,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class NewPerson:
-    """One person for `enroll_many`."""
+    """One person for `enroll_many`.
+
+    >>> NewPerson("frank", [voiceprint([0.6, 0.8], model="m")]).name
+    'frank'
+    """
 
     name: str
     voiceprints: Sequence[Voiceprint]
@@ -150,7 +161,11 @@ class NewPerson:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection: its model and size. `model` is "" and `dim` 0 while nobody was ever enrolled."""
+    """A collection: its model and size. `model` is "" and `dim` 0 while nobody was ever enrolled.
+
+    >>> [info.name for info in rec.store.collections()]
+    ['default']
+    """
 
     name: str
     model: str
@@ -163,7 +178,11 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The latest change of one person: `kind` is "changed", or "deleted" (then `name` is empty)."""
+    """The latest change of one person: `kind` is "changed", or "deleted" (then `name` is empty).
+
+    >>> Change(sequence=7, person=2, name="bob", collection="default", kind="changed").kind
+    'changed'
+    """
 
     sequence: int
     person: int
@@ -178,6 +197,9 @@ class Changes:
 
     `latest` is the sequence to ask from next time. `reload` is True when the asker must read `matrix` anew:
     the collection took another model, or the store is not the one that was asked before (a restored backup).
+
+    >>> rec.store.changes(0).latest > 0
+    True
     """
 
     changes: tuple[Change, ...]
@@ -194,6 +216,9 @@ class Matrix:
     `speech_N` float32 the seconds of speech in each; `emb_ND` float32. `sequence` and `epoch` are what to ask
     `changes` with. `damaged` are ids of people of whom voiceprints were left out, since they cannot be read
     or compared.
+
+    >>> rec.store.matrix().emb_ND.shape[1]
+    192
     """
 
     rows_N: np.ndarray
@@ -225,7 +250,11 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A voiceprint near a probe: whose it is, and the raw cosine."""
+    """A voiceprint near a probe: whose it is, and the raw cosine.
+
+    >>> [near.name for near in rec.store.nearest(model.embed("bob.wav"), top=1)]
+    ['bob']
+    """
 
     person: int
     name: str
@@ -238,6 +267,9 @@ class AuditEntry:
     """A line of the audit trail. After a person was deleted, `name` is empty in all lines about them.
 
     `person` is 0 for lines about a whole collection.
+
+    >>> rec.audit("bob")[0].action
+    'enrolled'
     """
 
     sequence: int
@@ -255,6 +287,10 @@ class Erasure:
 
     `wiped` is False when the bytes could not yet be wiped from the disk because another process was reading;
     that is then done at the next chance, or by `purge`.
+
+    >>> done = rec.enroll("carol", "alice3.wav")
+    >>> rec.delete("carol").voiceprints
+    1
     """
 
     person: int
@@ -266,7 +302,11 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """How far a change of model has come: people whose new voiceprints are ready, of all people."""
+    """How far a change of model has come: people whose new voiceprints are ready, of all people.
+
+    >>> Upgrade("default", old="model-a", new="model-b", done=1, people=2).done
+    1
+    """
 
     collection: str
     old: str

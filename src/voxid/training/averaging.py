@@ -107,7 +107,11 @@ def average_models(models: Sequence[StrPath], out: StrPath, *, name: str = "aver
     Raise BadConfig for fewer than two models, UnknownModel, BadModel, ModelError that names what
     differs, RunExists when `out` holds anything else, or an OutputError.
 
-    Example: `average_models(["runs/seed-0", "runs/seed-1"], "runs/mean")`
+    >>> from voxid.training import initial_model, load_recipe
+    >>> for name in ("one", "two"):
+    ...     initial_model(load_recipe("demo")).save(name)
+    >>> average_models(["one", "two"], "mean").dim == voxid.load("one").dim
+    True
     """
     if len(models) < 2:
         raise BadConfig(f"a mean of models takes two or more, got {len(models)}.")

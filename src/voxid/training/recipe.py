@@ -72,7 +72,12 @@ class StageConfig(Config):
 
 
 class Recipe(Config):
-    """What to train. `features`, `encoder`, `loss`, `optimizer` name a component and set its options."""
+    """What to train. `features`, `encoder`, `loss`, `optimizer` name a component and set its options.
+
+    >>> recipe = load_recipe("demo")
+    >>> recipe.encoder["name"], recipe.loss["name"]
+    ('lstm', 'triplet')
+    """
 
     name: str
     description: str

@@ -160,7 +160,14 @@ class PlanStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Counts of the data and the model; `short` utterances are shorter than a window of the first stage."""
+    """Counts of the data and the model; `short` utterances are shorter than a window of the first stage.
+
+    >>> from voxid.training import load_recipe, make_plan
+    >>> from voxid.data.pack import Packed
+    >>> from voxid.data.prepare import ensure_prepared
+    >>> make_plan(load_recipe("demo"), Packed.open(ensure_prepared("people"))).speakers
+    4
+    """
 
     recipe: str
     speakers: int

@@ -75,7 +75,12 @@ Progress = Callable[[str, int, int], None]  # (what is going on, how much is don
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to. `steps` counts all steps of the run folder, `steps_per_s` this call's only."""
+    """What a training came to. `steps` counts all steps of the run folder, `steps_per_s` this call's only.
+
+    >>> run = voxid.train("demo", "people", "run", overrides=["training.steps=2"], overwrite=True)
+    >>> run.steps, run.plan.speakers
+    (2, 4)
+    """
 
     folder: Path
     steps: int
@@ -191,7 +196,11 @@ def train(
 
 
 def initial_model(recipe: Recipe) -> Model:
-    """Return the model a training of `recipe` starts from; the same seed gives the same weights."""
+    """Return the model a training of `recipe` starts from; the same seed gives the same weights.
+
+    >>> initial_model(load_recipe("demo")).dim
+    128
+    """
     advice = "Make it smaller: lower the sizes in [encoder]."
     need = f"the encoder {recipe.encoder['name']!r} itself"
     with torch.random.fork_rng(devices=[]), memory_advice("this machine", need, advice):
@@ -202,7 +211,12 @@ def initial_model(recipe: Recipe) -> Model:
 
 
 def make_plan(recipe: Recipe, packed: Packed) -> Plan:
-    """Return the plan of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe."""
+    """Return the plan of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
+
+    >>> from voxid.data.prepare import ensure_prepared
+    >>> make_plan(load_recipe("demo"), Packed.open(ensure_prepared("people"))).utterances
+    12
+    """
     model = initial_model(recipe)
     stages = make_stages(recipe, packed, model)
     return Plan.of(recipe, packed, model, _first_loss(recipe, stages, model.dim), stages)

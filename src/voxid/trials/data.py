@@ -28,6 +28,9 @@ class EvaluationData:
 
     `audio(i)` is what a runtime embeds. `fingerprint` tells two sets apart: of the samples for a prepared
     folder, of the names and file sizes for a corpus. `dropped` was left out when the folder was prepared.
+
+    >>> read_data("people").name
+    'people'
     """
 
     name: str
@@ -83,6 +86,10 @@ def read_data(
     """Return the utterances of one prepared folder, or of one or several corpora together.
 
     Raise a CorpusError when a path is no corpus, BadTrials when two utterances have one name.
+
+    >>> data = read_data("people")
+    >>> len(data.utterances), data.utterances[0].speaker
+    (12, 'speaker-0000')
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     folders = [Path(path).expanduser() for path in given]

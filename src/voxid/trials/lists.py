@@ -49,6 +49,12 @@ def read_trials(
     Raise BadTrials for a line that does not fit the format (with its number and text), for utterances that
     the data does not have (how many, the first five, what they may have meant), and for a list that could be
     read in two ways.
+
+    >>> from pathlib import Path
+    >>> from voxid.trials.data import read_data
+    >>> _ = Path("one.txt").write_text("1 speaker-0000/0000 speaker-0000/0001")
+    >>> read_trials("one.txt", read_data("people")).same_K.tolist()
+    [True]
     """
     file = TextFile(path, TRIAL_LIST)
     if enrollments is None and _models_path(file.path).is_file():
@@ -80,6 +86,12 @@ def read_models(path: str | os.PathLike[str], data: EvaluationData) -> Models:
 
     A first line that begins with "model" or "modelid" and names no utterance is a header (NIST). Raise
     BadTrials for a model without utterances, one with an utterance twice, or utterances that are missing.
+
+    >>> from pathlib import Path
+    >>> from voxid.trials.data import read_data
+    >>> _ = Path("list.enrol").write_text("first speaker-0000/0000 speaker-0000/0001\\n")
+    >>> read_models("list.enrol", read_data("people")).names
+    ['first']
     """
     file = TextFile(path, MODEL_LIST)
     number = Numbers(data)
@@ -132,6 +144,11 @@ def doubts(
     `with_itself`: both sides are one recording, or the test is among the enrollment. With `speaker_N`, the
     speaker of each number (-1: unknown), `against_corpus_speakers`: the label says otherwise. Beyond the
     trials this takes 8 bytes each.
+
+    >>> import numpy as np
+    >>> pair, same = np.array([0, 0]), np.array([True, True])
+    >>> sum(doubts(pair, np.array([1, 1]), same, None).values())  # one pair twice
+    1
     """
     if not left_K.size:
         return {}
@@ -180,6 +197,13 @@ def write_trials(
     Enrollment models go beside it, into PATH.enrol (lines `model utterance utterance ...`), where
     `read_trials` finds them. Raise BadTrials for an unknown format, for a name that the format cannot hold,
     and where an old PATH.enrol would give these trials a wrong meaning; DiskFull, NotWritable or OutputError.
+
+    >>> from voxid.trials import make_trials
+    >>> from voxid.trials.data import read_data
+    >>> data = read_data("people")
+    >>> write_trials("trials.txt", make_trials("all", data), data)
+    >>> len(read_trials("trials.txt", data))
+    66
     """
     if format not in _WRITTEN:
         raise BadTrials(

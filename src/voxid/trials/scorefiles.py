@@ -30,6 +30,11 @@ class ScoreFile:
     "nontargets" of the trial list that have no score: a system that rejects silently must not look better
     (`worst_case`). `warnings` counts trials that look wrong. `speaker_N` (int32, places in
     `speakers`) is the speaker of each name, when a list of them was given.
+
+    >>> from pathlib import Path
+    >>> _ = Path("some.score").write_text("a b 0.9 target\\na c 0.1 nontarget\\n")
+    >>> read_scores("some.score").score_K.tolist()
+    [0.9, 0.1]
     """
 
     path: str
@@ -79,6 +84,11 @@ def read_scores(
     Raise BadScores for a file that fits no format, or two; for scores that are NaN or infinite (how many, and
     the first line); for labels of one class only, or none; for one trial with two scores. Raise BadTrials for
     a trial list that cannot be read.
+
+    >>> from pathlib import Path
+    >>> _ = Path("some.score").write_text("a b 0.9 target\\na c 0.1 nontarget\\n")
+    >>> read_scores("some.score").same_K.tolist()
+    [True, False]
     """
     path = Path(path).expanduser()
     interned = Interned(bare=trials is not None)

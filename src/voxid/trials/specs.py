@@ -69,6 +69,10 @@ def make_trials(spec: str | os.PathLike[str], data: EvaluationData, seed: int = 
 
     Raise BadTrials when the spec is none of these, a list is malformed or names utterances that the data
     does not have; NotEnoughSpeakers when the data cannot give both kinds of trial.
+
+    >>> from voxid.trials.data import read_data
+    >>> len(make_trials("all", read_data("people"))), len(make_trials("5-triplets", read_data("people")))
+    (66, 10)
     """
     text = os.fspath(spec)
     if (asked := read_spec(text)) is not None:

@@ -22,6 +22,12 @@ class Models:
     Model m has the name `names[m]` and is made of the utterances `utterance_E[begin[m]:begin[m + 1]]`
     (int32 numbers in the data). `first` is the number of model 0 in a list of trials: the number of
     utterances of the data, so that one array can name both.
+
+    >>> from voxid.trials import make_trials
+    >>> from voxid.trials.data import read_data
+    >>> models = make_trials("2-enrol", read_data("people")).models
+    >>> len(models), len(models.utterance_E)
+    (4, 8)
     """
 
     names: list[str]
@@ -44,6 +50,12 @@ class Trials:
     `left_K` and `right_K` are int32 (K,), `same_K` bool (K,). With enrollment `models`, a number in `left_K`
     from `models.first` up means a model (see `extended`). `warnings` counts trials that look wrong in a list,
     `left_out` counts what a filter could not use. `seed` is None where chance plays no part.
+
+    >>> from voxid.trials import make_trials
+    >>> from voxid.trials.data import read_data
+    >>> trials = make_trials("all", read_data("people"))
+    >>> int(trials.same_K.sum()), trials.spec
+    (12, 'all')
     """
 
     spec: str

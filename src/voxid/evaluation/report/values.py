@@ -21,6 +21,10 @@ class ModelReport:
     cannot tell the scores apart). `cllr_of` says what the Cllr was computed on. `left_out` counts utterances
     by reason, `trials_lost` the trials that fell with them, `full_sequence` the utterances embedded by their
     full sequence (shorter than a window, or inference by full sequence).
+
+    >>> report = voxid.evaluate(["voxid-base"], "people", "all", resamples=0, cache=False)
+    >>> report.models[0].targets, report.models[0].nontargets
+    (12, 54)
     """
 
     model: str
@@ -70,7 +74,12 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All systems on the same trials; `out` is the folder that holds report.json, scores and figures."""
+    """All systems on the same trials; `out` is the folder that holds report.json, scores and figures.
+
+    >>> report = voxid.evaluate(["voxid-base"], "people", "all", resamples=0, cache=False)
+    >>> report.trials["count"], sorted(report.as_dict())[:2]
+    (66, ['data', 'files'])
+    """
 
     voxid: str
     made: str  # ISO 8601, UTC
