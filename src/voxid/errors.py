@@ -275,6 +275,10 @@ class BadArchive(DownloadError):
     """An archive is damaged, does not hold what it should, or tries to write outside its folder."""
 
 
+class ServiceError(VoxidError, exit_code=13):
+    """A service of voxid cannot be reached, or refused in a way of its own (a key, a limit)."""
+
+
 class MissingExtra(VoxidError, exit_code=11):
     """A part of voxid that is installed by an extra was asked for, and the extra is not installed."""
 

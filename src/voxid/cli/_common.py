@@ -1,6 +1,6 @@
 """What every command shares: errors to exit codes, JSON or text, progress bars.
 
-Exit codes: 0 done, 2 wrong usage, 3-12 the kind of error (`exit_code` in voxid/errors.py), 70 a bug, 130
+Exit codes: 0 done, 2 wrong usage, 3-13 the kind of error (`exit_code` in voxid/errors.py), 70 a bug, 130
 Ctrl-C, 141 nobody reads the answer any more; 1 is an answer: not accepted, unknown, not finished.
 """
 

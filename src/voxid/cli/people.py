@@ -5,6 +5,7 @@ The options that say where people are kept and how to decide stand here once, fo
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -86,6 +87,10 @@ NameArgument = Annotated[
 ChannelOption = Annotated[
     str | None, typer.Option("--channel", help="One channel of the recording, counted from 0; or mix.")
 ]
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", envvar="VOXID_SERVER", help="Ask `voxid serve` at this URL; key: VOXID_KEY."),
+]
 Recording = Annotated[str, typer.Argument(help="A recording; - reads standard input.")]
 
 
@@ -95,6 +100,7 @@ def enroll(
     ],
     clips: Annotated[list[str], typer.Argument(help="Recordings of them; - reads standard input.")],
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
@@ -111,9 +117,7 @@ def enroll(
 
     Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
-    from voxid.recognizer import Recognizer
-
-    with Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer:
+    with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
         done = recognizer.enroll(name, sources(clips, channel), replace=replace)
     emit(done.to_dict(), json, lambda: echo(str(done)))
 
@@ -122,6 +126,7 @@ def verify(
     name: NameArgument,
     audio: Recording,
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
@@ -139,9 +144,7 @@ def verify(
 
     Example: `voxid verify alice new.wav --db people.db --far 0.01`
     """
-    from voxid.recognizer import Recognizer
-
-    with Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer:
+    with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
         [heard] = sources([audio], channel)
         decision = recognizer.verify(
             name, heard, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far
@@ -155,6 +158,7 @@ def identify(
     audio: Recording,
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
@@ -173,10 +177,8 @@ def identify(
 
     Example: `voxid identify new.wav --db people.db --top 3`
     """
-    from voxid.recognizer import Recognizer
-
     with (
-        Recognizer(db, model, collection=collection, vad=vad, device=device) as recognizer,
+        recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer,
         progress_bar("reading people", quiet=json) as update,
     ):
         found = recognizer.identify(
@@ -186,7 +188,7 @@ def identify(
             cost_miss=cost_miss,
             cost_false_alarm=cost_false_alarm,
             far=far,
-            progress=update,
+            **({} if server else {"progress": update}),
         )
     emit(found.to_dict(), json, lambda: echo(str(found)))
     if not found.known:
@@ -198,6 +200,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another recording.")],
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
+    server: ServerOption = None,
     prior: PriorOption = None,
     cost_miss: MissOption = None,
     cost_false_alarm: FalseAlarmOption = None,
@@ -213,20 +216,15 @@ def compare(
 
     Example: `voxid compare a.wav b.wav --model models/mine`
     """
-    from voxid.recognizer import compare as run
-
     left, right = sources([a, b], channel)
-    decision = run(
-        left,
-        right,
-        model=model,
-        prior=prior,
-        cost_miss=cost_miss,
-        cost_false_alarm=cost_false_alarm,
-        far=far,
-        vad=vad,
-        device=device,
-    )
+    rule = {"prior": prior, "cost_miss": cost_miss, "cost_false_alarm": cost_false_alarm, "far": far}
+    if server:
+        with recognizer_of("", model, COLLECTION, server) as client:
+            decision = client.compare(left, right, **rule)
+    else:
+        from voxid.recognizer import compare as run
+
+        decision = run(left, right, model=model, vad=vad, device=device, **rule)
 
     def text() -> None:
         verdict = "the same speaker" if decision.accepted else "not accepted as the same speaker"
@@ -241,6 +239,17 @@ def compare(
     emit(decision.to_dict(), json, text)
     if not decision.accepted:
         raise typer.Exit(NO)
+
+
+def recognizer_of(db: str, model: str, collection: str, server: str | None, **options: str) -> Any:
+    """Return the recognizer of a store, or what asks a service in its place."""
+    if server is None:
+        from voxid.recognizer import Recognizer
+
+        return Recognizer(db, model, collection=collection, **options)
+    from voxid.client import Client
+
+    return Client(server, key=os.environ.get("VOXID_KEY"), collection=collection)
 
 
 def counted(count: int, one: str, many: str) -> str:

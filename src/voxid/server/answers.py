@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from voxid.errors import AudioSilent, AudioTooShort, TooLittleSpeech
 from voxid.scoring.decision import Rule
 from voxid.stores import AuditEntry, Person
 from voxid.types import Decision, Enrollment, Identification
 
+TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
 MODEL = "a3f1c2d4e5b6"
 Llr = Annotated[float | None, Field(description="Calibrated natural-log likelihood ratio; null without one.")]
 

@@ -10,11 +10,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 import voxid
 from voxid.audio import Inspected
-from voxid.errors import AudioSilent, AudioTooShort, OptedOut, PersonNotFound, TooLittleSpeech
+from voxid.errors import OptedOut, PersonNotFound
 from voxid.recognizer import People
 from voxid.recognizer import compare as compare_two
 from voxid.server import metrics
 from voxid.server.answers import (
+    TOO_LITTLE,
     CollectionIn,
     CollectionOut,
     CollectionsOut,
@@ -45,7 +46,6 @@ from voxid.server.problems import MEDIA_TYPE, Refusal, remedy_of
 from voxid.server.service import Service
 from voxid.stores import acting
 
-TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)
 SLASH = "\udc2f"
 MOST_PAGE = 1_000
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -1,0 +1,527 @@
+// The page of voxid: record or choose recordings, ask the service, show what it says.
+import { hasMicrophone, openMicrophone, toPcm, toWav } from "/page/recorder.js";
+
+const $ = (id) => document.getElementById(id);
+const WORDS = {
+  enroll: ["Enroll somebody", "Let them talk for about twenty seconds, in their own words. Do it on several days if you can: voices change.", "Record"],
+  verify: ["Is it really them?", "Choose who it is said to be, and record a few seconds. The answer is yes, no, or: say a little more.", "Record"],
+  identify: ["Who is it?", "Record a few seconds. You get the nearest people, or: I don't know you.", "Record"],
+  live: ["Who is speaking now?", "Talk, one after the other. The timeline shows who spoke when; a turn ends with a pause.", "Start"],
+  people: ["People", "Everybody who is enrolled here: when, and from how much speech. Delete means gone.", ""],
+};
+const TIPS = {
+  probability: "How likely it is the same speaker, if nothing but the prior was known before.",
+  llr: "Log-likelihood ratio: how much better 'same speaker' explains the voices than 'two speakers'. 0 says nothing; 7 is a thousand to one.",
+  threshold: "The LLR from which the answer is yes. It follows from the prior and costs, or from the false-alarm rate asked for.",
+  speech: "Seconds in which somebody really talks, pauses left out. More speech makes surer answers.",
+  prior: "What was taken to be the chance of 'same speaker' before anything was heard.",
+  enrolled: "How many people were searched. Among more people, each has to stand out more.",
+  unknown: "How likely it is that the voice belongs to none of the people enrolled.",
+};
+let view = "", model = null, mic = null, taken = [], socket = null, began = 0, held = 0, timer = 0, after = null;
+
+// -- asking the service ------------------------------------------------------------------------------------
+
+const collection = () => encodeURIComponent($("collection").value.trim() || "default");
+const path = (rest = "") => `/v1/collections/${collection()}${rest}`;
+const person = (name, rest = "") => path(`/speakers/${encodeURIComponent(name)}${rest}`);
+
+async function ask(method, url, body) {
+  const headers = {};
+  const key = sessionStorage.getItem("voxid-key");
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body && !(body instanceof FormData)) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(body);
+  }
+  const answer = await fetch(url, { method, headers, body });
+  const said = await answer.json();
+  if (answer.status === 401) {
+    const given = await question("A key is needed", "Whoever runs this service makes keys with: voxid keys create NAME", "Key", "Use it");
+    if (given) {
+      sessionStorage.setItem("voxid-key", given.trim());
+      return ask(method, url, body);
+    }
+  }
+  if (!answer.ok) throw Object.assign(new Error(said.detail || answer.statusText), { said });
+  return said;
+}
+
+function question(title, text, label, yes) {
+  $("ask-title").textContent = title;
+  $("ask-text").textContent = text;
+  $("ask-field").hidden = !label;
+  $("ask-label").textContent = label || "";
+  $("ask-input").value = "";
+  $("ask-yes").textContent = yes;
+  $("ask").returnValue = "no";
+  $("ask").showModal();
+  return new Promise((done) =>
+    $("ask").addEventListener("close", () => done($("ask").returnValue === "yes" && (label ? $("ask-input").value : "yes")), { once: true }),
+  );
+}
+
+const say = (text) => ($("say").textContent = text);
+function fail(error) {
+  $("error").textContent = error.message || String(error);
+  $("error").hidden = false;
+  say("");
+}
+
+// -- building what is shown; text goes in as text, whatever a name holds ------------------------------------
+
+function make(tag, className = "", text = "", ...children) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text) node.textContent = text;
+  node.append(...children);
+  return node;
+}
+
+let tips = 0;
+function fact(kind, label, value) {
+  const tip = make("span", "tip", TIPS[kind]);
+  tip.id = `tip-${++tips}`;
+  tip.setAttribute("role", "tooltip");
+  const button = make("button", "fact", "", make("b", "", value), make("span", "", label), tip);
+  button.type = "button";
+  button.setAttribute("aria-describedby", tip.id);
+  return make("li", "", "", button);
+}
+
+function verdict(kind, sign, title, text) {
+  const mark = make("span", "sign", sign);
+  mark.setAttribute("aria-hidden", "true");
+  return make("div", `verdict ${kind}`, "", mark, make("div", "", "", make("h2", "", title), make("p", "", text)));
+}
+
+const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const percent = (value) => {
+  if (value === null || value === undefined) return "–";
+  if (value > 0.999) return "over 99.9 %";
+  return value < 0.001 ? "under 0.1 %" : `${(100 * value).toFixed(1)} %`;
+};
+
+// bars from the lowest to the highest LLR, with the threshold of each marked
+function ranks(rows) {
+  const values = rows.flatMap((row) => [row.llr, row.threshold]);
+  const low = Math.min(-5, ...values) - 1, high = Math.max(5, ...values) + 1;
+  const at = (llr) => `${(100 * (llr - low)) / (high - low)}%`;
+  const list = make("ol", "ranks");
+  for (const row of rows) {
+    const fill = make("div", "fill"), mark = make("div", "mark");
+    fill.style.width = at(row.llr);
+    mark.style.left = at(row.threshold);
+    const name = make("span", "name", row.speaker);
+    name.title = row.speaker;
+    list.append(
+      make("li", "rank", "", name, make("div", row.llr >= row.threshold ? "track pass" : "track", "", fill, mark), make("span", "num", number(row.llr, 1))),
+    );
+  }
+  return [list, make("p", "legend", "", make("i"), make("span", "", "the threshold; a bar that reaches it is a yes (LLR)"))];
+}
+
+function show(...parts) {
+  $("answer").replaceChildren(...parts);
+  $("answer").hidden = false;
+  $("answer").scrollIntoView({ block: "nearest" });
+}
+
+function warnings(list) {
+  return list?.length ? [make("ul", "warnings", "", ...list.map((text) => make("li", "", text)))] : [];
+}
+
+const seconds = (value) => `${number(value, 1)} s`;
+
+function showDecision(found, name) {
+  const who = `“${name}”`;
+  const said = {
+    accepted: ["yes", "✓", `Yes, this is ${name}`, "The voice is that of the person enrolled."],
+    rejected: ["no", "✕", `This does not sound like ${name}`, "Too unlike the voice that is enrolled."],
+    not_enough_speech: ["maybe", "…", "Say a little more", found.reason],
+    not_enrolled: ["maybe", "?", `${who} is not enrolled`, "Enroll them first."],
+    opted_out: ["maybe", "–", `${who} opted out`, "Their voice is refused, until they opt in again."],
+  }[found.decision];
+  if (found.llr === null) return show(verdict(...said));
+  show(
+    verdict(...said),
+    make(
+      "ul", "facts", "",
+      fact("probability", "probability", percent(found.probability)),
+      fact("llr", "LLR", number(found.llr)),
+      fact("threshold", "threshold", number(found.threshold)),
+      fact("speech", "of speech", seconds(found.net_speech_s[1])),
+      fact("prior", "prior", percent(found.prior)),
+    ),
+    ...ranks([{ speaker: name, llr: found.llr, threshold: found.threshold }]),
+    ...warnings(found.warnings),
+  );
+}
+
+function showIdentity(found) {
+  const best = found.speaker;
+  const said = {
+    accepted: ["yes", "✓", `This is ${best}`, "The nearest of all who are enrolled, and near enough."],
+    unknown: ["maybe", "?", "I don’t know you", found.enrolled ? "Nobody who is enrolled sounds enough like this." : "Nobody is enrolled yet."],
+    not_enough_speech: ["maybe", "…", "Say a little more", found.reason],
+  }[found.decision];
+  if (!found.candidates.length) return show(verdict(...said));
+  show(
+    verdict(...said),
+    make(
+      "ul", "facts", "",
+      fact("unknown", "none of them", percent(found.unknown_probability)),
+      fact("llr", "LLR of the nearest", number(found.llr)),
+      fact("threshold", "threshold", number(found.threshold)),
+      fact("speech", "of speech", seconds(found.net_speech_s)),
+      fact("enrolled", "people searched", String(found.enrolled)),
+    ),
+    ...ranks(found.candidates),
+    ...warnings(found.warnings),
+  );
+}
+
+function progress(net, wanted, extra = 0) {
+  held = net;
+  const bar = $("progress").querySelector(".bar");
+  const share = (value) => `${Math.min(100, (100 * value) / wanted)}%`;
+  bar.children[0].style.width = share(net);
+  bar.children[1].style.width = share(Math.max(0, Math.min(extra, wanted - net)));
+  const total = net + extra;
+  $("progress-text").textContent = `${number(total, 1)} of ${wanted} s of speech${total >= wanted ? ": enough" : ""}`;
+  $("progress").hidden = false;
+}
+
+function showEnrollment(found) {
+  progress(found.net_speech_s, found.wanted_s);
+  const done = found.state === "enrolled";
+  const added = found.clips.filter((clip) => clip.voiceprint).length;
+  show(
+    verdict(
+      done ? "yes" : "maybe", done ? "✓" : "…",
+      done ? `${found.speaker} is enrolled` : `${found.speaker}: ${seconds(found.missing_s)} of speech still wanted`,
+      `${added} ${added === 1 ? "recording" : "recordings"} added, ${found.voiceprints} held. ${done ? "Try Verify or Identify now." : "Record some more; it adds up."}`,
+    ),
+    ...warnings(found.clips.flatMap((clip) => clip.warnings)),
+  );
+}
+
+// -- recordings in, answers out ----------------------------------------------------------------------------
+
+async function send(files) {
+  $("error").hidden = $("answer").hidden = true;
+  const name = $("name").value.trim();
+  if (view !== "identify" && !name) {
+    $("name").focus();
+    return say("Say who it is first: the name is missing.");
+  }
+  const form = new FormData();
+  for (const file of view === "enroll" ? files : files.slice(0, 1)) form.append("file", file, file.name);
+  say("Listening to it …");
+  try {
+    if (view === "enroll") showEnrollment(await ask("POST", person(name, "/recordings"), form));
+    else if (view === "verify") showDecision(await ask("POST", person(name, "/verify"), form), name);
+    else showIdentity(await ask("POST", path("/identify"), form));
+    say("");
+    refreshNames();
+  } catch (error) {
+    if (error.said?.state === "needs_speech") {
+      progress(error.said.net_speech_s, error.said.wanted_s);
+      show(verdict("maybe", "…", "Say a little more", error.message));
+      say("");
+    } else fail(error);
+  }
+}
+
+async function start() {
+  $("error").hidden = $("answer").hidden = true;
+  if (["enroll", "verify"].includes(view) && !$("name").value.trim()) {
+    $("name").focus();
+    return say("Say who it is first: the name is missing.");
+  }
+  taken = [];
+  clear();
+  try {
+    mic = await openMicrophone(heard);
+  } catch (error) {
+    return fail(new Error(`The microphone cannot be used (${error.message}). Allow it in the browser, or choose files.`));
+  }
+  began = performance.now();
+  $("record").setAttribute("aria-pressed", "true");
+  $("record-text").textContent = "Stop";
+  say(view === "enroll" ? "Talk, in your own words." : "Talk for a few seconds.");
+  timer = setInterval(() => {
+    const passed = Math.floor((performance.now() - began) / 1000);
+    $("clock").textContent = `${Math.floor(passed / 60)}:${String(passed % 60).padStart(2, "0")}`;
+  }, 250);
+  if (view === "live" || view === "enroll") connect(view === "live" ? "identify" : "none");
+}
+
+async function stop() {
+  if (!mic) return;
+  const { rate } = mic;
+  mic.close();
+  mic = null;
+  clearInterval(timer);
+  $("record").setAttribute("aria-pressed", "false");
+  $("record-text").textContent = WORDS[view][2];
+  $("level").style.width = "0";
+  say("");
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "end" }));
+  if (view !== "live" && taken.length) await send([toWav(taken, rate)]);
+}
+
+function connect(asked) {
+  const { rate } = mic;
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path("/live")}`);
+  socket.binaryType = "arraybuffer";
+  const key = sessionStorage.getItem("voxid-key") || undefined;
+  socket.onopen = () => socket.send(JSON.stringify({ type: "start", rate, question: asked, key }));
+  socket.onmessage = (event) => {
+    const said = JSON.parse(event.data);
+    if (said.type === "ready") taken.forEach((block) => socket.send(toPcm(block)));
+    if (said.type === "ready") socket.ready = true;
+    else if (said.type === "problem" && asked !== "none") fail(new Error(said.detail));
+    else if (asked === "none" && said.type === "heard") progress(held, model?.wanted_speech_s || 20, said.net_speech_s);
+    else if (asked !== "none") liveSaid(said);
+  };
+}
+
+// -- drawing -----------------------------------------------------------------------------------------------
+
+let peaks = [];
+function heard(block) {
+  taken.push(block);
+  if (socket?.ready && socket.readyState === WebSocket.OPEN) socket.send(toPcm(block));
+  let peak = 0, power = 0;
+  for (const value of block) {
+    peak = Math.max(peak, Math.abs(value));
+    power += value * value;
+  }
+  const level = 20 * Math.log10(Math.sqrt(power / block.length) + 1e-6);
+  $("level").style.width = `${Math.max(0, Math.min(100, (level + 60) * 1.9))}%`;
+  $("level").parentElement.classList.toggle("loud", peak > 0.98);
+  if (peak > 0.98) say("Too loud: move back a little, or lower the level.");
+  peaks.push(peak);
+  draw();
+}
+
+function clear() {
+  peaks = [];
+  $("clock").textContent = "0:00";
+  draw();
+}
+
+function draw() {
+  const canvas = $("wave"), pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+  const { width, height } = canvas, step = 10, shown = peaks.slice(-Math.floor(width / step));
+  pen.clearRect(0, 0, width, height);
+  pen.fillStyle = style.getPropertyValue("--line");
+  pen.fillRect(0, height / 2 - 1, width, 2);
+  pen.fillStyle = style.getPropertyValue("--main");
+  shown.forEach((peak, i) => {
+    const tall = Math.max(4, Math.sqrt(peak) * height * 0.92);
+    pen.beginPath();
+    pen.roundRect(i * step + 2, (height - tall) / 2, step - 4, tall, 3);
+    pen.fill();
+  });
+}
+
+// -- live --------------------------------------------------------------------------------------------------
+
+let turns = [], open = null, length = 10;
+const called = (said) => (said.decision === "accepted" ? said.speaker : said.decision === "unknown" ? "unknown" : "…");
+
+function liveSaid(said) {
+  if (said.type === "turn") {
+    turns.push({ start: said.start_s, end: said.end_s, who: called(said) });
+    open = null;
+  } else if (said.type === "heard") {
+    length = Math.max(10, said.at_s);
+    open = said.turn ? { start: said.turn.start_s, end: said.at_s, who: called(said) } : null;
+    const sure = said.probability === undefined || said.probability === null ? "" : `, ${percent(said.probability)} sure`;
+    $("now").textContent = !open ? "…" : open.who === "…" ? "Somebody begins to talk" : open.who === "unknown" ? "Somebody I don’t know" : `${open.who}${sure}`;
+    $("live-facts").textContent = `${seconds(said.net_speech_s)} of speech in ${seconds(said.at_s)}`;
+  } else if (said.type === "final") {
+    $("now").textContent = turns.length ? "That was it." : "Nobody has spoken.";
+  }
+  drawTurns();
+}
+
+function drawTurns() {
+  const all = open ? [...turns, open] : turns;
+  const names = [...new Set(all.map((turn) => turn.who))];
+  $("lanes").replaceChildren(
+    ...names.map((who) => {
+      const strip = make("div", "strip");
+      const mine = all.filter((turn) => turn.who === who);
+      for (const turn of mine) {
+        const bar = make("div", "turn");
+        bar.style.left = `${(100 * turn.start) / length}%`;
+        bar.style.width = `${(100 * (turn.end - turn.start)) / length}%`;
+        bar.title = `${number(turn.start, 1)} to ${number(turn.end, 1)} s`;
+        strip.append(bar);
+      }
+      strip.setAttribute("role", "img");
+      strip.setAttribute("aria-label", `${who}: ${mine.map((turn) => `${number(turn.start, 1)} to ${number(turn.end, 1)} seconds`).join(", ")}`);
+      return make("div", who === "unknown" || who === "…" ? "lane unknown" : "lane", "", make("span", "name", who), strip);
+    }),
+  );
+}
+
+// -- people ------------------------------------------------------------------------------------------------
+
+const day = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+async function refreshNames() {
+  try {
+    const found = await ask("GET", path("/speakers?limit=100"));
+    $("names").replaceChildren(...found.speakers.map((one) => Object.assign(make("option"), { value: one.name })));
+    const known = found.speakers.find((one) => one.name === $("name").value.trim());
+    if (view === "enroll" && known) progress(known.net_speech_s, known.wanted_s);
+    const there = await ask("GET", "/v1/collections");
+    $("collections").replaceChildren(...there.collections.map((one) => Object.assign(make("option"), { value: one.name })));
+  } catch (error) {
+    fail(error);
+  }
+}
+
+async function listPeople(more = false) {
+  const query = new URLSearchParams({ limit: 50 });
+  if ($("search").value.trim()) query.set("prefix", $("search").value.trim());
+  if (more && after) query.set("after", after);
+  try {
+    const found = await ask("GET", path(`/speakers?${query}`));
+    after = found.next;
+    $("count").textContent = `${found.total.toLocaleString()} ${found.total === 1 ? "person is" : "people are"} enrolled`;
+    const rows = found.speakers.map(row);
+    if (!more) $("people").replaceChildren();
+    $("people").append(...rows);
+    if (!found.total) $("people").append(make("li", "card empty", "Nobody is enrolled yet. Begin with Enroll."));
+    $("more").hidden = !after;
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function row(one) {
+  const avatar = make("span", "avatar", [...one.name.trim()][0]?.toUpperCase() || "?");
+  avatar.setAttribute("aria-hidden", "true");
+  const sub = `${seconds(one.net_speech_s)} of speech in ${one.voiceprints} ${one.voiceprints === 1 ? "recording" : "recordings"}, since ${day(one.created)}`;
+  const badge = make("span", `badge ${one.state}`, one.state === "enrolled" ? "enrolled" : `${seconds(one.missing_s)} wanted`);
+  const summary = make("summary", "", "", avatar, make("span", "", "", make("span", "name", one.name), make("div", "sub", one.damaged || sub)), badge);
+  const details = make("details", "", "", summary);
+  details.addEventListener("toggle", () => details.open && detail(details, one.name), { once: true });
+  return make("li", "card person", "", details);
+}
+
+const label = (source) => source.replace(/^recording \d+ \((.*)\)$/, "$1");
+
+async function detail(details, name) {
+  const act = (label, className, work) => {
+    const button = make("button", className, label);
+    button.type = "button";
+    button.setAttribute("aria-label", `${label} ${name}`);
+    button.addEventListener("click", async () => {
+      try {
+        if (await work()) listPeople();
+      } catch (error) {
+        fail(error);
+      }
+    });
+    return button;
+  };
+  const found = await ask("GET", person(name)).catch(fail);
+  if (!found) return;
+  const body = make("tbody");
+  for (const print of found.recordings || []) {
+    const remove = act("Remove", "danger small", async () => {
+      if (!(await question("Remove this recording?", `${label(print.source)}. The voiceprint of ${name} goes on without it.`, "", "Remove"))) return false;
+      return ask("DELETE", person(name, `/recordings/${encodeURIComponent(print.id)}`));
+    });
+    body.append(make("tr", "", "", make("td", "", day(print.created)), make("td", "", seconds(print.speech_s)), make("td", "source", label(print.source)), make("td", "", "", remove)));
+  }
+  const head = make("tr", "", "", ...["When", "Speech", "Recording", "Action"].map((text) => Object.assign(make("th", "", text), { scope: "col" })));
+  details.append(
+    make("table", "", "", make("thead", "", "", head), body),
+    make(
+      "div", "buttons", "",
+      act("Rename", "quiet small", async () => {
+        const given = await question(`Rename ${name}`, "The voiceprint stays.", "New name", "Rename");
+        return given && ask("PATCH", person(name), { name: given });
+      }),
+      act("Opt out", "quiet small", async () => {
+        const text = "All that is held is removed, and their voice is refused from now on, until they opt in again.";
+        return (await question(`${name} opts out?`, text, "", "Opt out")) && ask("PUT", person(name, "/opt-out"));
+      }),
+      act("Delete", "danger small", async () => {
+        const text = "All that is held is removed: the voiceprint, the notes, the name in the audit trail. There is no way back.";
+        return (await question(`Delete ${name}?`, text, "", "Delete")) && ask("DELETE", person(name));
+      }),
+    ),
+  );
+}
+
+// -- which view --------------------------------------------------------------------------------------------
+
+function route() {
+  const wanted = location.hash.slice(1) in WORDS ? location.hash.slice(1) : "enroll";
+  if (mic) {
+    view = "live"; // what was recorded for another view is not sent
+    stop();
+  }
+  view = wanted;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const [title, lead, word] = WORDS[view];
+  $("title").textContent = title;
+  $("lead").textContent = lead;
+  document.title = `${title} – voxid`;
+  $("record-text").textContent = word;
+  $("who").hidden = !["enroll", "verify"].includes(view);
+  $("name-label").textContent = view === "verify" ? "Who it is said to be" : "Name";
+  $("stage").hidden = view === "people";
+  $("drop").hidden = view === "live";
+  $("timeline").hidden = view !== "live";
+  $("list").hidden = view !== "people";
+  $("answer").hidden = $("error").hidden = $("progress").hidden = true;
+  $("record").disabled = !hasMicrophone();
+  $("insecure").hidden = hasMicrophone() || view === "people";
+  held = 0;
+  turns = [];
+  open = null;
+  say("");
+  clear();
+  drawTurns();
+  if (view === "people") listPeople();
+  else refreshNames();
+}
+
+$("record").addEventListener("click", () => (mic ? stop() : start()));
+$("files").addEventListener("change", (event) => {
+  const files = [...event.target.files];
+  event.target.value = "";
+  if (files.length) send(files);
+});
+const stage = $("stage");
+stage.addEventListener("dragover", (event) => (event.preventDefault(), stage.classList.add("over")));
+stage.addEventListener("dragleave", () => stage.classList.remove("over"));
+stage.addEventListener("drop", (event) => {
+  event.preventDefault();
+  stage.classList.remove("over");
+  if (event.dataTransfer.files.length && view !== "live") send([...event.dataTransfer.files]);
+});
+$("name").addEventListener("change", () => (($("progress").hidden = true), (held = 0), refreshNames()));
+$("collection").addEventListener("change", route);
+$("search").addEventListener("input", () => listPeople());
+$("more").addEventListener("click", () => listPeople(true));
+window.addEventListener("hashchange", route);
+ask("GET", "/v1/model")
+  .then((found) => {
+    model = found;
+    $("about").textContent = `voxid ${found.version}, model ${found.name} ${found.fingerprint.slice(0, 8)}`;
+  })
+  .catch(fail)
+  .finally(route);

@@ -50,5 +50,5 @@ export function toWav(blocks, rate) {
       view.setInt16(at, value, true);
       at += 2;
     }
-  return new File([view.buffer], `recorded ${new Date().toISOString().slice(0, 19)}.wav`, { type: "audio/wav" });
+  return new File([view.buffer], `recorded ${new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".")}.wav`, { type: "audio/wav" });
 }

@@ -1,0 +1,258 @@
+"""A client of `voxid serve` with the verbs and the answers of `Recognizer`. Extra `serve`, no torch."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+
+from voxid import errors
+from voxid.audio import Source, is_one, name_of
+from voxid.audio.sources import Part
+from voxid.errors import ServiceError, VoxidError
+from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
+
+TRIES = 4
+NO_DECISION = {
+    "not_enough_speech": errors.TooLittleSpeech,
+    "not_enrolled": errors.PersonNotFound,
+    "opted_out": errors.OptedOut,
+}
+
+
+class Client:
+    """The people of one collection of a service at `url`, asked as a `Recognizer` is.
+
+    `key` is one that `voxid keys create` made. A service that is busy is asked again when it says so, up to
+    `tries` times; enrolling twice is harmless. Errors are those of the library, by the service's codes;
+    ServiceError for what it cannot be asked at all. Thread-safe.
+
+    Example: `with Client("https://voices.example", key=KEY) as rec: rec.verify("alice", "a.wav").accepted`
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        collection: str = "default",
+        timeout: float = 60.0,
+        verify_tls: bool | str = True,
+        tries: int = TRIES,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.url, self.collection, self._tries = url.rstrip("/"), collection, max(1, tries)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, verify=verify_tls)
+
+    # -- the three questions -----------------------------------------------------------------------------
+
+    def enroll(self, name: str, audio: Any, *, replace: bool = False) -> Enrollment:
+        """Return how far the voiceprint of `name` has come, after adding clips to it."""
+        clips = [audio] if is_one(audio) else list(audio)
+        said = self._ask(
+            "POST",
+            self._person(name, "/recordings"),
+            [("file", clip) for clip in clips],
+            params={"replace": replace},
+            headers={"Idempotency-Key": uuid4().hex},
+        )
+        found = [_made(Clip, {**one, "warnings": tuple(one["warnings"])}) for one in said["clips"]]
+        return _made(Enrollment, {**said, "clips": tuple(found)})
+
+    def verify(self, name: str, audio: Source, **rule: float | None) -> Decision:
+        """Return whether `audio` is of `name`; `rule` is prior, cost_miss, cost_false_alarm or far."""
+        return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=rule))
+
+    def identify(self, audio: Source, *, top: int = 5, **rule: float | None) -> Identification:
+        """Return who of the enrolled people `audio` is of, or unknown."""
+        params = {"top": top, **rule}
+        said = self._ask("POST", self._path("/identify"), [("file", audio)], params=params)
+        if said["decision"] in NO_DECISION:
+            raise NO_DECISION[said["decision"]](said["reason"])
+        candidates = tuple(_made(Candidate, one) for one in said["candidates"])
+        return _made(Identification, {**said, "candidates": candidates})
+
+    def compare(self, a: Source, b: Source, **rule: float | None) -> Decision:
+        """Return whether one speaker said both recordings."""
+        return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=rule))
+
+    def embed(self, audio: Source) -> list[float]:
+        """Return the embedding of a recording."""
+        return self._ask("POST", "/v1/embed", [("file", audio)])["embedding"]
+
+    # -- the people ----------------------------------------------------------------------------------------
+
+    def speakers(self, *, prefix: str | None = None) -> list[str]:
+        """Return the names of all who are enrolled."""
+        return [one["name"] for one in self.people(prefix=prefix)]
+
+    def people(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
+        """Return all who are enrolled, by name, as the service says it."""
+        return list(self._pages(prefix))
+
+    def _pages(self, prefix: str | None) -> Iterator[dict[str, Any]]:
+        after: str | None = None
+        while True:
+            params = {"prefix": prefix, "after": after, "limit": 1000}
+            found = self._ask("GET", self._path("/speakers"), params=params)
+            yield from found["speakers"]
+            if (after := found["next"]) is None:
+                return
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return one person, with when and how much was recorded."""
+        return self._ask("GET", self._person(name))
+
+    def rename(self, old: str, new: str) -> dict[str, Any]:
+        """Return the renamed person."""
+        return self._ask("PATCH", self._person(old), json={"name": new})
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """Remove all that is held on a person, and return the receipt."""
+        return self._ask("DELETE", self._person(name))
+
+    def remove_clip(self, name: str, voiceprint: str) -> dict[str, Any]:
+        """Return the person without one recording, named by `Clip.voiceprint`."""
+        return self._ask("DELETE", self._person(name, f"/recordings/{quote(voiceprint, safe='')}"))
+
+    def export(self, name: str) -> dict[str, Any]:
+        """Return everything held on a person."""
+        return self._ask("GET", self._person(name, "/export"))
+
+    def opt_out(self, name: str) -> dict[str, Any]:
+        """Refuse the voice of `name` from now on, and remove what is held."""
+        return self._ask("PUT", self._person(name, "/opt-out"))
+
+    def opt_in(self, name: str) -> None:
+        """Let `name` be enrolled again."""
+        self._ask("DELETE", self._person(name, "/opt-out"))
+
+    def audit(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what was done, oldest first, a thousand lines at most."""
+        return self._ask("GET", self._path("/audit"), params={"name": name, "limit": 1000})["lines"]
+
+    def adapt(self, recordings: list[Source]) -> dict[str, Any]:
+        """Return what was heard, after the collection has learnt how strangers sound at its place."""
+        return self._ask("PUT", self._path("/surroundings"), [("file", one) for one in recordings])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- the road --------------------------------------------------------------------------------------------
+
+    def _path(self, rest: str) -> str:
+        return f"/v1/collections/{quote(self.collection, safe='')}{rest}"
+
+    def _person(self, name: str, rest: str = "") -> str:
+        return self._path(f"/speakers/{quote(name, safe='')}{rest}")
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        audio: list[tuple[str, Any]] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        asked = {key: value for key, value in (params or {}).items() if value is not None}
+        files = None
+        if audio is not None:
+            files = [(field, (name, content)) for field, (name, content) in _contents(audio, asked)]
+        for attempt in range(self._tries):
+            last = attempt == self._tries - 1
+            try:
+                answer = self._http.request(method, path, params=asked, files=files, **more)
+            except httpx.TransportError as error:
+                if last or (method not in ("GET", "POST")):
+                    raise ServiceError(
+                        f"{self.url} cannot be reached ({error or type(error).__name__}). Is `voxid serve` "
+                        "running there? Check the address."
+                    ) from None
+                time.sleep(0.2 * 2**attempt)
+                continue
+            if answer.status_code not in (429, 503) or last:
+                return _said(answer)
+            time.sleep(min(30.0, float(answer.headers.get("retry-after", 1))))
+        raise AssertionError("the last try returns or raises")
+
+
+def _said(answer: httpx.Response) -> dict[str, Any]:
+    """Return what a service said; raise the error that a problem document names."""
+    try:
+        said = answer.json()
+    except ValueError:
+        raise ServiceError(
+            f"the answer ({answer.status_code}) is not of `voxid serve`. Check the URL."
+        ) from None
+    if answer.status_code < 400:
+        return said
+    kind = getattr(errors, str(said.get("code")), None)
+    known = isinstance(kind, type) and issubclass(kind, VoxidError)
+    detail = str(said.get("detail"))
+    raise kind(detail) if known else ServiceError(f"{said.get('code')}: {detail}")
+
+
+def _contents(audio: list[tuple[str, Any]], asked: dict[str, Any]) -> list[tuple[str, tuple[str, bytes]]]:
+    """Return recordings as files; a channel that was chosen becomes a parameter."""
+    found = []
+    for field, source in audio:
+        part = Part.of(source)
+        if part.channel is not None:
+            asked["channel"] = part.channel
+        inner = part.source
+        if isinstance(inner, str | os.PathLike):
+            try:
+                with open(inner, "rb") as file:  # noqa: PTH123 -- a path may be bytes
+                    content = file.read()
+            except OSError as error:
+                raise errors.AudioNotFound(f"{name_of(inner)}: {error.strerror}. Check the path.") from None
+        elif isinstance(inner, bytes | bytearray | memoryview):
+            content = bytes(inner)
+        elif hasattr(inner, "read"):
+            content = inner.read()  # type: ignore[union-attr]
+        else:
+            content = _as_wav(source)
+        found.append((field, (os.path.basename(name_of(inner)) or "recording", content)))  # noqa: PTH119
+    return found
+
+
+def _as_wav(source: Source) -> bytes:
+    """Return samples as a WAV file of floats, at their own rate where they have one."""
+    import soundfile
+
+    from voxid.audio import load
+    from voxid.types import SAMPLE_RATE
+
+    memory = io.BytesIO()
+    soundfile.write(memory, load(source), SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    return memory.getvalue()
+
+
+def _decision(said: dict[str, Any]) -> Decision:
+    if said["decision"] in NO_DECISION:
+        raise NO_DECISION[said["decision"]](said["reason"])
+    for name in ("speech_s", "net_speech_s"):
+        said[name] = tuple(float("nan") if value is None else value for value in said[name])
+    return _made(Decision, said)
+
+
+def _made(kind: type[Any], said: dict[str, Any]) -> Any:
+    """Return a value of the library from what a service said; what it says more is left out."""
+    fields = {name: said[name] for name in kind.__dataclass_fields__ if name in said}
+    if "warnings" in fields:
+        fields["warnings"] = tuple(fields["warnings"])
+    return kind(**fields)

@@ -1,0 +1,150 @@
+"""The page in a real Chromium whose microphone hears real speech: enroll, verify, refuse, live, delete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from service import Serving
+from test_html_browser import chromium  # noqa: F401 -- a fixture
+
+import voxid.audio
+
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+axe = pytest.importorskip("axe_playwright_python.base", reason="pip install axe-playwright-python")
+pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
+expect = playwright.expect
+TALK_MS = 5_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    running = Serving(tmp_path_factory.mktemp("page"), "--set", "wanted_speech_s=4")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def voices(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """WAV files for the microphone: two takes of two people, one of a stranger, and two people by turns."""
+    folder, found = tmp_path_factory.mktemp("voices"), {}
+    people = sorted((real_data / "LibriSpeech" / "test-other-mini").iterdir())
+    waves = {}
+    for name, person in zip(("ann", "ben", "stranger"), (people[0], people[3], people[6]), strict=True):
+        files = sorted(person.rglob("*.flac"))
+        waves[name] = [
+            np.concatenate([voxid.audio.load(f) for f in files[a:b]]) for a, b in ((0, 5), (5, 10))
+        ]
+    quiet = np.zeros(24_000, np.float32)
+    both = np.concatenate([waves["ann"][1][:80_000], quiet, waves["ben"][1][:80_000], quiet])
+    for name, wave in [
+        *((f"{n}{i}", w) for n, ws in waves.items() for i, w in enumerate(ws)),
+        ("both", both),
+    ]:
+        found[name] = folder / f"{name}.wav"
+        soundfile.write(found[name], wave, 16_000)
+    return found
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def listening(chromium: str, server: Serving, voices: dict[str, Path]) -> Iterator[Open]:  # noqa: F811
+    """Open the page in a browser whose microphone hears a file."""
+    with playwright.sync_playwright() as driver:
+
+        @contextlib.contextmanager
+        def opened(voice: str, view: str, **options: Any) -> Iterator[Any]:
+            args = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+            args.append(f"--use-file-for-fake-audio-capture={voices[voice]}")
+            browser = driver.chromium.launch(executable_path=chromium, args=args)
+            page = browser.new_page(**options)
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(f"{server.url}/#{view}")
+            expect(page.locator("#about")).to_contain_text("voxid", timeout=30_000)
+            yield page
+            assert errors == []
+            browser.close()
+
+        yield opened
+
+
+def talk(page: Any, name: str = "", milliseconds: int = TALK_MS) -> str:
+    """Press the button, let the voice talk, press it again; return the headline of the answer."""
+    if name:
+        page.fill("#name", name)
+    page.click("#record")
+    page.wait_for_timeout(milliseconds)
+    if page.url.endswith("#enroll"):  # the page says when it is enough, as it does to a person
+        expect(page.locator("#progress-text")).to_contain_text("enough", timeout=30_000)
+    page.click("#record")
+    page.wait_for_selector("#answer h2, #error:not([hidden])", timeout=60_000)
+    return page.inner_text("#answer h2") if page.is_visible("#answer h2") else page.inner_text("#error")
+
+
+def shot(page: Any, name: str) -> None:
+    """Keep a picture for docs/service.md, where VOXID_SCREENSHOTS names a folder."""
+    if folder := os.environ.get("VOXID_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def violations(page: Any) -> list[str]:
+    page.evaluate(Path(axe.AXE_FILE_PATH).read_text())
+    found = page.evaluate("axe.run().then(found => found.violations.map(v => v.id + ': ' + v.nodes[0].html))")
+    return list(found)
+
+
+@pytest.mark.real
+def test_people_speak_and_are_known(listening: Open, server: Serving) -> None:
+    with listening("ann0", "enroll") as page:
+        assert violations(page) == []
+        assert talk(page, "Ann") == "Ann is enrolled"
+        assert "of 4 s of speech" in page.inner_text("#progress-text")
+        shot(page, "enroll")
+        assert violations(page) == []
+    with listening("ben0", "enroll", color_scheme="dark") as page:
+        assert talk(page, "Ben") == "Ben is enrolled"
+        shot(page, "enroll-dark")
+        assert violations(page) == []
+    with listening("ben1", "verify", viewport={"width": 390, "height": 844}) as page:
+        assert talk(page, "Ben") == "Yes, this is Ben"
+        assert talk(page, "Ann") == "This does not sound like Ann"
+        shot(page, "verify-phone")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.focus(".fact >> nth=1")
+        assert page.is_visible(".fact:focus .tip")
+        assert violations(page) == []
+    with listening("stranger0", "identify") as page:
+        assert talk(page) == "I don’t know you"
+        assert page.locator(".rank").count() == 2
+        shot(page, "identify")
+    with listening("both", "live") as page:
+        page.click("#record")
+        expect(page.locator(".lane .turn").nth(1)).to_be_attached(timeout=60_000)
+        page.wait_for_timeout(2_000)
+        page.click("#record")
+        expect(page.locator("#now")).to_have_text("That was it.", timeout=30_000)
+        shot(page, "live")
+        assert {"Ann", "Ben"} <= set(page.locator(".lane .name").all_inner_texts())
+        assert violations(page) == []
+        page.goto(f"{server.url}/#people")
+        page.wait_for_selector(".person")
+        page.keyboard.press("Tab")
+        page.locator("summary", has_text="Ann").press("Enter")
+        page.wait_for_selector(".person tbody tr")
+        shot(page, "people")
+        assert violations(page) == []
+        page.get_by_role("button", name="Delete Ann").click()
+        page.click("#ask-yes")
+        expect(page.locator(".person")).to_have_count(1, timeout=30_000)
+    assert [
+        one["name"] for one in server.http.get("/v1/collections/default/speakers").json()["speakers"]
+    ] == ["Ben"]

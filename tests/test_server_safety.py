@@ -1,0 +1,338 @@
+"""What must not happen to a service: open doors, hostile files, vanishing clients, lost enrollments."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from service import Serving
+
+from voxid import stores
+from voxid.corpora.synthetic import speak, voice
+from voxid.errors import BadConfig, PersonNotFound, ServiceError
+
+pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
+
+from voxid.client import Client
+from voxid.server.keys import make_key
+from voxid.server.run import check
+from voxid.server.settings import as_toml, read_settings
+
+WRONG = "voxid_000000000000_" + "x" * 43
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("speech") / "a.wav"
+    soundfile.write(path, speak(voice(1), 4.0, np.random.default_rng(1)), 16_000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serving, dict[str, str]]]:
+    """A service that asks for keys, and keys of every kind."""
+    folder = tmp_path_factory.mktemp("keyed")
+    kinds = {
+        "read": ("read", ""),
+        "enroll": ("enroll", ""),
+        "admin": ("admin", ""),
+        "other": ("admin", "other"),
+    }
+    with stores.open(f"sqlite:///{folder}/people.db") as store:
+        keys = {name: make_key(store, name, *kind)[0] for name, kind in kinds.items()}
+        keys["revoked"], kept = make_key(store, "revoked", "admin")
+        store.revoke_key(kept.id)
+    keys |= {"wrong": WRONG, "cut": keys["admin"][:-1], "none": "", "odd": "é_\u00e9_x"}
+    options = (
+        "--keys",
+        "--set",
+        "body_mb=2",
+        "--set",
+        "body_s=2",
+        "--set",
+        "audio_s=30",
+        "--set",
+        "rate=100000",
+    )
+    running = Serving(folder, *options, "--set", "queue_s=20", "--set", "decode_s=5")
+    yield running, keys
+    running.stop()
+
+
+def bearer(key: str) -> dict[bytes, bytes]:
+    return {b"X-API-Key": key.encode()} if key else {}
+
+
+def test_every_endpoint_with_every_wrong_key(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
+    server, keys = keyed
+    paths = server.http.get("/openapi.json").json()["paths"]
+    needed = {("get", "audit"): "admin", ("get", "export"): "admin", ("get", "opt-outs"): "admin"}
+    asked = 0
+    for path, methods in paths.items():
+        if not path.startswith("/v1"):
+            continue
+        url = path.replace("{collection}", "c").replace("{name}", "n").replace("{voiceprint}", "v")
+        for method in methods:
+            last = path.rsplit("/", 1)[-1]
+            scope = needed.get((method, last), "read" if method in ("get", "post") else "admin")
+            scope = "enroll" if last in ("recordings", "{voiceprint}") else scope
+            for kind in ("none", "wrong", "cut", "revoked", "odd"):
+                said = server.http.request(method, url, headers=bearer(keys[kind]))
+                assert (said.status_code, said.headers["content-type"]) == (
+                    401,
+                    "application/problem+json",
+                ), kind
+                asked += 1
+            for kind in {"read": [], "enroll": ["read"], "admin": ["read", "enroll"]}[scope]:
+                said = server.http.request(method, url, headers=bearer(keys[kind]), json={})
+                assert said.json()["code"] == "ScopeTooSmall", (method, path, kind)
+            if "{collection}" in path:
+                said = server.http.request(method, url, headers=bearer(keys["other"]), json={})
+                assert said.json()["code"] == "OtherCollection", (method, path)
+    assert asked > 100
+    with Client(server.url, key=keys["enroll"]) as client:
+        assert client.enroll("al", [speech]).created
+    [line] = server.http.get("/v1/collections/default/audit", headers=bearer(keys["admin"])).json()["lines"]
+    assert line["detail"]["by"].startswith("enroll (")
+
+
+def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
+    server, keys = keyed
+    with Client(server.url, key=keys["admin"], collection="client/one") as client:
+        wave = soundfile.read(speech, dtype="float32")[0]
+        assert client.enroll("bo", [(wave, 16_000)]).voiceprints == 1
+        assert client.verify("bo", speech, far=0.05).accepted
+        assert client.identify(speech.read_bytes()).speaker == "bo"
+        assert client.compare(speech, io.BytesIO(speech.read_bytes())).accepted
+        assert client.speakers() == ["bo"]
+        client.rename("bo", "ben")
+        client.opt_out("ben")
+        with pytest.raises(PersonNotFound):
+            client.get("bo")
+        assert client.audit()[-1]["action"] == "opted out"
+    with Client(server.url, key=WRONG) as client, pytest.raises(ServiceError, match="BadKey"):
+        client.speakers()
+    with (
+        Client("http://127.0.0.1:9", tries=1) as client,
+        pytest.raises(ServiceError, match="cannot be reached"),
+    ):
+        client.speakers()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"host": "0.0.0.0"}, "without TLS"),
+        ({"host": "0.0.0.0", "proxy": True}, "holds none"),
+        ({"host": "0.0.0.0", "proxy": True, "keys": False}, "keys are needed"),
+        ({"proxy": True}, "holds none"),
+        ({"keys": True}, "holds none"),
+        ({"tls_cert": "c.pem"}, "both files"),
+        ({"tls_cert": "c.pem", "tls_key": "k.pem"}, "cannot be used"),
+    ],
+)
+def test_what_is_not_safe_does_not_start(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    settings = read_settings({**given, "db": f"sqlite:///{tmp_path}/x.db"}, env={})
+    with pytest.raises(BadConfig, match=said):
+        check(settings)
+
+
+def test_settings_come_from_three_places(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(as_toml(read_settings({"port": 1, "queue_s": 7.0}, env={})))
+    env = {"VOXID_SERVE_PORT": "2", "VOXID_SERVE_PROXY": "true", "VOXID_SERVE_HOSTS": "a, b"}
+    found = read_settings({"port": 3, "host": None}, tmp_path / "s.toml", env)
+    assert (found.port, found.queue_s, found.proxy, found.hosts) == (3, 7.0, True, ("a", "b"))
+    assert found.keyed
+    with pytest.raises(BadConfig, match="queue_s"):
+        read_settings({"queu_s": 1}, env={})
+
+
+def wav(seconds: float, rate: int = 16_000, channels: int = 1) -> bytes:
+    """Return the header of a WAV file that claims to be so long."""
+    size = int(seconds * rate) * 2 * channels
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", (36 + size) % 2**32)
+        + b"WAVE"
+        + fmt
+        + b"data"
+        + struct.pack("<I", size % 2**32)
+    )
+
+
+def mutated(good: dict[str, bytes], count: int) -> Iterator[bytes]:
+    """Yield hostile uploads: cut, flipped, spliced, lengths that lie, two kinds in one."""
+    rng = np.random.default_rng(16)
+    kinds = list(good.values())
+    for n in range(count):
+        content = bytearray(kinds[n % len(kinds)])
+        match n % 6:
+            case 0:
+                content = content[: rng.integers(1, len(content))]
+            case 1:
+                for at in rng.integers(0, len(content), 40):
+                    content[at] ^= 1 << rng.integers(0, 8)
+            case 2:
+                for at in rng.integers(0, min(128, len(content)), 6):
+                    content[at] = rng.integers(0, 256)
+            case 3:
+                content = (
+                    bytearray(wav(float(rng.choice([36_000, 1e5, 10])))) + content[: rng.integers(0, 2000)]
+                )
+            case 4:
+                other = kinds[rng.integers(0, len(kinds))]
+                content = content[: len(content) // 2] + other[rng.integers(0, len(other)) :]
+            case 5:
+                content = bytearray(rng.integers(0, 256, rng.integers(1, 5000), np.uint8).tobytes()) + content
+        yield bytes(content)
+
+
+def bombs() -> Iterator[bytes]:
+    """Yield small files that decode to very much."""
+
+    memory = io.BytesIO()
+    soundfile.write(memory, np.zeros(16_000 * 1200, np.int16), 16_000, format="FLAC")
+    yield memory.getvalue()
+    memory = io.BytesIO()
+    soundfile.write(memory, np.zeros(48_000 * 400, np.float32), 48_000, format="OGG", subtype="OPUS")
+    yield memory.getvalue()
+
+
+def rss_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def attack(server: Serving, keys: dict[str, str], speech: Path, count: int) -> None:
+
+    wave, good = soundfile.read(speech, dtype="int16")[0], {}
+    for kind, subtype in (("WAV", None), ("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)):
+        memory = io.BytesIO()
+        soundfile.write(memory, wave, 16_000, format=kind, subtype=subtype)
+        good[f"{kind}{subtype}"] = memory.getvalue()
+    before = 0.0
+    statuses: dict[int, int] = {}
+    for n, content in enumerate([*bombs(), *mutated(good, count)]):
+        began = time.monotonic()
+        said = server.http.post("/v1/embed", files={"file": content}, headers=bearer(keys["read"]))
+        assert time.monotonic() - began < 30
+        assert said.status_code in (200, 413, 415, 422), said.text
+        statuses[said.status_code] = statuses.get(said.status_code, 0) + 1
+        before = before or (rss_mb(server.process.pid) if n == 20 else 0.0)
+    assert statuses.keys() >= {200, 413, 415, 422}
+    assert rss_mb(server.process.pid) < before + 150
+
+
+def test_hostile_uploads_are_refused(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
+    attack(*keyed, speech, 90)
+
+
+@pytest.mark.slow
+def test_two_thousand_hostile_uploads_are_refused(
+    keyed: tuple[Serving, dict[str, str]], speech: Path
+) -> None:
+    attack(*keyed, speech, 2000)
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(one) for one in text.split()]
+
+
+def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
+    keyed: tuple[Serving, dict[str, str]], speech: Path
+) -> None:
+    server, keys = keyed
+    host, port = server.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/embed HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {keys['read']}\r\nContent-Type: audio/wav\r\n"
+    )
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(f"{head}Content-Length: 100000\r\n\r\nRIFF".encode())
+        answer = slow.recv(65536)
+        assert b" 408 " in answer.split(b"\r\n")[0]
+    idle = [socket.create_connection((host, int(port))) for _ in range(300)]
+    for one in idle[:100]:
+        one.sendall(f"{head}Content-Length: 100000\r\n\r\nRI".encode())
+        one.close()  # in mid-body
+    for process in children(server.process.pid):
+        if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.kill(process, signal.SIGKILL)
+    for _ in range(3):
+        said = server.http.post(
+            "/v1/embed", files={"file": speech.read_bytes()}, headers=bearer(keys["read"])
+        )
+        assert said.status_code == 200, said.text
+    for one in idle[100:]:
+        one.close()
+
+
+def test_what_is_too_much_is_refused_at_once(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
+    server, keys = keyed
+    content = speech.read_bytes()
+
+    def one(_: int) -> tuple[int, str | None]:
+        with httpx.Client(timeout=60) as http:
+            said = http.post(f"{server.url}/v1/embed", files={"file": content}, headers=bearer(keys["read"]))
+        return said.status_code, said.headers.get("retry-after")
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(one, range(64)))
+    assert {status for status, _ in answers} == {200, 429}
+    assert all(after is not None and int(after) >= 1 for status, after in answers if status == 429)
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, speech: Path) -> None:
+    running = Serving(tmp_path)
+    answer = running.http.post(
+        "/v1/collections/default/speakers/kim/recordings", files={"file": speech.read_bytes()}
+    )
+    assert answer.status_code == 200, answer.text
+    running.stop(signal.SIGKILL)
+    with stores.open(running.db) as store:
+        assert [v.id for v in store.get("kim").voiceprints] == [answer.json()["clips"][0]["voiceprint"]]
+    lines = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+    assert lines[-1]["status"] == 200
+    assert "kim" not in running.log.read_text().replace(str(tmp_path), "")
+
+
+def test_live_says_in_the_end_what_the_file_says(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
+    from websockets.sync.client import connect
+
+    server, keys = keyed
+    with Client(server.url, key=keys["admin"], collection="live") as client:
+        client.enroll("ann", [speech])
+        by_file = client.identify(speech)
+    pcm = soundfile.read(speech, dtype="int16")[0].tobytes()
+    url = server.url.replace("http", "ws") + "/v1/collections/live/live"
+    with connect(url) as talk:
+        talk.send(json.dumps({"type": "start", "rate": 16_000, "key": keys["read"]}))
+        assert json.loads(talk.recv())["type"] == "ready"
+        said = []
+        for at in range(0, len(pcm), 3201):  # odd, so that samples are cut
+            talk.send(pcm[at : at + 3201])
+            time.sleep(0.02)
+        talk.send(json.dumps({"type": "end"}))
+        said = [json.loads(text) for text in talk]
+    heard = [one for one in said if one["type"] == "heard"]
+    assert heard[-1]["net_speech_s"] > 1
+    assert [one["decision"] for one in said if one["type"] == "turn"][-1] == "accepted"
+    assert said[-1]["type"] == "final"
+    assert said[-1]["llr"] == pytest.approx(by_file.candidates[0].llr, abs=1e-4)
+    for first, code in (("no JSON", "BadRequest"), (json.dumps({"type": "start"}), "NoKey")):
+        with connect(url) as talk:
+            talk.send(first)
+            assert json.loads(talk.recv())["code"] == code
