@@ -1,0 +1,169 @@
+"""`voxid serve` against the library it serves: latency, throughput, refusals, memory; all in ratios of one run.
+
+    python -m benchmarks.service [--model voxid-base] [--requests 20000]
+
+One process makes all the load, on the machine that also serves; so every figure is a lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import soundfile
+
+import voxid
+from voxid.corpora.synthetic import speak, voice
+
+SECONDS = 3.0
+VERIFY = "/v1/collections/default/speakers/p0/verify"
+
+
+class Service:
+    """`voxid serve` on a free port."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.db = f"sqlite:///{folder}/people.db"
+        self.log = folder / "log"
+        command = [sys.executable, "-m", "voxid", "serve", "--port", "0", "--db", self.db, *options]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        while not (found := re.search(r"voxid is at (\S+)", self.log.read_text())):
+            time.sleep(0.1)
+        self.url = found[1]
+        while True:
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+
+    def rss_mb(self) -> float:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def percentiles(values: list[float]) -> str:
+    p50, p95, p99 = np.percentile(np.array(values) * 1000, [50, 95, 99])
+    return f"p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms (p99 is {p99 / p50:.1f} times p50)"
+
+
+async def offered(url: str, content: bytes, a_second: float, seconds: float) -> tuple[list[float], list[float], float]:
+    """Return (times of answers, times of refusals, seconds) of an open load that does not wait for answers."""
+    rng = np.random.default_rng(0)
+    answered: list[float] = []
+    refused: list[float] = []
+    limits = httpx.Limits(max_connections=500, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as http:
+
+        async def one() -> None:
+            began = time.perf_counter()
+            answer = await http.post(VERIFY, content=content, headers={"Content-Type": "audio/wav"})
+            took = time.perf_counter() - began
+            assert answer.status_code in (200, 429), answer.text
+            (answered if answer.status_code == 200 else refused).append(took)
+
+        began = time.perf_counter()
+        tasks = []
+        while time.perf_counter() - began < seconds:
+            tasks.append(asyncio.create_task(one()))
+            await asyncio.sleep(float(rng.exponential(1 / a_second)))
+        await asyncio.gather(*tasks)
+        return answered, refused, time.perf_counter() - began
+
+
+async def clients(url: str, content: bytes, count: int, requests: int) -> float:
+    """Return answers a second to `count` clients that ask one after the other."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+
+        async def one() -> None:
+            for _ in range(requests // count):
+                answer = await http.post(VERIFY, content=content, headers={"Content-Type": "audio/wav"})
+                assert answer.status_code == 200, answer.text
+
+        began = time.perf_counter()
+        await asyncio.gather(*[one() for _ in range(count)])
+        return requests / (time.perf_counter() - began)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--model", default="voxid-base")
+    asked.add_argument("--requests", type=int, default=2_000)
+    asked.add_argument("--seconds", type=float, default=10.0)
+    options = asked.parse_args()
+    with tempfile.TemporaryDirectory() as folder_:
+        folder = Path(folder_)
+        clip = folder / "probe.wav"
+        soundfile.write(clip, speak(voice(0), SECONDS, np.random.default_rng(1)), 16_000)
+        content = clip.read_bytes()
+        service = Service(folder, "--model", options.model, "--set", "queue_s=30")
+        try:
+            with voxid.Recognizer(service.db, model=options.model) as recognizer:
+                for n in range(10):
+                    wave = (speak(voice(n), 8.0, np.random.default_rng(n)), 16_000)
+                    recognizer.enroll(f"p{n}", [wave])
+                run(service, recognizer, content, options)
+        finally:
+            service.stop()
+
+
+def run(service: Service, recognizer: Any, content: bytes, options: argparse.Namespace) -> None:
+    calls, asked = [], []
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        for n in range(60):  # in turns, so that the machine's moods fall on both
+            for times, ask in (
+                (calls, lambda: recognizer.verify("p0", content)),
+                (asked, lambda: http.post(VERIFY, content=content, headers={"Content-Type": "audio/wav"})),
+            ):
+                began = time.perf_counter()
+                ask()
+                if n >= 10:
+                    times.append(time.perf_counter() - began)
+    ratio = statistics.median(asked) / statistics.median(calls)
+    print(f"verify of {SECONDS:g} s: library p50 {statistics.median(calls) * 1000:.1f} ms, service p50 "
+          f"{statistics.median(asked) * 1000:.1f} ms: {ratio:.2f} times", flush=True)  # fmt: skip
+    claims = [("p0", content)] * 200
+    began = time.perf_counter()
+    recognizer.verify_many(claims)
+    batched = len(claims) / (time.perf_counter() - began)
+    at_four = asyncio.run(clients(service.url, content, 4, 200))
+    print(f"4 clients: {at_four:.1f} a second, the library's batched {batched:.1f}: {at_four / batched:.0%}", flush=True)
+    capacity = max(at_four, asyncio.run(clients(service.url, content, 8, 200)))
+    rows = []
+    for share in (0.25, 0.5, 0.7, 0.9, 1.0, 2.0):
+        answered, refused, took = asyncio.run(offered(service.url, content, share * capacity, options.seconds))
+        p = np.percentile(np.array(answered) * 1000, [50, 95, 99])
+        rows.append({"load": share, "p50": p[0], "p95": p[1], "p99": p[2], "answered": len(answered) / took})
+        said = f"load {share:.0%} of {capacity:.1f} a second: {percentiles(answered)}; {len(answered) / took:.1f} a second"
+        if refused:
+            late = np.percentile(np.array(refused) * 1000, [50, 99])
+            said += f"; {len(refused)} refused within p50 {late[0]:.0f} ms, p99 {late[1]:.0f} ms"
+        print(said, flush=True)
+    asyncio.run(clients(service.url, content, 4, 500))
+    before = service.rss_mb()
+    asyncio.run(clients(service.url, content, 4, options.requests))
+    after = service.rss_mb()
+    print(f"memory: {before:.0f} MB, after {options.requests:,} more requests {after:.0f} MB ({after / before - 1:+.1%})")
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
