@@ -1,4 +1,4 @@
-"""`voxid serve` against the library it serves: latency, throughput, refusals, memory; all in ratios of one run.
+"""`voxid serve` against the library it serves: latency, throughput, refusals, memory, in one run.
 
     python -m benchmarks.service [--model voxid-base] [--requests 20000]
 
@@ -65,8 +65,10 @@ def percentiles(values: list[float]) -> str:
     return f"p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms (p99 is {p99 / p50:.1f} times p50)"
 
 
-async def offered(url: str, content: bytes, a_second: float, seconds: float) -> tuple[list[float], list[float], float]:
-    """Return (times of answers, times of refusals, seconds) of an open load that does not wait for answers."""
+async def offered(
+    url: str, content: bytes, a_second: float, seconds: float
+) -> tuple[list[float], list[float], float]:
+    """Return (times of answers, of refusals, seconds) of an open load, which does not wait for answers."""
     rng = np.random.default_rng(0)
     answered: list[float] = []
     refused: list[float] = []
@@ -145,14 +147,17 @@ def run(service: Service, recognizer: Any, content: bytes, options: argparse.Nam
     recognizer.verify_many(claims)
     batched = len(claims) / (time.perf_counter() - began)
     at_four = asyncio.run(clients(service.url, content, 4, 200))
-    print(f"4 clients: {at_four:.1f} a second, the library's batched {batched:.1f}: {at_four / batched:.0%}", flush=True)
+    said = f"4 clients: {at_four:.1f} a second, the library's batched {batched:.1f}: {at_four / batched:.0%}"
+    print(said, flush=True)
     capacity = max(at_four, asyncio.run(clients(service.url, content, 8, 200)))
     rows = []
     for share in (0.25, 0.5, 0.7, 0.9, 1.0, 2.0):
-        answered, refused, took = asyncio.run(offered(service.url, content, share * capacity, options.seconds))
+        asking = offered(service.url, content, share * capacity, options.seconds)
+        answered, refused, took = asyncio.run(asking)
         p = np.percentile(np.array(answered) * 1000, [50, 95, 99])
         rows.append({"load": share, "p50": p[0], "p95": p[1], "p99": p[2], "answered": len(answered) / took})
-        said = f"load {share:.0%} of {capacity:.1f} a second: {percentiles(answered)}; {len(answered) / took:.1f} a second"
+        said = f"load {share:.0%} of {capacity:.1f} a second: {percentiles(answered)}; "
+        said += f"{len(answered) / took:.1f} a second"
         if refused:
             late = np.percentile(np.array(refused) * 1000, [50, 99])
             said += f"; {len(refused)} refused within p50 {late[0]:.0f} ms, p99 {late[1]:.0f} ms"
@@ -161,7 +166,8 @@ def run(service: Service, recognizer: Any, content: bytes, options: argparse.Nam
     before = service.rss_mb()
     asyncio.run(clients(service.url, content, 4, options.requests))
     after = service.rss_mb()
-    print(f"memory: {before:.0f} MB, after {options.requests:,} more requests {after:.0f} MB ({after / before - 1:+.1%})")
+    grown = f"{after:.0f} MB ({after / before - 1:+.1%})"
+    print(f"memory: {before:.0f} MB, after {options.requests:,} more requests {grown}")
     print(json.dumps(rows))
 
 
