@@ -201,9 +201,10 @@ def _said(answer: httpx.Response) -> dict[str, Any]:
     if answer.status_code < 400:
         return said
     kind = getattr(errors, str(said.get("code")), None)
-    known = isinstance(kind, type) and issubclass(kind, VoxidError)
     detail = str(said.get("detail"))
-    raise kind(detail) if known else ServiceError(f"{said.get('code')}: {detail}")
+    if isinstance(kind, type) and issubclass(kind, VoxidError):
+        raise kind(detail)
+    raise ServiceError(f"{said.get('code')}: {detail}")
 
 
 def _contents(audio: list[tuple[str, Any]], asked: dict[str, Any]) -> list[tuple[str, tuple[str, bytes]]]:

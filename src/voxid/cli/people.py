@@ -217,7 +217,12 @@ def compare(
     Example: `voxid compare a.wav b.wav --model models/mine`
     """
     left, right = sources([a, b], channel)
-    rule = {"prior": prior, "cost_miss": cost_miss, "cost_false_alarm": cost_false_alarm, "far": far}
+    rule: dict[str, Any] = {
+        "prior": prior,
+        "cost_miss": cost_miss,
+        "cost_false_alarm": cost_false_alarm,
+        "far": far,
+    }
     if server:
         with recognizer_of("", model, COLLECTION, server) as client:
             decision = client.compare(left, right, **rule)
