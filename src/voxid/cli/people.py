@@ -246,12 +246,14 @@ def compare(
         raise typer.Exit(NO)
 
 
-def recognizer_of(db: str, model: str, collection: str, server: str | None, **options: str) -> Any:
+def recognizer_of(
+    db: str, model: str, collection: str, server: str | None, vad: str = "energy", device: str = "cpu"
+) -> Any:
     """Return the recognizer of a store, or what asks a service in its place."""
     if server is None:
         from voxid.recognizer import Recognizer
 
-        return Recognizer(db, model, collection=collection, **options)
+        return Recognizer(db, model, collection=collection, vad=vad, device=device)
     from voxid.client import Client
 
     return Client(server, key=os.environ.get("VOXID_KEY"), collection=collection)
