@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
 from service import Serving
 
 import voxid
@@ -190,3 +195,56 @@ def test_raw_bodies_settings_and_the_rest(server: Serving, clips: dict[str, Path
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert server.http.get("/", headers={"Host": "evil.example"}).status_code == 421
     assert server.http.post("/v1/embed", headers={"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_the_curl_lines_of_the_docs(server: Serving, clips: dict[str, Path]) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "service.md").read_text()
+    for name, clip in (("alice1", "a1"), ("alice2", "a2"), ("alice3", "a3"), ("bob", "b1")):
+        shutil.copy(clips[clip], clips["a1"].parent / f"{name}.wav")
+    lines = [line for line in text.splitlines() if line.startswith("curl ") and "surroundings" not in line]
+    assert len(lines) > 5
+    for line in lines:
+        command = line.replace("http://127.0.0.1:8000", server.url).replace("curl ", "curl -sS --fail ", 1)
+        done = subprocess.run(shlex.split(command), capture_output=True, cwd=clips["a1"].parent)
+        assert done.returncode == 0, (line, done.stderr, done.stdout)
+
+
+def test_a_collection_learns_its_place(server: Serving, tmp_path: Path, clips: dict[str, Path]) -> None:
+    path = "/collections/calls/surroundings"
+    strangers = []
+    for n in range(12):
+        strangers.append(tmp_path / f"{n}.wav")
+        soundfile.write(strangers[-1], speak(voice(60 + n), 2.5, np.random.default_rng(n)), 16_000)
+    assert send(server, "PUT", path, files(*strangers[:2]))[1]["code"] == "BadCohort"
+    _, found = send(server, "PUT", path, files(*strangers))
+    assert found.get("joined", 0) >= 10, found
+    send(server, "POST", "/collections/calls/speakers/al/recordings", files(clips["a1"]))
+    _, here = send(server, "POST", "/collections/calls/speakers/al/verify", files(clips["a3"]))
+    assert here["surroundings"] == found["fingerprint"]
+    send(server, "DELETE", path)
+    _, back = send(server, "POST", "/collections/calls/speakers/al/verify", files(clips["a3"]))
+    assert back["surroundings"] is None
+    assert back["llr"] != here["llr"]
+
+
+@pytest.mark.slow
+def test_the_service_answers_as_openapi_says(server: Serving) -> None:
+    """Requests that Schemathesis makes up: no answer that is not described, and no error of the service."""
+    schemathesis = pytest.importorskip("schemathesis")
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    asked = 0
+    for operation in schema.get_all_operations():
+        case_of = operation.ok().as_strategy()
+
+        @settings(max_examples=25, suppress_health_check=list(HealthCheck))
+        @given(case=case_of)
+        def one(case: Any) -> None:
+            answer = case.call(base_url=server.url)
+            assert answer.status_code < 500, (case, answer.text)
+            assert (
+                answer.status_code == 200 or answer.headers["content-type"][0] == "application/problem+json"
+            )
+
+        one()
+        asked += 1
+    assert asked > 20

@@ -18,7 +18,9 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Literal
 
-from voxid.audio import Inspected, Part
+import numpy as np
+
+from voxid.audio import Inspected, Part, SpeechMeter, front, inspect, open_source
 from voxid.errors import AudioError, AudioUndecodable, VoxidError
 from voxid.server.problems import Refusal
 from voxid.types import SAMPLE_RATE
@@ -41,8 +43,8 @@ class Decoders:
 
     def decode(
         self, content: bytes, name: str, channel: int | Literal["mix"] | None = None
-    ) -> tuple[Inspected, float]:
-        """Return what a recording holds, measured, and the seconds that took.
+    ) -> tuple[Inspected, float, float]:
+        """Return what a recording holds, the seconds that took, and how many of them speech took to measure.
 
         Raise an AudioError; Refusal for a recording that takes too much time, memory or is too long.
         """
@@ -69,7 +71,8 @@ class Decoders:
             )
         if isinstance(found, Exception):
             raise found
-        return found, perf_counter() - began
+        heard, vad_s = found
+        return heard, perf_counter() - began, vad_s
 
     def wait(self) -> None:
         """Return when all processes have started."""
@@ -142,10 +145,29 @@ class _Worker:
             self._pipe.close()
 
 
+class _Meter(SpeechMeter):
+    """The measure of speech, and the time that it took."""
+
+    spent_s = 0.0
+
+    def add(self, wave_S: np.ndarray) -> None:
+        """Take the next samples."""
+        began = perf_counter()
+        super().add(wave_S)
+        _Meter.spent_s += perf_counter() - began
+
+    def mask(self) -> np.ndarray:
+        """Return which frames are speech."""
+        began = perf_counter()
+        found = super().mask()
+        _Meter.spent_s += perf_counter() - began
+        return found
+
+
 def _run(pipe: Connection, memory: int, audio_s: float) -> None:
     """Decode what comes through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends this process
-    from voxid.audio import inspect as warm  # noqa: F401 -- imports count for no recording
+    front.SpeechMeter = _Meter  # type: ignore[misc] -- in this process alone
 
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -160,7 +182,8 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer: Any = _decode(content, name, channel, audio_s)
+            _Meter.spent_s = 0.0
+            answer: Any = (_decode(content, name, channel, audio_s), _Meter.spent_s)
         except (VoxidError, TooLong) as error:
             answer = error
         except MemoryError:
@@ -171,8 +194,6 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
 
 
 def _decode(content: bytes, name: str, channel: int | Literal["mix"] | None, audio_s: float) -> Inspected:
-    from voxid.audio import inspect, open_source
-
     part = Part(content, channel=channel)
     try:
         with open_source(part) as opened:

@@ -200,7 +200,7 @@ class Recognizers:
         asked: dict[str, Any] = {name: getattr(self._settings, name) for name in RULE}
         if any(own.get(name) is not None for name in RULE):
             asked = {name: own.get(name) for name in RULE}
-        return Recognizer(
+        made = Recognizer(
             self._store,
             self._runtime,  # type: ignore[arg-type]
             collection=collection,
@@ -210,6 +210,8 @@ class Recognizers:
             memory=self._settings.memory,
             **asked,
         )
+        made._roster.near = metrics.timed("search", made._roster.near)  # type: ignore[method-assign]
+        return made
 
     def _place(self, collection: str) -> Cohort | None:
         """Return the model's strangers with those of a collection; None where they are of another model."""

@@ -81,7 +81,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store: stores.Store = stores.open(settings.db)
+        self.store: stores.Store = metrics.TimedStore(stores.open(settings.db))  # type: ignore[assignment]
         self.ready = self.stopping = False
         self.intake, self.rates = Intake(settings), Rates(settings.rate)
         self.queue = Queue(settings.queue_s)
@@ -186,8 +186,9 @@ class Service:
 
     async def decode(self, one: Sent, channel: Any) -> Inspected:
         """Return a recording, decoded in a process of its own."""
-        found, took_s = await self.thread(self.decoders.decode, one.content, one.name, channel)
-        metrics.SPENT.labels("decode").observe(took_s)
+        found, took_s, vad_s = await self.thread(self.decoders.decode, one.content, one.name, channel)
+        metrics.SPENT.labels("decode").observe(max(0.0, took_s - vad_s))
+        metrics.SPENT.labels("vad").observe(vad_s)
         metrics.AUDIO.inc(found.total_s)
         return found
 
