@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import signal
@@ -212,7 +211,7 @@ def test_the_curl_lines_of_the_docs(server: Serving, clips: dict[str, Path]) -> 
 def test_a_collection_learns_its_place(server: Serving, tmp_path: Path, clips: dict[str, Path]) -> None:
     path = "/collections/calls/surroundings"
     strangers = []
-    for n in range(12):
+    for n in range(24):
         strangers.append(tmp_path / f"{n}.wav")
         soundfile.write(strangers[-1], speak(voice(60 + n), 2.5, np.random.default_rng(n)), 16_000)
     assert send(server, "PUT", path, files(*strangers[:2]))[1]["code"] == "BadCohort"
