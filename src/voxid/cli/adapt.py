@@ -22,10 +22,11 @@ def adapt(
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Teach a model how strangers sound at your place: on your telephones, in your language.
+    """Adapt a model's decisions to your recordings: your telephones, your rooms, your language.
 
-    The recordings are of people other than those that you will enroll, made as theirs will be, 30 people or
-    more. Whose they are need not be known. Embeddings stay as they are: who is enrolled stays enrolled.
+    Give recordings of 30 people or more, made as yours will be made, of people whom you will not enroll. No
+    names are needed. They join the cohort of the model. Embeddings do not change, and everybody who is
+    enrolled stays enrolled.
 
     Example: `voxid adapt voxid-base calls/ -o models/calls`, then `--model models/calls`
     """
@@ -37,7 +38,7 @@ def adapt(
     def text() -> None:
         echo(
             f"{out}: of {found.recordings:,} recordings that sound like {found.voices:,} voices, "
-            f"{found.joined:,} joined the strangers that {model} knows: {found.strangers:,} now"
+            f"{found.joined:,} joined the cohort of {model}, which holds {found.strangers:,} now"
         )
         for reason, count in found.left_out.items():
             echo(f"left out {count:,} {reason}")

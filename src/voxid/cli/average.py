@@ -16,9 +16,10 @@ def average(
     name: Annotated[str, typer.Option(help="The name to put into the metadata.")] = "average",
     json: JsonFlag = False,
 ) -> None:
-    """Write the model whose weights are the mean of several, trained on from the same weights.
+    """Average the weights of several models that were trained on from the same weights.
 
-    It often does better than each of them, and costs no more than one. It has to be calibrated anew.
+    The average often has a lower error rate than each of them, and costs no more than one. It has no
+    calibration yet.
 
     Example: `voxid average runs/seed-0 runs/seed-1 -o runs/mean`
     """

@@ -25,14 +25,15 @@ def calibrate(
         typer.Option("--data", readable=False, help="A prepared folder or corpora; may be repeated."),
     ],
     prior: Annotated[
-        float, typer.Option(help="Probability of 'same speaker' before anything is heard.")
+        float,
+        typer.Option(help="Probability of one speaker in two recordings, before anything is heard."),
     ] = 0.5,
     trials: Annotated[
         str, typer.Option("--trials", help="all, 10000-triplets, ... (see `voxid trials`), or a list.")
     ] = "all",
     quality: Annotated[
         list[str] | None,
-        typer.Option(help="Weigh speech, norm or cohort_mean beside the score; may be repeated."),
+        typer.Option(help="Weigh beside the score: speech, norm or cohort_mean; may be repeated."),
     ] = None,
     cohort: Annotated[
         list[Path] | None,
@@ -40,31 +41,30 @@ def calibrate(
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of the cohort's speakers, the nearest, count; 300 if not given."),
+        typer.Option(min=1, help="How many speakers of the cohort count, the nearest ones; 300."),
     ] = None,
     anew: Annotated[
-        bool, typer.Option("--anew", help="Forget the calibration that the model has; else go on from it.")
+        bool, typer.Option("--anew", help="Begin from nothing, not from the calibration that the model has.")
     ] = False,
     test: Annotated[
         list[Path] | None,
         typer.Option("--test", readable=False, help="Data you will test on: its speakers are refused."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Fit even on speakers of the test or the training.")
+        bool, typer.Option("--force", help="Allow speakers of the test or of the training.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random trials.")] = 0,
     layout: LayoutOption = "auto",
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Fit the line from cosine score to log-likelihood ratio, so that the model can decide.
+    """Teach a model to decide: fit the line that turns its score into a log-likelihood ratio (LLR).
 
-    A model that has a calibration goes on from it: ten of your own speakers move it towards what is right for
-    them. `--anew`, or a `--quality`, begins from nothing, which wants a hundred speakers.
+    A model that has a calibration goes on from it: ten of your own speakers are enough to improve it. With
+    `--anew`, or with a `--quality`, the fit begins from nothing, and needs about a hundred speakers.
 
-    **The data must not be the test set**: a test on it would know the answers. Nor should it be the training
-    set, on which scores are too good. Both are refused where they can be told. Take speakers set aside
-    (`voxid split`).
+    **Do not calibrate on the test set**: the test would know the answers. Do not calibrate on the training
+    set: its scores are too good. voxid refuses both where it can tell. `voxid split` sets speakers aside.
 
     Example: `voxid calibrate runs/bilstm --data LibriSpeech/dev-clean --test LibriSpeech/test-clean`
     """
@@ -105,7 +105,7 @@ def calibrate(
         terms = "".join(f" {term.weight:+.3f} x {term.name}" for term in line.qualities)
         echo(
             f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}{terms}; "
-            f"accepts from {line.threshold:.3f}"
+            f"accepts an LLR from {line.threshold:.3f}"
         )
         echo(
             f"fitted on {result.trials:,} trials of {name}: EER {100 * result.eer:.2f} %, "

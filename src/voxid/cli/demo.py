@@ -19,7 +19,7 @@ def demo(
     ),
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with LibriSpeech/; else VOXID_DATA, else ../shared/data."),
+        typer.Option(help="Folder that holds LibriSpeech/. Default: $VOXID_DATA, then ../shared/data."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never download.")] = False,
     overrides: Annotated[

@@ -27,7 +27,7 @@ def embed(
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """Embed every utterance and write arrays that `numpy.load` reads.
+    """Write the embeddings of recordings or corpora to a file that `numpy.load` reads.
 
     The file holds embeddings (N, D) float32, utterances, speakers, the model's fingerprint, and left_out
     with left_out_reasons for recordings that could not be used.

@@ -40,7 +40,11 @@ def evaluate(
     ] = None,
     cohort: Annotated[
         list[Path] | None,
-        typer.Option("--cohort", readable=False, help="Other speakers, for all scoring but cosine and llr."),
+        typer.Option(
+            "--cohort",
+            readable=False,
+            help="Other speakers, which all scoring but cosine and llr needs.",
+        ),
     ] = None,
     inference: Annotated[
         str | None, typer.Option(help="sliding or full, instead of the models' own.")
@@ -49,20 +53,25 @@ def evaluate(
         bool, typer.Option("--eer-grid", help="Add the EER of the original's 0.001 threshold grid.")
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=0, help="Draws of the speakers for intervals and tests; 0 for none.")
+        int,
+        typer.Option(min=0, help="How often to redraw the speakers for intervals and tests; 0: none."),
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials, and which draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of trials and redraws.")] = 0,
     layout: LayoutOption = "auto",
     device: DeviceOption = "cpu",
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep embeddings for the next evaluation.")
     ] = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Use a calibration on the very speakers it was fitted on.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Allow a calibration that was fitted on these speakers.",
+        ),
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Measure models on the same trials, side by side, with intervals, tests and a report to open.
+    """Measure the error rates of models on the same trials, with confidence intervals and a report.
 
     Each utterance is embedded once, however many trials use it. What is left out is counted. A trial list
     has lines such as `1 left right`, `left right target` or `left,right,label`.

@@ -33,7 +33,7 @@ def export(
     layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
-    """Write a model as graphs for onnxruntime, so that it runs without torch.
+    """Export a model to ONNX, so that it runs without torch.
 
     The folder serves both engines from one copy of the weights. Nothing is written when onnxruntime and torch
     differ by more than 1e-4 (on --data, else on synthetic voices), or, with --int8, when the equal error
@@ -73,7 +73,7 @@ def export(
     def text() -> None:
         echo(
             f"{done.folder}: {done.precision}, {done.parameters / 1e6:.2f} M parameters, "
-            f"{done.multiply_adds / 1e9:.2f} G multiply-adds for 2 s, {done.size_bytes / 1e6:.1f} MB"
+            f"{done.multiply_adds / 1e9:.2f} G MACs for 2 s, {done.size_bytes / 1e6:.1f} MB"
         )
         echo(
             f"onnxruntime and torch differ by {agreement.worst:.1e} at most (32 bits, "

@@ -29,7 +29,7 @@ def import_seed(
     heads: Annotated[int, typer.Option(help="Transformer only: it leaves no trace in the file.")] = 8,
     json: JsonFlag = False,
 ) -> None:
-    """Turn a checkpoint of the original system into a model folder, without running anything in it.
+    """Import a checkpoint of the original course system as a model folder; no code in it is run.
 
     Example: `voxid import-seed saved_model.bilstm.mean.clean100.gpu100000.pt -o models/seed`
     """

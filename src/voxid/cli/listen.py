@@ -52,9 +52,9 @@ def listen(
     ] = None,
     out: Annotated[str | None, typer.Option("--out", "-o", help="Write what was said to a WAV file.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="Net speech to wait for; default 5, to enroll 20.")
+        float | None, typer.Option(help="How many seconds of speech to wait for; 5, or 20 to enroll.")
     ] = None,
-    most: Annotated[float, typer.Option(help="Seconds to listen at most.")] = 120.0,
+    most: Annotated[float, typer.Option(help="Stop listening after so many seconds.")] = 120.0,
     recording: Annotated[
         str | None,
         typer.Option("--from", help="A recording in place of the microphone; - reads standard input."),

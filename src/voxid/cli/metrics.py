@@ -41,15 +41,16 @@ def metrics(
         bool, typer.Option("--eer-grid", help="Add the EER of the original's 0.001 threshold grid.")
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=0, help="Draws of the speakers for intervals and tests; 0 for none.")
+        int,
+        typer.Option(min=0, help="How often to redraw the speakers for intervals and tests; 0: none."),
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which draws of the speakers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the redraws.")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Measure anybody's scores: WeSpeaker, SpeechBrain, NeMo, Kaldi, plain columns, CSV, or our own.
+    """Measure the scores of any system: files of WeSpeaker, SpeechBrain, NeMo, Kaldi, or voxid; CSV.
 
-    The format is told by the content. Trials of a list that have no score are counted: a system that rejects
-    silently must not look better.
+    The content of a file tells its format. Trials that have no score are counted and reported: a system that
+    leaves out hard trials must not look better for it.
 
     Example: `voxid metrics theirs.score ours.score --trials vox1_O.txt --speakers utt2spk -o report`
     """

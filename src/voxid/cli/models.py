@@ -11,9 +11,9 @@ from voxid.errors import missing_extra
 def models(as_json: JsonFlag = False) -> None:
     """List the models that come with voxid, and the encoders with their size and cost.
 
-    What is said of a model was measured by `voxid evaluate` and is kept in its folder: equal error rates,
-    with their intervals where there are any. The cost is the multiply-adds of 2 s of speech: 200 frames
-    unless the line says otherwise. Beside it stands what was published.
+    The error rates of a model were measured by `voxid evaluate`, and are kept in its folder. The cost is in
+    MACs (multiply-accumulates) for 2 s of speech, which are 200 frames unless the line says otherwise. The
+    published figures stand beside ours.
 
     Example: `voxid models` · `voxid models --json`
     """
@@ -92,18 +92,14 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         return
     for row in models:
         size = "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M parameters"
-        work = (
-            "-"
-            if row["multiply_adds"] is None
-            else f"{row['multiply_adds'] / 1e9:.2f} G multiply-adds for 2 s"
-        )
+        work = "-" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e9:.2f} G MACs for 2 s"
         echo(
             f"{row['name']}: {row['encoder']['name']} on {row['features']}, {size}, {work}, "
             f"{row['size_bytes'] / 1e6:.1f} MB"
         )
         calibration = row["calibration"]
         if calibration is None:
-            echo("  not calibrated: it cannot decide")
+            echo("  not calibrated, so it gives scores and no decisions")
         else:
             fitted = f", fitted on {calibration['fitted_on']}" if calibration["fitted_on"] else ""
             least = calibration["least_far"]
@@ -123,7 +119,7 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
         echo("Encoders to train come with the training extra: pip install 'voxid[train]'")
         return
     width = max(len(row["name"]) for row in rows)
-    echo(f"{'encoder':{width}}  name      features  parameters  published  multiply-adds  published")
+    echo(f"{'encoder':{width}}  name      features  parameters  published           MACs  published")
     for row in rows:
         size = f"{row['parameters'] / 1e6:.2f} M"
         work = f"{row['multiply_adds'] / 1e9:.2f} G"
@@ -136,6 +132,6 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
             f"{work:>13}  {works:>9}"
         )
     echo(
-        "\nMultiply-adds are those of 2 s of speech: frames x features. Where they are fewer than published,"
-        "\nproducts that are equal for many frames are computed once. voxid models --json has every option."
+        "\nMACs (multiply-accumulates) are those of 2 s of speech: frames x features. Where there are fewer"
+        "\nthan published, a product that is the same for many frames is computed once. --json shows every option."
     )

@@ -35,11 +35,13 @@ def prepare(
         list[Path], typer.Argument(readable=False, help="Corpora on disk: folders, or CSV files.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The prepared folder to write.")],
-    layout: Annotated[str, typer.Option(help="A layout of docs/corpora.md; found out by itself.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="How the corpus is laid out; auto finds out (docs/corpora.md).")
+    ] = "auto",
     subset: Annotated[
         list[str] | None, typer.Option(help="Take only this folder of the corpus; may be repeated.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Recordings decoded side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Recordings decoded at the same time.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared folder.")] = False,
     json: JsonFlag = False,
 ) -> None:

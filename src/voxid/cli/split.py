@@ -17,13 +17,13 @@ def split(
         Path, typer.Option("--out", "-o", readable=False, help="Folder for rest.csv and held-out.csv.")
     ],
     hold_out: Annotated[float, typer.Option(help="Share of the speakers to hold out.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which speakers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the choice.")] = 0,
     layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
-    """Set speakers aside, to calibrate on or to choose between recipes with.
+    """Divide a corpus into two lists that share no speaker, for calibrating or for choosing recipes.
 
-    Writes two lists that share no speaker; each is a corpus for every other command. No audio is copied.
+    Each list is a corpus for every other command. No audio is copied.
 
     Example: `voxid split LibriSpeech/train-clean-100 -o lists --hold-out 0.1`
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, echo, emit
 
 if TYPE_CHECKING:
     from voxid.training import Plan, TrainResult
@@ -63,9 +63,9 @@ def train(
     trials: Annotated[
         str, typer.Option(help="What to measure on --test: all, N-triplets, or a trial list.")
     ] = "10000-triplets",
-    layout: Annotated[str, typer.Option(help="Layout of the corpora, if it is not recognised.")] = "auto",
+    layout: LayoutOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in -o.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

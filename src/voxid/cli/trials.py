@@ -18,15 +18,16 @@ def trials(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The list to write.")],
     format: Annotated[str, typer.Option(help="voxceleb, kaldi or csv.")] = "voxceleb",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which random trials.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random trials.")] = 0,
     layout: LayoutOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Make a list of trials, or check a list and write it in another format.
 
-    `all`: every two utterances once. `N-pairs`: N random pairs, half of them target, with every speaker as
-    often as every other. `N-triplets`: an anchor with its own speaker, and with another. `N-enrol`: each
-    speaker enrolled with N utterances, against all that enroll nobody (the models go into LIST.enrol).
+    `all`: every pair of utterances, once. `N-pairs`: N random pairs, half of them of one speaker, with every
+    speaker equally often. `N-triplets`: N random utterances, each with one of its own speaker and with one of
+    another. `N-enrol`: each speaker enrolled with N utterances, against all other utterances (the enrollments
+    go into LIST.enrol).
 
     Options follow a colon, joined by +: `same-sex`, `same-age-group`, `same-corpus`, `duration=2-4` (seconds,
     both sides), for `all` `other-session` (same-speaker pairs of two sessions only, where a corpus has such),

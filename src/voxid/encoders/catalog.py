@@ -13,7 +13,7 @@ class Variant:
     """One way to configure an encoder: the table of a recipe, and the features it was made for.
 
     `parameters` and `multiply_adds` are the published figures, of 2 s in `frames` frames of `input_dim`
-    values; None where none were found. `shared` multiply-adds are in the published figure and not in
+    values; None where none were found. `shared` MACs are in the published figure and not in
     `cost`: products that are equal for many frames, which the publications repeat for each of them.
     """
 
@@ -28,7 +28,7 @@ class Variant:
 
 
 def _context(channels: int, frames: int, attention: int = 128) -> int:
-    """Return the multiply-adds of W [mean; deviation] for all frames but one (see `pooling.Attentive`)."""
+    """Return the MACs of W [mean; deviation] for all frames but one (see `pooling.Attentive`)."""
     return (frames - 1) * 2 * channels * attention
 
 
@@ -41,7 +41,7 @@ VARIANTS = (
     Variant(
         "ECAPA-512",
         {"name": "ecapa"},
-        "Desplanques et al. (Interspeech 2020); multiply-adds by WeSpeaker",
+        "Desplanques et al. (Interspeech 2020); MACs by WeSpeaker",
         parameters=6.2e6,
         multiply_adds=1.04e9,
         shared=_context(1536, FRAMES),
@@ -49,7 +49,7 @@ VARIANTS = (
     Variant(
         "ECAPA-1024",
         {"name": "ecapa", "channels": 1024},
-        "Desplanques et al. (Interspeech 2020); multiply-adds by Yakovlev et al. (2024)",
+        "Desplanques et al. (Interspeech 2020); MACs by Yakovlev et al. (2024)",
         parameters=14.7e6,
         multiply_adds=2.67e9,
         shared=_context(1536, FRAMES),
@@ -64,7 +64,7 @@ VARIANTS = (
     Variant(
         "CAM++",
         {"name": "campplus"},
-        "Wang et al. (Interspeech 2023); multiply-adds by WeSpeaker",
+        "Wang et al. (Interspeech 2023); MACs by WeSpeaker",
         parameters=7.2e6,
         multiply_adds=1.15e9,
         shared=(12 + 24 + 16) * (HALF - 1) * (128 * 64 + 64 * 32),  # its masks, the same in all a segment

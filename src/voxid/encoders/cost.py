@@ -1,4 +1,4 @@
-"""What an encoder costs: its parameters, and the multiply-adds of an utterance."""
+"""What an encoder costs: its parameters, and the MACs of an utterance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAMES = 200  # 2 s, 10 ms apart: how the field counts
 
 @dataclass(frozen=True)
 class Cost:
-    """Trainable numbers of an encoder, and multiply-adds of one utterance through it."""
+    """Trainable numbers of an encoder, and MACs of one utterance through it."""
 
     parameters: int
     multiply_adds: int

@@ -96,7 +96,7 @@ def calibrate(
     Where `data` is of several corpora, each weighs the same.
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
-    sides), "norm" (length of the embeddings), "cohort_mean" (how near to a crowd of strangers: the speakers
+    sides), "norm" (length of the embeddings), "cohort_mean" (how near to the cohort: the speakers
     of `cohort`, whose mean embeddings are then kept beside the model; the nearest of them count, `top_k` of
     them or 300).
 
@@ -150,9 +150,9 @@ def calibrate(
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
     start = None if anew or quality else _start(runtime, folder)
-    crowd, lost = runtime.model.cohort, list[str]()
+    strangers, lost = runtime.model.cohort, list[str]()
     if not start:
-        crowd, lost = _crowd(runtime, cohort, layout, kept, top_k)
+        strangers, lost = _cohort(runtime, cohort, layout, kept, top_k)
     scored = score_trials(voices, plan)
     targets = int(np.count_nonzero(scored.same_K))
     fitted_on = CalibrationSet(
@@ -166,7 +166,7 @@ def calibrate(
     speaker_N, group_K = corpus.speakers(), _corpora(corpus, scored)
     pair_K = speaker_pairs(speaker_N[scored.left_K], speaker_N[scored.right_K])
     if start:
-        llr_K = llrs(scored, voices, start, crowd)
+        llr_K = llrs(scored, voices, start, strangers)
         calibration = start.onward(
             llr_K, scored.same_K, prior, pairs=pair_K, groups=group_K, fitted_on=fitted_on
         )
@@ -179,9 +179,9 @@ def calibrate(
             fitted_on=fitted_on,
             model=runtime.fingerprint,
             qualities=qualities(
-                quality, sides, sides, crowd, left_K=rows[scored.left_K], right_K=rows[scored.right_K]
+                quality, sides, sides, strangers, left_K=rows[scored.left_K], right_K=rows[scored.right_K]
             ),
-            cohort=None if crowd is None else crowd.info,
+            cohort=None if strangers is None else strangers.info,
             pairs=pair_K,
             groups=group_K,
         )
@@ -189,12 +189,12 @@ def calibrate(
         class_N = classes(corpus, asked.wanted if asked else Filter())  # as the trials do
         used_N = voices.row_N >= 0
         terms = enrollment_terms(
-            calibration, voices, corpus.speakers()[used_N], crowd, seed, class_U=class_N[used_N]
+            calibration, voices, corpus.speakers()[used_N], strangers, seed, class_U=class_N[used_N]
         )
         calibration = calibration.model_copy(update={"enrollments": terms})
-    save_calibration(folder, calibration, crowd)
+    save_calibration(folder, calibration, strangers)
     speakers.save(folder / CALIBRATION_SPEAKERS)
-    llr_K = llrs(scored, voices, calibration, crowd)
+    llr_K = llrs(scored, voices, calibration, strangers)
     return Calibrated(
         calibration=calibration,
         eer=scored.eer.rate,
@@ -221,7 +221,7 @@ def _corpora(corpus: EvaluationData, scored: Scores) -> np.ndarray:
     return np.where(left_K == corpus_N[scored.right_K], left_K, -1)
 
 
-def _crowd(
+def _cohort(
     runtime: Embedder, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
 ) -> tuple[Cohort | None, list[str]]:
     """Return the cohort that the quality "cohort_mean" is measured with, and what was left out of it."""
@@ -229,14 +229,14 @@ def _crowd(
         return None, []
     others = read_data(cohort, layout)
     voices, speaker_C, warnings = embed_cohort(runtime, others, cache)
-    crowd = Cohort.of(
+    strangers = Cohort.of(
         voices.emb_UD,
         speaker_C,
         top_k=TOP_K if top_k is None else top_k,
         name=others.name,
         fingerprint=runtime.fingerprint,
     )
-    return crowd, warnings
+    return strangers, warnings
 
 
 def _trained_on(runtime: Embedder, data: EvaluationData) -> list[str]:

@@ -27,9 +27,9 @@ from voxid.recognizer.hearing import calibration_of, runtime_of
 from voxid.scoring import Calibration, Cohort, Side
 from voxid.scoring.evidence import llr_table
 
-LEAST = 10  # recordings of a crowd: fewer say more of themselves than of the place
+LEAST = 10  # recordings of a cohort: fewer say more of themselves than of the place
 MANY = 30  # a usual size: below it is pointed out
-OF_ONE_VOICE = 3  # recordings, at most: nobody is a crowd
+OF_ONE_VOICE = 3  # recordings, at most: one voice is no cohort
 MOST_RECORDINGS = 2_000  # that are listened to; more bring nothing
 SAME_VOICE_LLR = float(np.log(99))  # "same speaker" is likelier, if one pair in a hundred is
 

@@ -36,7 +36,7 @@ QUALITY_RIDGE = 1e-3
 MEASURES: dict[str, tuple[str, ...]] = {
     "speech": ("speech_min", "speech_max"),  # log of the seconds of net speech
     "norm": ("norm_min", "norm_max"),  # log of the length of the raw embedding
-    "cohort_mean": ("cohort_mean",),  # how near to a crowd of strangers; the mean of both sides
+    "cohort_mean": ("cohort_mean",),  # how near to the cohort; the mean of both sides
 }
 FEW_PAIRS = 100  # of two speakers in a corpus: fewer weigh less than a whole corpus does
 COUNTS = (2, 3, 5, 8)  # clips that lines are fitted for, where the speakers have them

@@ -1,4 +1,4 @@
-"""A crowd of strangers that travels with a model: what an utterance scores against it says how special it is.
+"""The cohort: embeddings of strangers that travel with a model. Scores against it say how special a voice is.
 
 # N utterances, C embeddings, M rows of the cohort (one a speaker), D embedding
 """

@@ -48,10 +48,10 @@ class Rule:
 
     def threshold(self, clips: float = 1.0, among: int = 1) -> float:
         """Return the LLR to accept from, for a voiceprint worth `clips` clips, one of `among` searched."""
-        return self._alone(clips) + self.surcharge(clips, among)
+        return self._alone(clips) + self.offset(clips, among)
 
-    def surcharge(self, clips: float = 1.0, among: int = 1) -> float:
-        """Return the LLR that a candidate has to bring more, being one of `among`; 0 for one."""
+    def offset(self, clips: float = 1.0, among: int = 1) -> float:
+        """Return the threshold offset: how much more LLR one of `among` candidates needs; 0 for one."""
         if among <= 1:
             return 0.0
         strangers, alone = self.calibration.impostors_of(clips), self._alone(clips)
@@ -76,7 +76,7 @@ class Rule:
     def bars(
         self, clips_K: np.ndarray, among: int, llr_K: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return `threshold` and `surcharge` (K,) of candidates worth `clips_K` clips.
+        """Return `threshold` and `offset` (K,) of candidates worth `clips_K` clips.
 
         With the candidates' `llr_K`, the nearest of all that were searched, they say how near strangers come.
         """
@@ -86,14 +86,14 @@ class Rule:
             key = id(self.calibration.impostors_of(clips))  # all that clips decide here
             if key not in known:
                 alone = self._alone(clips)
-                extra = self.surcharge(clips, among)
+                extra = self.offset(clips, among)
                 if llr_K is not None:
-                    extra = min(extra, max(0.0, self._crowd(clips, llr_K) - alone))
+                    extra = min(extra, max(0.0, self._rivals(clips, llr_K) - alone))
                 known[key] = alone + extra, extra
             found[:, k] = known[key]
         return found[0], found[1]
 
-    def _crowd(self, clips: float, llr_K: np.ndarray) -> float:
+    def _rivals(self, clips: float, llr_K: np.ndarray) -> float:
         """Return the LLR that the best reaches no oftener than one stranger reaches the threshold alone."""
         strangers = self.calibration.impostors_of(clips)
         rate = strangers.rate(self._alone(clips)) if strangers is not None else 0.0
@@ -105,7 +105,7 @@ class Rule:
         scale = (float(np.sum(others - level)) + GUESSES * strangers.tail) / count
         return float(level + count * scale * np.expm1(np.log(above / rate) / count))
 
-    def posteriors(self, llr_N: np.ndarray, surcharge_N: np.ndarray) -> tuple[np.ndarray, float]:
+    def posteriors(self, llr_N: np.ndarray, offset_N: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the posterior of each of N candidates (N,), and that of none of them; together 1.
 
         >>> zero = np.zeros(2)
@@ -115,7 +115,7 @@ class Rule:
         """
         if not llr_N.size:
             return llr_N.astype(np.float64), 1.0
-        log_N = llr_N - surcharge_N + np.log(self.prior)
+        log_N = llr_N - offset_N + np.log(self.prior)
         nobody = np.log1p(-self.prior)
         total = np.logaddexp(np.logaddexp.reduce(log_N), nobody)
         return np.exp(log_N - total), float(np.exp(nobody - total))

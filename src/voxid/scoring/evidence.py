@@ -205,7 +205,7 @@ def qualities(
 def unlike(calibration: Calibration, side: Side, cohort: Cohort | None) -> list[str]:
     """Return what to warn of when a side is like none that the calibration was fitted on.
 
-    Its nearness to the crowd of strangers tells: another language, line or room, or no voice at all.
+    Its nearness to the cohort tells: another language, line or room, or no voice at all.
 
     >>> unlike(Calibration(scale=1, offset=0), Side.of([[1.0, 0.0]], [5.0]), None)
     []
