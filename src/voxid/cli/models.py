@@ -133,5 +133,5 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
         )
     echo(
         "\nMACs (multiply-accumulates) are those of 2 s of speech: frames x features. Where there are fewer"
-        "\nthan published, a product that is the same for many frames is computed once. --json shows every option."
+        "\nthan published, products that are equal for many frames are computed once. --json has every option."
     )
