@@ -132,6 +132,6 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
             f"{work:>13}  {works:>9}"
         )
     echo(
-        "\nMACs (multiply-accumulates) are those of 2 s of speech: frames x features. Where there are fewer than"
+        "\nMACs (multiply-accumulates) are those of 2 s of speech: frames x features. Where fewer than"
         "\npublished, products that are equal for many frames are computed once. --json has every option."
     )
