@@ -116,7 +116,9 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
-# pyright takes one core for a minute: it runs beside the tests, and what it says stands below theirs
+# pyright takes one core for a minute: it runs beside the tests, and what it says stands below theirs.
+# Bytecode is kept, whatever the surroundings say: tests start a hundred processes.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint
 	@$(BIN)/pyright > .venv/types.txt 2>&1 & types=$$!; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal; tests=$$?; \

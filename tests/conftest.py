@@ -7,10 +7,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 from stores_server import Server
 
 # Torch reads this when it is imported. Test processes share the machine, and threads that wait for each
@@ -64,6 +66,42 @@ def seed_dir(real_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no published checkpoints: expected a folder 'seed' beside the real speech")
     return folder
+
+
+BLANK = {  # a picture without anything in it
+    "png": bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+        "1f15c4890000000a49444154789c6300010000050001a5f645400000000049454e44ae426082"
+    ),
+    "svg": '<svg viewBox="0 0 1 1"><g id="blank"/></svg>',
+}
+
+
+def _write_blank(figure: Figure, file: Any, *, format: str = "png", **_: Any) -> None:
+    if isinstance(file, str | os.PathLike):
+        Path(file).write_bytes(BLANK["png"])
+    else:
+        file.write(BLANK[format])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[Callable[..., None]]:
+    """Figures are made and not drawn: drawing is four fifths of a small training, and half an evaluation.
+
+    Tests of what figures show ask for `real_figures`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        drawing = Figure.savefig
+        patch.setattr(Figure, "savefig", _write_blank)
+        yield drawing
+
+
+@pytest.fixture(scope="module")
+def real_figures(blank_figures: Callable[..., None]) -> Iterator[None]:
+    """From here to the end of the file, figures are drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank_figures)
+        yield
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ from pathlib import Path
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<why>[^\n]+?) -->\n)?```(?P<kind>python|console|sh)\n(?P<body>.*?)^```", re.S | re.M
 )
-CUT = [
-    "--set",
-    "training.steps=3",
-    "--set",
-    "training.save_every=2",
-]  # a command as typed, but three steps long
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ def commands(body: str) -> list[str]:
     return [line[2:].strip() for line in joined.splitlines() if line.startswith("$ ")]
 
 
-def run_document(document: Path, cut_training: bool = False, python_only: bool = False) -> int:
+def run_document(document: Path, python_only: bool = False) -> int:
     """Run every block of `document` in the current folder; return how many ran. Any failure raises."""
     namespace: dict[str, object] = {"__name__": "__docs__"}
     ran = 0
@@ -66,12 +60,12 @@ def run_document(document: Path, cut_training: bool = False, python_only: bool =
             exec(compile("\n" * block.line + block.body, str(document), "exec"), namespace)
         else:
             for command in commands(block.body):
-                _run_command(command, where, cut_training)
+                _run_command(command, where)
         ran += 1
     return ran
 
 
-def _run_command(command: str, where: str, cut_training: bool) -> None:
+def _run_command(command: str, where: str) -> None:
     from typer.testing import CliRunner
 
     from voxid.cli import build_app
@@ -80,8 +74,6 @@ def _run_command(command: str, where: str, cut_training: bool) -> None:
     assert words[0] == "voxid", (
         f"{where}: only voxid commands are run, got {command!r}; mark the block as not run"
     )
-    if cut_training and words[1] == "train":
-        words += CUT
     result = CliRunner().invoke(build_app(), words[1:])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise AssertionError(f"{where}: {command!r} failed\n{result.output}") from result.exception

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from docs_wrap import too_wide, wrapped
 
 from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.demo import run_demo
+from voxid.training import Recipe, load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -54,14 +57,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
-def test_document_runs(document: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_runs(
+    document: Path,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """As typed, but every training is three steps long."""
+    if document.name == "evaluation.md":  # every figure of a report, and more
+        request.getfixturevalue("real_figures")
     here = tmp_path / "here"
     shutil.copytree(world, here)
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a page may put its folder on it
     monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("voxid.training.train.load_recipe", cut)
     expected = sum(not block.skip_reason for block in blocks(document))
-    assert run_document(document, cut_training=True) == expected
+    assert run_document(document) == expected
+
+
+def cut(source: Any, overrides: Sequence[str] = ()) -> Recipe:
+    return load_recipe(source, [*overrides, "training.steps=3", "training.save_every=2"])
 
 
 def test_runner_sees_blocks_and_reasons(tmp_path: Path) -> None:

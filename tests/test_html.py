@@ -21,6 +21,8 @@ from voxid.errors import AudioSilent, EvaluationError, NotWritable
 from voxid.evaluation.report import Clip, clips, findings, formats, tables, write_html
 from voxid.evaluation.report.clips import ClipStore
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 
 class Page(HTMLParser):
     """Tags, attributes and text as a browser's parser sees them."""

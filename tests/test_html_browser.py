@@ -17,6 +17,8 @@ from html_report import EVIL, PLAIN, clip, make_report, make_scores
 
 from voxid.evaluation.report import tables, write_html
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
 

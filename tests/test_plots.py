@@ -21,6 +21,8 @@ from sklearn.isotonic import IsotonicRegression
 from voxid import metrics, plots
 from voxid.errors import NotWritable
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 
 @pytest.fixture
 def trials() -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from voxid.cli._common import JsonFlag, echo, emit
@@ -62,6 +63,7 @@ def _models() -> list[dict[str, Any]]:
     return rows
 
 
+@cache
 def _encoders() -> list[dict[str, Any]]:
     """Return a row for each published variant of an encoder."""
     from voxid.encoders.catalog import VARIANTS

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
@@ -108,6 +109,7 @@ def _side(trial: dict[str, Any], side: str) -> tuple[str, str]:
     return str(trial[side]), str(trial.get(f"{side}_speaker") or "")
 
 
+@cache
 def _environment() -> Environment:
     """Return the templates of this folder, in which everything that is not markup of ours is escaped."""
     environment = Environment(
