@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from stores_server import Server
+
+from voxid.files import atomic_write
 
 # Torch reads this when it is imported. Test processes share the machine, and threads that wait for each
 # other on busy cores take ten times as long as one.
@@ -101,6 +104,35 @@ def real_figures(blank_figures: Callable[..., None]) -> Iterator[None]:
     """From here to the end of the file, figures are drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank_figures)
+        yield
+
+
+@pytest.fixture(scope="session")
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tracing takes seconds, and nearly all of an export; the same modules are traced once for all tests."""
+    import onnx
+    import torch
+
+    from voxid.export import graphs
+
+    base = tmp_path_factory.getbasetemp()  # each test process has its own, in one folder
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traced"
+    folder.mkdir(exist_ok=True)
+    honest = graphs._traced
+
+    def traced(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *rest: Any) -> onnx.ModelProto:
+        weights = [(name, value.numpy().tobytes()) for name, value in module.state_dict().items()]
+        features = getattr(module, "features", None)
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        key = str((str(module), weights, features and features.config, shapes, rest))
+        path = folder / hashlib.sha256(key.encode()).hexdigest()
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(honest(module, inputs, *rest).SerializeToString())
+        return onnx.ModelProto.FromString(path.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "_traced", traced)
         yield
 
 

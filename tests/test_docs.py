@@ -72,7 +72,7 @@ def test_document_runs(
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a page may put its folder on it
     monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("voxid.training.train.load_recipe", cut)
+    monkeypatch.setattr(sys.modules["voxid.training.train"], "load_recipe", cut)
     expected = sum(not block.skip_reason for block in blocks(document))
     assert run_document(document) == expected
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from voxid.errors import (
     NotWritable,
     UnknownModel,
 )
-from voxid.export import agreement, export, graphs
+from voxid.export import agreement, export
 from voxid.features import FEATURES
 from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE
 from voxid.model.network import Model
@@ -115,25 +114,6 @@ def small(encoder: str = "ecapa", features: str = "fbank", **inference: Any) -> 
 
 def speech(seconds: float, speaker: int = 0) -> tuple[np.ndarray, int]:
     return speak(voice(speaker), seconds, np.random.default_rng(speaker)), RATE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once() -> Iterator[None]:
-    """Tracing takes seconds, and nearly all of an export; the same modules are traced once for all tests."""
-    honest, known = graphs._traced, {}
-
-    def traced(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *rest: Any) -> onnx.ModelProto:
-        weights = [(name, value.numpy().tobytes()) for name, value in module.state_dict().items()]
-        features = getattr(module, "features", None)
-        shapes = [tuple(tensor.shape) for tensor in inputs]
-        key = str((str(module), weights, features and features.config, shapes, rest))
-        if key not in known:
-            known[key] = honest(module, inputs, *rest).SerializeToString()
-        return onnx.ModelProto.FromString(known[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "_traced", traced)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +212,7 @@ def test_every_encoder_and_every_features_can_be_exported(
 )
 def test_features_that_want_no_summary_are_exported(features: str, tmp_path: Path) -> None:
     """Without the mean taken off, features are the bands themselves: two outputs of the graph, one value."""
-    small("xvector", features, mode="full").save(tmp_path / "model")
+    small("ecapa", features, mode="full").save(tmp_path / "model")
     export(tmp_path / "model", tmp_path / "exported")
     by_onnx, by_torch = voxid.load(tmp_path / "exported"), voxid.load(tmp_path / "model")
     assert by_onnx.engine == "onnxruntime cpu"
@@ -384,6 +364,8 @@ def test_the_onnx_engine_works_where_there_is_no_torch(made: tuple[Path, Path], 
 import sys
 sys.modules["torch"] = sys.modules["safetensors"] = sys.modules["onnx"] = None
 import threading, voxid
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 before = threading.active_count()
 runtime = voxid.load({str(made[1])!r})
 print(runtime.embed({str(tmp_path / "a.wav")!r}).shape, runtime.engine)
