@@ -64,7 +64,7 @@ def test_document_runs(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    """As typed, but every training is three steps long."""
+    """As typed, but trainings are three steps long, where the page does not look at what was learned."""
     if document.name == "evaluation.md":  # every figure of a report, and more
         request.getfixturevalue("real_figures")
     here = tmp_path / "here"
@@ -72,7 +72,8 @@ def test_document_runs(
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a page may put its folder on it
     monkeypatch.setenv("VOXID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys.modules["voxid.training.train"], "load_recipe", cut)
+    if document.name != "own-parts.md":
+        monkeypatch.setattr(sys.modules["voxid.training.train"], "load_recipe", cut)
     expected = sum(not block.skip_reason for block in blocks(document))
     assert run_document(document) == expected
 

@@ -46,6 +46,8 @@ from voxid.model.network import Model
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 RATE = 16_000
 SMALL: dict[str, dict[str, Any]] = {
     "campplus": {
@@ -364,8 +366,6 @@ def test_the_onnx_engine_works_where_there_is_no_torch(made: tuple[Path, Path], 
 import sys
 sys.modules["torch"] = sys.modules["safetensors"] = sys.modules["onnx"] = None
 import threading, voxid
-
-pytestmark = pytest.mark.usefixtures("traced_once")
 before = threading.active_count()
 runtime = voxid.load({str(made[1])!r})
 print(runtime.embed({str(tmp_path / "a.wav")!r}).shape, runtime.engine)
