@@ -44,7 +44,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip("wheel", "-q", "--no-deps", "-w", root, HERE, cwd=root)
     run(sys.executable, "-m", "venv", "--without-pip", root / "venv", cwd=root)
     python = root / "venv" / "bin" / "python"
-    pip("--python", python, "install", "-q", next(root.glob("*.whl")), cwd=root)
+    pip("--python", python, "install", "-q", "--no-compile", next(root.glob("*.whl")), cwd=root)
     return python
 
 

@@ -422,10 +422,14 @@ DAMAGES = {  # statement -> whether the embeddings are as they were
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_row_harms_nobody_else(path: Path, store: SqliteStore, damage: str) -> None:
     enrol_some(store, 3)
-    before = store.matrix()
-    with closing(sqlite3.connect(path)) as raw:
-        raw.execute(damage)
-        raw.commit()
+    before, whole = store.matrix(), store.export("p1")
+
+    def harm() -> None:
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute(damage)
+            raw.commit()
+
+    harm()
     for ask in (store.get, store.find, store.export, lambda name: store.update_metadata(name, {"a": 1})):
         with pytest.raises(StoreDamaged, match=r"'p1'.* is damaged: their .*Everybody else can be used"):
             ask("p1")
@@ -445,6 +449,9 @@ def test_a_damaged_row_harms_nobody_else(path: Path, store: SqliteStore, damage:
     assert store.find("p1") is None
     assert prints_for("p1")[0].embedding.tobytes()[:64] not in bytes_on_disk(path)
     assert store.enroll("p1", prints_for("p1")).prints == 2
+    harm()
+    store.import_(whole, replace=True)  # what was exported before takes the place of what is damaged
+    assert store.export("p1")["voiceprints"] == whole["voiceprints"]
 
 
 def test_a_damaged_line_of_the_trail_is_named(path: Path, store: SqliteStore) -> None:

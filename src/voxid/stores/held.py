@@ -229,7 +229,9 @@ class Held:
             try:
                 metadata = from_json(column)
             except UNREADABLE as error:
-                raise damaged(f"the metadata of {one.name!r}", str(error)) from error
+                if not replace:
+                    raise damaged(f"the metadata of {one.name!r}", str(error)) from error
+                metadata = {}
             changed = merged(metadata, one.metadata or {})
             if not new and changed == metadata:
                 continue
