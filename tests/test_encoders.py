@@ -420,7 +420,7 @@ def test_pooling_never_sees_the_padding(kind: str) -> None:
     assert pooled_BH.shape == (2, pool.dim)
 
 
-def test_attentive_pooling_equals_the_papers_formula() -> None:
+def test_attentive_pooling_equals_the_papers_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equations 1-4 of Desplanques et al. (2020), with the one wide W of [h_t; mean; deviation]."""
     pool = pool_of("attentive", 4)
     h_TH = features(1, 7)[0, :, :4]
@@ -432,6 +432,10 @@ def test_attentive_pooling_equals_the_papers_formula() -> None:
     mean_H = (a_TH * h_TH).sum(dim=0)
     deviation_H = ((a_TH * h_TH**2).sum(dim=0) - mean_H**2).sqrt()
     assert torch.allclose(pool(h_TH[None])[0], torch.cat([mean_H, deviation_H]), atol=1e-5)
+    padded_BTH = torch.cat([h_TH, torch.full((2, 4), torch.nan)])[None]
+    monkeypatch.setattr(pooling, "GROUP", 3)  # in use, some channels at a time
+    for given in ((padded_BTH, torch.tensor([7])), (h_TH[None],)):
+        assert torch.allclose(pool.eval()(*given), pool.train()(*given), atol=1e-6)
 
 
 def test_each_head_weighs_its_own_channels() -> None:

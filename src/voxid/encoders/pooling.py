@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from voxid.config import Config
 from voxid.errors import BadConfig
 
+GROUP = 128  # channels that attention weighs at once, in use: a long recording has many frames
 LEAST_VARIANCE = 1e-6  # a deviation below 1e-3 counts as that: the root's slope has no end at zero
 
 
@@ -190,11 +191,23 @@ class Attentive(Pool):
         inside_BTA = self.frame(out_BTH)
         if self.context is not None:
             inside_BTA = inside_BTA + self.context(statistics(out_BTH, frames_B))[:, None]
-        score_BTH = at_least_float32(self.score(torch.tanh(inside_BTA)))
-        if frames_B is not None:
-            valid_BT = mask(frames_B, out_BTH.shape[1])
-            score_BTH = score_BTH.masked_fill(~valid_BT[:, :, None], -torch.inf)
-            out_BTH = out_BTH.masked_fill(~valid_BT[:, :, None], 0)  # 0 times NaN would be NaN
+        inside_BTA, weight_HA, channels = torch.tanh(inside_BTA), self.score.weight, out_BTH.shape[2]
+        beyond_BT1 = None if frames_B is None else ~mask(frames_B, out_BTH.shape[1])[:, :, None]
+        if self.training or channels <= GROUP or len(weight_HA) != channels:
+            return self._pooled(out_BTH, inside_BTA, weight_HA, beyond_BT1)
+        groups = (slice(first, first + GROUP) for first in range(0, channels, GROUP))
+        pooled = (self._pooled(out_BTH[:, :, h], inside_BTA, weight_HA[h], beyond_BT1) for h in groups)
+        means, deviations = zip(*(p_B2H.chunk(2, dim=1) for p_B2H in pooled), strict=True)
+        return torch.cat([*means, *deviations], dim=1)
+
+    def _pooled(
+        self, out_BTH: Tensor, inside_BTA: Tensor, weight_HA: Tensor, beyond_BT1: Tensor | None
+    ) -> Tensor:
+        """Return the mean and deviation of some channels, weighed by attention."""
+        score_BTH = at_least_float32(F.linear(inside_BTA, weight_HA))
+        if beyond_BT1 is not None:
+            score_BTH = score_BTH.masked_fill(beyond_BT1, -torch.inf)
+            out_BTH = out_BTH.masked_fill(beyond_BT1, 0)  # 0 times NaN would be NaN
         return self._weighted(out_BTH, F.softmax(score_BTH, dim=1))
 
     def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
