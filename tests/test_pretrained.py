@@ -30,10 +30,9 @@ def test_it_is_small_calibrated_and_names_no_machine() -> None:
 
 
 def test_the_rates_that_the_docs_ask_for_can_be_asked_for() -> None:
-    root = Path(__file__).parents[1]
-    words = (root / "README.md").read_text() + (root / "src/voxid/cli/people.py").read_text()
-    rates = [float(rate) for rate in re.findall(r"(?:far=|rate, e\.g\. )([\d.]+\d)", words)]
-    assert len(rates) >= 2
+    words = (Path(__file__).parents[1] / "README.md").read_text()
+    rates = [float(rate) for rate in re.findall(r"far[= ]([\d.]+\d)", words)]
+    assert rates
     calibration = voxid.load(DEFAULT_MODEL).model.calibration
     assert calibration is not None
     for far in rates:
