@@ -140,7 +140,9 @@ def verify(
 ) -> None:
     """Tell whether a recording is of the enrolled person NAME.
 
-    Exit code 0: accepted. 1: not accepted. 2 and above: no decision, because of an error.
+    The answer rests on the LLR (log-likelihood ratio): above 0 it is rather NAME than a stranger, and from
+    the threshold on voxid accepts. Exit code 0: accepted. 1: not accepted. 2 and above: no decision, because
+    of an error.
 
     Example: `voxid verify alice new.wav --db people.db --far 0.01`
     """
@@ -211,8 +213,9 @@ def compare(
 ) -> None:
     """Tell whether the same speaker talks in two recordings.
 
-    Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above: no decision, because of an
-    error (4 audio, 6 model).
+    The answer rests on the LLR (log-likelihood ratio): above 0 it is rather one speaker than two, and from
+    the threshold on voxid accepts. Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above:
+    no decision, because of an error (4 audio, 6 model).
 
     Example: `voxid compare a.wav b.wav --model models/mine`
     """

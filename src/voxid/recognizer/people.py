@@ -190,7 +190,10 @@ class People:
         shown = name if len(name) <= 60 else f"{name[:60]}..."
         where = self.where
         if not known:
-            return PersonNotFound(f"nobody named {shown!r}: {where} is empty. Enroll somebody first.")
+            return PersonNotFound(
+                f"nobody named {shown!r}: {where} is empty. Enroll somebody first: "
+                "voxid enroll NAME RECORDING..., or Recognizer.enroll in Python."
+            )
         folded = {other.casefold(): other for other in known}
         close = get_close_matches(name[:1_000].casefold(), folded, n=1)
         meant = f" Did you mean {folded[close[0]]!r}?" if close else ""
