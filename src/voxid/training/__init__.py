@@ -3,7 +3,8 @@
 from voxid.training.averaging import average_models
 from voxid.training.recipe import Recipe, load_recipe
 from voxid.training.stages import Plan
-from voxid.training.train import TrainResult, initial_model, make_plan, train
+from voxid.training.start import initial_model, make_plan
+from voxid.training.train import TrainResult, train
 
 __all__ = [
     "Plan",

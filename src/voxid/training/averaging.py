@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -20,8 +20,8 @@ from voxid.config import Config
 from voxid.embed import find_model
 from voxid.errors import BadConfig, ModelError, RunExists
 from voxid.model.network import Model
-from voxid.training.start import differences, lessons_of
 
+CHANGES_NO_WEIGHT = {"dropout", "pause_db"}  # options that may differ: a training gets used to them
 StrPath = str | os.PathLike[str]
 
 
@@ -157,3 +157,24 @@ def _need_alike(first: Model, where: Path, other: Model, there: Path) -> None:
             f"these models have no mean: {'; '.join(found)}. Take models of one recipe, best such that were "
             "trained on from the same weights (--init)."
         )
+
+
+def lessons_of(model: Model, folder: Path) -> dict[str, Any]:
+    """Return a model's name and fingerprint, and what it and those it came from were trained on."""
+    came_from = ("training_data", "init", "average")
+    kept = {key: model.metadata[key] for key in came_from if model.metadata.get(key)}
+    return {"name": model.metadata.get("name", folder.name), "fingerprint": model.fingerprint, **kept}
+
+
+def differences(one: Model, there: object, other: Model, here: object) -> list[str]:
+    """Return in words where the weights of two models cannot be the same: their features and encoders."""
+    found = []
+    for table in ("features", "encoder"):
+        theirs, ours = one.tables[table], other.tables[table]
+        keys = ["name"] if theirs["name"] != ours["name"] else sorted(theirs.keys() | ours.keys())
+        found += [
+            f"{table}.{key} is {theirs.get(key)!r} {there} and {ours.get(key)!r} {here}"
+            for key in keys
+            if theirs.get(key) != ours.get(key) and key not in CHANGES_NO_WEIGHT
+        ]
+    return found

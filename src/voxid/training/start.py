@@ -1,21 +1,86 @@
-"""Start from a model that is trained already: fine-tuning, and going on with other data or another loss."""
+"""What a training begins with: first weights and their loss, or a model that is trained already."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from voxid.augment.clips import find
 from voxid.data.batches import Batches
+from voxid.data.pack import Packed
+from voxid.data.samplers import groups_of
 from voxid.embed import find_model
-from voxid.errors import ModelError
+from voxid.errors import BadRecipe, ModelError
+from voxid.losses import LOSSES
 from voxid.model.network import Model, misfits
+from voxid.training.averaging import differences, lessons_of
+from voxid.training.recipe import Recipe
+from voxid.training.stages import Plan, Stage, make_stages, most_classes
+from voxid.training.step import check_precision, memory_advice
 
 CENTER_WINDOWS, CENTER_FRAMES = 2, 200  # of each class, to begin with
-CHANGES_NO_WEIGHT = {"dropout", "pause_db"}  # options that may differ: a training gets used to them
+
+
+def initial_model(recipe: Recipe) -> Model:
+    """Return the model a training of `recipe` starts from; the same seed gives the same weights.
+
+    >>> from voxid.training import load_recipe
+    >>> initial_model(load_recipe("demo")).dim
+    128
+    """
+    advice = "Make it smaller: lower the sizes in [encoder]."
+    need = f"the encoder {recipe.encoder['name']!r} itself"
+    with torch.random.fork_rng(devices=[]), memory_advice("this machine", need, advice):
+        torch.manual_seed(recipe.training.seed)
+        model = Model(recipe.features, recipe.encoder, recipe.inference)
+    model.metadata = {"name": recipe.name, "recipe": recipe.model_dump(mode="json"), "steps": 0}
+    return model
+
+
+def make_plan(recipe: Recipe, packed: Packed) -> Plan:
+    """Return the plan of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
+
+    >>> from voxid.data.prepare import ensure_prepared
+    >>> from voxid.training import load_recipe
+    >>> make_plan(load_recipe("demo"), Packed.open(ensure_prepared("people"))).utterances
+    12
+    """
+    model = initial_model(recipe)
+    stages = make_stages(recipe, packed, model)
+    return Plan.of(recipe, packed, model, first_loss(recipe, stages, model.dim), stages)
+
+
+def first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
+    """Return the loss with its first weights; the caller's random state neither matters nor moves."""
+    loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        loss = loss_class(loss_config, dim, most_classes(stages))
+    if not hasattr(loss, "active"):
+        raise BadRecipe(
+            f"the loss {recipe.loss['name']!r} has no `active`: the share of a batch that is still wrong, 0 "
+            "to 1. Set self.active = torch.zeros(()) in __init__, and its value in forward."
+        )
+    if (rivals := getattr(loss_config, "rivals", "all")) != "all":
+        loss.set_groups(torch.from_numpy(groups_of(stages[0].batches.packed, rivals == "language")))
+    return loss
+
+
+def check_parts(recipe: Recipe, model: Model, device: torch.device) -> None:
+    """Raise what is wrong with `recipe` on this machine, whatever the speech."""
+    check_precision(model.encoder, model.features.dim, recipe.training.precision, device)
+    if recipe.training.parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
+        raise BadRecipe(
+            f"training.parts is {recipe.training.parts}, and the encoder {recipe.encoder['name']!r} has "
+            "dropout: its threads would draw from one source in turn. Set encoder.dropout to 0, or "
+            "training.parts to 1."
+        )
+    for kind in ("noise", "music", "babble", "rir"):  # looked for now, read after the speech
+        if recipe.augment is not None and getattr(recipe.augment, f"{kind}_prob") > 0:
+            find(getattr(recipe.augment, kind), kind)
 
 
 def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -56,24 +121,3 @@ def class_centers(model: Model, batches: Batches) -> Tensor:
         center_CD.index_add_(0, torch.from_numpy(class_B), nn.functional.normalize(emb_BD))
     model.encoder.train(was)
     return nn.functional.normalize(center_CD)
-
-
-def lessons_of(model: Model, folder: Path) -> dict[str, Any]:
-    """Return a model's name and fingerprint, and what it and those it came from were trained on."""
-    came_from = ("training_data", "init", "average")
-    kept = {key: model.metadata[key] for key in came_from if model.metadata.get(key)}
-    return {"name": model.metadata.get("name", folder.name), "fingerprint": model.fingerprint, **kept}
-
-
-def differences(one: Model, there: object, other: Model, here: object) -> list[str]:
-    """Return in words where the weights of two models cannot be the same: their features and encoders."""
-    found = []
-    for table in ("features", "encoder"):
-        theirs, ours = one.tables[table], other.tables[table]
-        keys = ["name"] if theirs["name"] != ours["name"] else sorted(theirs.keys() | ours.keys())
-        found += [
-            f"{table}.{key} is {theirs.get(key)!r} {there} and {ours.get(key)!r} {here}"
-            for key in keys
-            if theirs.get(key) != ours.get(key) and key not in CHANGES_NO_WEIGHT
-        ]
-    return found

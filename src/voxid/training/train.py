@@ -24,20 +24,17 @@ import torch
 from torch import Tensor, nn
 
 from voxid.augment import SpecAugment, WaveAugment
-from voxid.augment.clips import find
 from voxid.data.batches import Batch
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
-from voxid.data.samplers import groups_of
 from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.embed import Embedder
 from voxid.embed.device import pick_device
 from voxid.embed.torch import TorchNetwork
-from voxid.errors import BadRecipe, TrainingError
+from voxid.errors import TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
-from voxid.losses import LOSSES
 from voxid.model.network import Model
 from voxid.training.averaging import Average
 from voxid.training.optimizers import OPTIMIZERS
@@ -52,12 +49,11 @@ from voxid.training.run_folder import (
     open_run,
     refuse_to_spoil,
 )
-from voxid.training.stages import Plan, Stage, make_stages, most_classes
-from voxid.training.start import class_centers, start_from
+from voxid.training.stages import Plan, Stage, make_stages
+from voxid.training.start import check_parts, class_centers, first_loss, initial_model, start_from
 from voxid.training.step import (
     Stepper,
     StepResult,
-    check_precision,
     memory_advice,
     row_workers,
     stop_signals,
@@ -139,7 +135,7 @@ def train(
     recipe, out, on = load_recipe(recipe, overrides), Path(out), pick_device(device)
     refuse_to_spoil(out, resume or overwrite)
     model = initial_model(recipe)
-    _check_parts(recipe, model, on)
+    check_parts(recipe, model, on)
     start = start_from(model, init) if init is not None else None
 
     packed = _speech(train, "training", layout, progress)
@@ -151,7 +147,7 @@ def train(
         make_trials("all", read_data(held_out.folder))
     augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
     stages = make_stages(recipe, packed, model, augment)
-    loss = _first_loss(recipe, stages, model.dim)
+    loss = first_loss(recipe, stages, model.dim)
     if recipe.whitening is not None:
         check_whitening(model, packed, recipe.whitening)
     checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, start)
@@ -193,63 +189,6 @@ def train(
         valid_eer=next((row.valid_eer for row in reversed(log.rows) if row.valid_eer is not None), None),
         report=report,
     )
-
-
-def initial_model(recipe: Recipe) -> Model:
-    """Return the model a training of `recipe` starts from; the same seed gives the same weights.
-
-    >>> initial_model(load_recipe("demo")).dim
-    128
-    """
-    advice = "Make it smaller: lower the sizes in [encoder]."
-    need = f"the encoder {recipe.encoder['name']!r} itself"
-    with torch.random.fork_rng(devices=[]), memory_advice("this machine", need, advice):
-        torch.manual_seed(recipe.training.seed)
-        model = Model(recipe.features, recipe.encoder, recipe.inference)
-    model.metadata = {"name": recipe.name, "recipe": recipe.model_dump(mode="json"), "steps": 0}
-    return model
-
-
-def make_plan(recipe: Recipe, packed: Packed) -> Plan:
-    """Return the plan of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
-
-    >>> from voxid.data.prepare import ensure_prepared
-    >>> make_plan(load_recipe("demo"), Packed.open(ensure_prepared("people"))).utterances
-    12
-    """
-    model = initial_model(recipe)
-    stages = make_stages(recipe, packed, model)
-    return Plan.of(recipe, packed, model, _first_loss(recipe, stages, model.dim), stages)
-
-
-def _first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
-    """Return the loss with its first weights; the caller's random state neither matters nor moves."""
-    loss_class, loss_config = LOSSES.parse(recipe.loss, "loss")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        loss = loss_class(loss_config, dim, most_classes(stages))
-    if not hasattr(loss, "active"):
-        raise BadRecipe(
-            f"the loss {recipe.loss['name']!r} has no `active`: the share of a batch that is still wrong, 0 "
-            "to 1. Set self.active = torch.zeros(()) in __init__, and its value in forward."
-        )
-    if (rivals := getattr(loss_config, "rivals", "all")) != "all":
-        loss.set_groups(torch.from_numpy(groups_of(stages[0].batches.packed, rivals == "language")))
-    return loss
-
-
-def _check_parts(recipe: Recipe, model: Model, device: torch.device) -> None:
-    """Raise what is wrong with `recipe` on this machine, whatever the speech."""
-    check_precision(model.encoder, model.features.dim, recipe.training.precision, device)
-    if recipe.training.parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
-        raise BadRecipe(
-            f"training.parts is {recipe.training.parts}, and the encoder {recipe.encoder['name']!r} has "
-            "dropout: its threads would draw from one source in turn. Set encoder.dropout to 0, or "
-            "training.parts to 1."
-        )
-    for kind in ("noise", "music", "babble", "rir"):  # looked for now, read after the speech
-        if recipe.augment is not None and getattr(recipe.augment, f"{kind}_prob") > 0:
-            find(getattr(recipe.augment, kind), kind)
 
 
 def _speech(speech: Speech, what: str, layout: str, progress: Progress | None) -> Packed:
