@@ -166,6 +166,12 @@ class Recognizers:
                 self._open.popitem(last=False)
         return made
 
+    def place_of(self, collection: str) -> str | None:
+        """Return the fingerprint of the surroundings that the recognizer of a collection was made with."""
+        with self._lock:
+            own, _ = self._open.get(collection, ({}, None))
+        return (own.get(PLACE) or {}).get("fingerprint")
+
     def check(self, own: dict[str, Any]) -> None:
         """Raise BadConfig, BadScores or NotCalibrated for settings that no recognizer can be made with."""
         self._made("default", {name: value for name, value in own.items() if name != PLACE})

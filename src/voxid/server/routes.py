@@ -192,8 +192,7 @@ async def enroll(
 
     No audio is kept. `state` is `enrolled` when there is as much net speech as is wanted.
     """
-    recognizer = await service.recognizer(collection)
-    await service.thread(service.store.refuse_opted_out, name, collection=collection)
+    recognizer = await service.recognizer(collection, allow=name)
 
     async def work() -> dict[str, Any]:
         async with service.body(request) as (body, heard):
@@ -242,7 +241,7 @@ async def verify(
     def none(kind: str, error: Exception) -> dict[str, Any]:
         return counted("verify", no_decision(kind, str(error), rule, evidence, name))
 
-    evidence = await service.thread(service.evidence, recognizer, rule)
+    evidence = service.evidence(recognizer, rule)
     try:
         await service.thread(recognizer.get, name)
         async with service.body(request) as (body, heard):
@@ -276,7 +275,7 @@ async def identify(
     """Rank the nearest people. The threshold accounts for how many are enrolled."""
     recognizer = await service.recognizer(collection)
     rule = recognizer.rule(**rules)
-    evidence = await service.thread(service.evidence, recognizer, rule)
+    evidence = service.evidence(recognizer, rule)
     try:
         async with service.body(request) as (body, heard):
             body.of("file")
@@ -307,7 +306,7 @@ async def compare(
     """Compare two recordings. Nothing is stored."""
     recognizer = await service.recognizer("default")
     rule = recognizer.rule(**rules)
-    evidence = await service.thread(service.evidence, None, rule)
+    evidence = service.evidence(None, rule)
     try:
         async with service.body(request) as (body, heard):
             pair = _named(body.of("a", "b"), [one.field for one in body.files], heard)

@@ -23,7 +23,7 @@ from voxid.recognizer import Recognizer
 from voxid.scoring.decision import Rule
 from voxid.server import metrics
 from voxid.server.decoding import Decoders
-from voxid.server.engine import PLACE, SETTINGS, Recognizers, Together
+from voxid.server.engine import Recognizers, Together
 from voxid.server.intake import Body, Intake, Sent, channel_of
 from voxid.server.keys import ANYBODY, Caller, Rates, caller_of
 from voxid.server.problems import Refusal
@@ -192,18 +192,21 @@ class Service:
         metrics.AUDIO.inc(found.total_s)
         return found
 
-    async def recognizer(self, collection: str) -> Recognizer:
-        """Return the recognizer of a collection."""
+    async def recognizer(self, collection: str, allow: str | None = None) -> Recognizer:
+        """Return the recognizer of a collection; raise OptedOut when `allow` may not be heard there."""
         if not self.ready:
             raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
-        return await self.thread(self.recognizers.of, collection)
+
+        def found() -> Recognizer:
+            if allow is not None:
+                self.store.refuse_opted_out(allow, collection=collection)
+            return self.recognizers.of(collection)
+
+        return await self.thread(found)
 
     def evidence(self, recognizer: Recognizer | None, rule: Rule) -> dict[str, Any]:
         """Return what every decision says of itself."""
-        place = None
-        if recognizer is not None:
-            own = self.store.note(SETTINGS, collection=recognizer.collection)
-            place = (own.get(PLACE) or {}).get("fingerprint")
+        place = None if recognizer is None else self.recognizers.place_of(recognizer.collection)
         return {
             "model": self.runtime.fingerprint,
             "calibration": self.calibration or "",
