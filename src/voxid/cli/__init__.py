@@ -20,6 +20,7 @@ PANELS = {
         "enroll": "voxid.cli.people",
         "verify": "voxid.cli.people",
         "identify": "voxid.cli.people",
+        "timeline": "voxid.cli.timeline",
         "speakers": "voxid.cli.speakers",
         "listen": "voxid.cli.listen",
         "serve": "voxid.cli.serve",
@@ -45,6 +46,8 @@ PANELS = {
         "evaluate": "voxid.cli.evaluate",
         "calibrate": "voxid.cli.calibrate",
         "metrics": "voxid.cli.metrics",
+        "conversations": "voxid.cli.timeline",
+        "evaluate-timeline": "voxid.cli.timeline",
     },
 }
 COMMANDS = {name: module for panel in PANELS.values() for name, module in panel.items()}

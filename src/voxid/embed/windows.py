@@ -66,14 +66,17 @@ def embed_windows(
     edge_WE = (np.stack((start_W, end_W)) / SAMPLE_RATE / FRAME_S).round().astype(int)
     first_W, last_W = np.minimum(edge_WE, len(speech_T) - 1)
     speech_W = speech_T[last_W] - speech_T[first_W] if vad else np.full(len(start_W), np.nan)
-    waves, rows = _cut(found.blocks(), start_W, end_W), []
+    waves, rows = cut(found.blocks(), start_W, end_W), []
     while gathered := list(islice(waves, GATHER)):
         rows.append(embed(gathered))
     return Windows(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, np.concatenate(rows))
 
 
-def _cut(blocks: Iterable[np.ndarray], start_W: np.ndarray, end_W: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the samples of each window, from blocks of the recording, of which few are in memory."""
+def cut(blocks: Iterable[np.ndarray], start_W: np.ndarray, end_W: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the samples of each window, from blocks of the recording, of which few are in memory.
+
+    Windows are in order, by beginning and by end.
+    """
     kept_S, at, windows = np.zeros(0, np.float32), 0, iter(zip(start_W, end_W, strict=True))
     window = next(windows, None)
     for block_S in blocks:

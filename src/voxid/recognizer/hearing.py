@@ -29,7 +29,10 @@ PIECE_S = 1.5  # seconds of speech in a piece of a recording: longer ones stradd
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """One recording, embedded. `emb_D` float32, not normalised; seconds; `warnings` of the audio."""
+    """One recording, embedded. `emb_D` float32, not normalised; seconds; `warnings` of the audio.
+
+    `clips` is how many clips of evidence it is worth: more than 1 for a speaker's turns together.
+    """
 
     emb_D: np.ndarray
     source: str
@@ -37,11 +40,12 @@ class Heard:
     net_speech_s: float
     warnings: tuple[str, ...]
     pieces: Side | None = None  # of the recording, one after the other; None where they were not asked for
+    clips: float = 1.0
 
     @property
     def side(self) -> Side:
         """The recording as one side of a trial."""
-        return Side.of(self.emb_D[None], [self.net_speech_s])
+        return Side(self.emb_D[None], np.array([self.net_speech_s]), np.array([self.clips]))
 
 
 def hear(

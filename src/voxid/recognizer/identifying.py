@@ -21,7 +21,7 @@ def identification(
     asked: Rule, llr_K: np.ndarray, near: Near, names: dict[int, str], heard: Heard, top: int, where: str
 ) -> Identification:
     """Return the ranked candidates and the decision. `where` names what was searched."""
-    threshold_K, offset_K = asked.bars(near.side.clips_N, near.people, llr_K)
+    threshold_K, offset_K = asked.bars(np.maximum(near.side.clips_N, heard.clips), near.people, llr_K)
     own_K, none = asked.posteriors(llr_K, offset_K)
     ranked = np.argsort(-llr_K, kind="stable")
     candidates = tuple(

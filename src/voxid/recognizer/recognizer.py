@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from voxid.recognizer.hearing import (
 from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
-from voxid.recognizer.roster import MEMORY, Roster
+from voxid.recognizer.conversing import timeline
+from voxid.recognizer.roster import MEMORY, Near, Roster
 from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
 from voxid.scoring.evidence import cosines, unlike
@@ -36,6 +38,7 @@ from voxid.types import Decision, Enrollment, Identification
 
 if TYPE_CHECKING:
     from voxid.audio import Source
+    from voxid.timeline import Timeline
 
 WANTED_SPEECH_S = 20.0  # of enrollment: more brings little (docs/recognizer.md)
 
@@ -256,13 +259,43 @@ class Recognizer(People):
         heard = dataclasses.replace(heard, warnings=(*heard.warnings, *odd))
         if progress is not None:
             self.load(progress)
+        return self._ranked(asked, heard, top)[0]
+
+    def _ranked(self, asked: Rule, heard: Heard, top: int) -> tuple[Identification, Near]:
+        """Return who of the enrolled people was heard, and those who were compared, the best first."""
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
         self._need_model()  # a change of model may have ended while this was heard
         people = self.store.people_by_id([*near.person_K.tolist(), *near.damaged[:NAMED]])
         near = near.only(people)  # without who was deleted in this moment
         llr_K = llr(asked.calibration, near.side, heard.side, self._cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
-        return identification(asked, llr_K, near, names, heard, top, self.where)
+        found = identification(asked, llr_K, near, names, heard, top, self.where)
+        return found, near.ranked(llr_K)
+
+    def timeline(
+        self,
+        audio: Source,
+        speakers: int | None = None,
+        *,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+    ) -> Timeline:
+        """Return who spoke when: turns under the names of enrolled people, "unknown 1", "unknown 2", ...
+
+        `speakers` is how many people talk, if that is known. A name needs what it needs in `identify`. Where
+        two channels hold different sound, each is taken for one speaker. Raise as `identify` does, but for
+        too little speech: then there are no turns, or few, and a warning.
+
+        >>> print(rec.timeline("alice1.wav").turns[0].speaker)
+        alice
+        """
+        asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+        self._need_model()
+        return timeline(
+            self.runtime, asked, self._cohort, audio, speakers, partial(self._ranked, asked), vad=self._vad
+        )
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Return how many people are in memory, after reading them. Otherwise the first `identify` does that.

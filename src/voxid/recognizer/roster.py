@@ -45,6 +45,16 @@ class Near:
             self, person_K=self.person_K[here], cosine_K=self.cosine_K[here], side=self.side.take(here)
         )
 
+    def ranked(self, llr_K: np.ndarray) -> Near:
+        """Return them by LLR, the best first."""
+        order_K = np.argsort(-llr_K, kind="stable")
+        return replace(
+            self,
+            person_K=self.person_K[order_K],
+            cosine_K=self.cosine_K[order_K],
+            side=self.side.take(order_K),
+        )
+
 
 class Roster:
     """One direction a person, in memory. `near` first asks the store what changed, so it is never stale.

@@ -1,0 +1,170 @@
+"""Conversations made from a corpus: people take turns, with pauses and interruptions; who talks when is known.
+
+The time from the end of a turn to the next one varies around 0.2 s, as in the conversations of ten languages
+(Stivers et al., "Universals and cultural variation in turn-taking in conversation", PNAS 2009). A share of
+the turns begins before the one before has ended.
+
+# S samples
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxid.audio import inspect, load
+from voxid.audio.writing import write_wav
+from voxid.corpora.scanning import scan
+from voxid.errors import AudioError, BadConfig, NotEnoughSpeakers
+from voxid.files import atomic_write
+from voxid.metrics.diarization import Spoken, joined, rttm
+from voxid.types import SAMPLE_RATE, Utterance
+
+GAP_S = (0.2, 0.35)  # mean and standard deviation of the time between two turns
+INTERRUPTS_S = (0.2, 1.0)  # how much earlier a turn begins that interrupts
+PAUSE_S = 0.3  # shorter pauses belong to a turn
+LEVEL = 0.05  # RMS of speech in every turn
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation on disk: the recording, its RTTM, and clips to enroll some of its people with.
+
+    >>> Conversation(Path("a.wav"), Path("a.rttm"), ("19", "26"), {"19": Path("a-19.wav")}).speakers
+    ('19', '26')
+    """
+
+    audio: Path
+    rttm: Path
+    speakers: tuple[str, ...]
+    enroll: dict[str, Path]
+
+
+def make_conversations(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    speakers: int = 2,
+    count: int = 1,
+    seconds: float = 120.0,
+    overlap: float = 0.1,
+    enrolled: float = 0.5,
+    enroll_s: float = 20.0,
+    layout: str = "auto",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Conversation]:
+    """Return `count` conversations of `speakers` people each, written to `out` (WAV, RTTM, clips to enroll).
+
+    `overlap` is the share of turns that interrupt, `enrolled` the share of people for whom `enroll_s` seconds
+    of other utterances are written. The same numbers give the same bytes. Raise BadConfig,
+    NotEnoughSpeakers, a CorpusError or an OutputError.
+
+    >>> [made] = make_conversations("people", "talks", seconds=10, enroll_s=2)
+    >>> made.audio.name, len(made.speakers), len(made.enroll)
+    ('talk-2-000.wav', 2, 1)
+    """
+    if not (speakers >= 1 and count >= 1 and seconds > 0 and 0 <= overlap <= 1 and 0 <= enrolled <= 1):
+        raise BadConfig(
+            "speakers and count are whole numbers from 1, seconds more than 0, overlap and enrolled shares "
+            f"from 0 to 1; got {speakers}, {count}, {seconds:g}, {overlap:g}, {enrolled:g}."
+        )
+    said: dict[str, list[Utterance]] = {}
+    for utterance in scan(data, layout):
+        said.setdefault(utterance.speaker, []).append(utterance)
+    said = {who: clips for who, clips in sorted(said.items()) if len(clips) > 1}
+    if len(said) < speakers:
+        raise NotEnoughSpeakers(
+            f"{speakers} speakers with two utterances each are wanted, and there are {len(said)}. Give more data."
+        )
+    folder, made = Path(out), []
+    for number in range(count):
+        rng = np.random.default_rng([seed, speakers, number])
+        who = sorted(rng.choice(sorted(said), speakers, replace=False).tolist())
+        name = f"talk-{speakers}-{number:03d}"
+        known = who[: math.ceil(enrolled * speakers)] if enrolled else []
+        clips = {one: _Clips(said[one], rng) for one in who}
+        enroll = {one: folder / f"{name}-enroll" / f"{one.replace('/', '_')}.wav" for one in known}
+        for one, path in enroll.items():
+            write_wav(path, clips[one].seconds(enroll_s))
+        wave_S, spoken = _talk(clips, seconds, overlap, rng)
+        write_wav(folder / f"{name}.wav", wave_S)
+        with atomic_write(folder / f"{name}.rttm", "w") as file:
+            file.write(rttm(name, spoken))
+        made.append(Conversation(folder / f"{name}.wav", folder / f"{name}.rttm", tuple(who), enroll))
+        if progress is not None:
+            progress(number + 1, count)
+    return made
+
+
+class _Clips:
+    """The utterances of a person, in random order, each of them once before any comes again."""
+
+    def __init__(self, utterances: list[Utterance], rng: np.random.Generator) -> None:
+        self._all, self._rng, self._at = [utterances[i] for i in rng.permutation(len(utterances))], rng, 0
+
+    def next(self) -> tuple[np.ndarray, list[tuple[float, float]]]:
+        """Return the samples of the next usable utterance, and its stretches of speech in seconds."""
+        for _ in range(len(self._all)):
+            utterance = self._all[self._at % len(self._all)]
+            self._at += 1
+            try:
+                found = inspect(utterance)
+            except AudioError:
+                continue
+            stretches = joined([(one.start_s, one.end_s) for one in found.segments], PAUSE_S)
+            if not stretches or found.level_dbfs is None:
+                continue
+            first, last = stretches[0][0], stretches[-1][1]
+            wave_S = load(found.audio)[int(first * SAMPLE_RATE) : int(last * SAMPLE_RATE)]
+            wave_S = wave_S * (LEVEL * 10 ** (-found.level_dbfs / 20))
+            return wave_S, [(start - first, end - first) for start, end in stretches]
+        raise NotEnoughSpeakers(f"no usable recording of {self._all[0].speaker!r}: all are silent or damaged.")
+
+    def seconds(self, wanted: float) -> np.ndarray:
+        """Return `wanted` seconds or a little more, or all there is but one."""
+        pieces, had = [], 0.0
+        while had < wanted and len(pieces) < max(1, len(self._all) // 2):
+            pieces.append(self.next()[0])
+            had += pieces[-1].size / SAMPLE_RATE
+        self._all, self._at = self._all[len(pieces) :], 0
+        return np.concatenate(pieces)
+
+
+def _talk(
+    clips: dict[str, _Clips], seconds: float, overlap: float, rng: np.random.Generator
+) -> tuple[np.ndarray, list[Spoken]]:
+    """Return the samples of a conversation and who talks when."""
+    end, placed, spoken = 0.5, [], []
+    for who in _turns(list(clips), rng):
+        if end > seconds:
+            break
+        early = rng.random() < overlap and bool(placed)
+        start = end - rng.uniform(*INTERRUPTS_S) if early else end + max(0.0, rng.normal(*GAP_S))
+        for _ in range(int(rng.integers(1, 3))):
+            wave_S, stretches = clips[who].next()
+            placed.append((max(0, round(start * SAMPLE_RATE)), wave_S))
+            spoken += [Spoken(round(start + a, 3), round(start + b, 3), who) for a, b in stretches]
+            end = max(end, start + wave_S.size / SAMPLE_RATE)
+            start = end + abs(rng.normal(*GAP_S))
+    mixed_S = np.zeros(max(at + wave.size for at, wave in placed) + SAMPLE_RATE // 2, np.float32)
+    for at, wave_S in placed:
+        mixed_S[at : at + wave_S.size] += wave_S
+    mixed_S += 1e-4 * rng.standard_normal(mixed_S.size).astype(np.float32)
+    return mixed_S * min(1.0, 0.95 / float(np.abs(mixed_S).max())), sorted(spoken)
+
+
+def _turns(who: list[str], rng: np.random.Generator) -> Iterator[str]:
+    """Yield who talks next, without end: everybody once, then anybody but the one who has just talked."""
+    order = [who[i] for i in rng.permutation(len(who))]
+    yield from order
+    last = order[-1]
+    while True:
+        others = [one for one in who if one != last] or who
+        last = others[int(rng.integers(len(others)))]
+        yield last

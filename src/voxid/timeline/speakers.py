@@ -1,0 +1,94 @@
+"""The windows of a recording -> who of so many speakers talks in each, and how sure that is.
+
+First the windows are clustered by the mean LLR between two of them, then an HMM passes over them twice, with
+the clusters as its states, so that turns do not flicker and edges settle (as VBx does with more means: Landini
+et al., "Bayesian HMM clustering of x-vector sequences", 2022).
+
+# W windows, K speakers, I items to be clustered, D embedding
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from voxid.scoring import Calibration, Cohort, Side, llr, reference, unit_rows
+from voxid.scoring.evidence import llr_table
+from voxid.timeline.clustering import agglomerate, renumbered, smoothed
+from voxid.timeline.windows import Windows
+
+STOP_LLR = 1.0  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
+TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs takes 8 MB
+CLEAR_S = 1.0  # windows with less speech are given to a speaker, and make none
+LEAST_SPEAKER_S = 2.0  # of net speech: less makes no speaker, unless the number of speakers was given
+CLIP_S = 5.0  # seconds of speech that count as one clip of evidence
+CHANGE, TRUST = 6.0, 0.5  # of the HMM: chosen in docs/log.md
+PASSES = 3
+
+
+def speakers_of(
+    windows: Windows, calibration: Calibration, cohort: Cohort | None, count: int | None = None
+) -> np.ndarray:
+    """Return the posterior of each speaker in each window, (W, K); speakers are in the order they first talk.
+
+    `count` is how many there are, if that is known.
+    """
+    if len(windows) == 0:
+        return np.zeros((0, 0))
+    side = windows.side
+    clear = np.flatnonzero(side.speech_s_N >= CLEAR_S)
+    if not clear.size:
+        clear = np.arange(len(side))
+    label_W = np.full(len(windows), -1)
+    label_W[clear] = _clusters(side.take(clear), calibration, cohort, count)
+    if count is None:
+        label_W = _without_small(label_W, windows.net_s_W)
+    gap_W = np.concatenate(([0.0], np.maximum(windows.start_W[1:] - windows.end_W[:-1], 0)))
+    post_WK = np.zeros((len(windows), 0))
+    for _ in range(PASSES):
+        clusters = cluster_sides(windows, label_W)
+        fits_WK = llr_table(calibration, side, replace(clusters, clips_N=np.ones(len(clusters))), cohort)
+        post_WK = smoothed(fits_WK, gap_W, change=CHANGE, trust=TRUST)
+        label_W = renumbered(post_WK.argmax(axis=1))
+    return post_WK
+
+
+def cluster_sides(windows: Windows, label_W: np.ndarray) -> Side:
+    """Return what each cluster is compared by: its windows as the clips of a person, worth `CLIP_S` each."""
+    order = np.argsort(label_W, kind="stable")
+    order = order[label_W[order] >= 0]
+    begin_K = np.flatnonzero(np.diff(label_W[order], prepend=-1))
+    made = reference(windows.side.emb_ND[order], windows.net_s_W[order], begin_K)
+    return replace(made, clips_N=np.maximum(1.0, made.speech_s_N / CLIP_S))
+
+
+def _clusters(side: Side, calibration: Calibration, cohort: Cohort | None, count: int | None) -> np.ndarray:
+    """Return the cluster of each side; of many, first within parts of the recording, then of their clusters."""
+    parts = max(1, -(-len(side) // TOGETHER))
+    label_W, first = np.zeros(len(side), int), 0
+    for part_W in np.array_split(np.arange(len(side)), parts):
+        score = llr_table(calibration, side.take(part_W), side.take(part_W), cohort)
+        only = count if parts == 1 else None
+        label_W[part_W] = first + agglomerate(score, np.ones(len(part_W)), stop=STOP_LLR, count=only)
+        first = int(label_W[part_W].max()) + 1
+    if parts == 1:
+        return label_W
+    weight_I = np.bincount(label_W).astype(float)
+    mean_ID = np.zeros((first, side.emb_ND.shape[1]))
+    np.add.at(mean_ID, label_W, unit_rows(side.emb_ND))
+    mean_ID /= weight_I[:, None]  # not of unit length: its products are the mean cosines of the windows
+    items = Side.of(mean_ID.astype(np.float32), np.full(first, 1.5))
+    left_K, right_K = (index.ravel() for index in np.indices((first, first)))
+    score = llr(
+        calibration, items, items, cohort, cosine_K=(mean_ID @ mean_ID.T).ravel(), left_K=left_K, right_K=right_K
+    )
+    return agglomerate(score.reshape(first, first), weight_I, stop=STOP_LLR, count=count)[label_W]
+
+
+def _without_small(label_W: np.ndarray, speech_s_W: np.ndarray) -> np.ndarray:
+    """Return labels in which clusters with too little speech are taken back (-1), but for the largest."""
+    speech_K = np.bincount(label_W[label_W >= 0], speech_s_W[label_W >= 0])
+    kept_K = (speech_K >= LEAST_SPEAKER_S) | (np.arange(speech_K.size) == speech_K.argmax())
+    kept_W = (label_W >= 0) & kept_K[label_W]
+    return np.where(kept_W, label_W, -1)

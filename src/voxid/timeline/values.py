@@ -1,0 +1,123 @@
+"""What a timeline is: turns, speakers, and the files that other programs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from voxid.metrics.diarization import Spoken, rttm
+from voxid.types import Answer
+
+DOUBTFUL = 0.7  # turns that are less sure are marked
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Answer):
+    """Somebody talks from `start` to `end`, seconds from the beginning.
+
+    `speaker` is a name, or "unknown 1" for a person who is not enrolled ("speaker 1" where nobody is).
+    `llr` says how much this turn alone sounds like the enrolled person of that name, or like the enrolled
+    person who is nearest to the speaker; None where nobody is enrolled. `speech_s` is net speech.
+    `confidence`, 0 to 1, is how sure it is that this speaker of the recording talks here, and no other.
+
+    >>> Turn(0.5, 2.5, "alice", 4.2, 1.8, 0.98).doubtful
+    False
+    """
+
+    start: float
+    end: float
+    speaker: str
+    llr: float | None
+    speech_s: float
+    confidence: float
+    channel: int | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether somebody should listen."""
+        return self.confidence < DOUBTFUL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, and `doubtful`, as plain values that JSON can hold."""
+        return {**Answer.to_dict(self), "doubtful": self.doubtful}
+
+    def __str__(self) -> str:
+        llr = "" if self.llr is None else f"  LLR {self.llr:.1f}"
+        return f"{clock(self.start)} - {clock(self.end)}  {self.speaker}{llr}{'  (doubtful)' * self.doubtful}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineSpeaker(Answer):
+    """One speaker of a recording: all of the turns together, against the people enrolled.
+
+    `known` says whether the speaker has a name; then `llr` reached the `threshold`, as `identify` decides.
+    `nearest` is the enrolled person whom the voice is nearest to, None where nobody is enrolled.
+
+    >>> TimelineSpeaker("alice", True, 12.5, 3, "alice", 9.1, 3.4, 0.99).known
+    True
+    """
+
+    speaker: str
+    known: bool
+    speech_s: float
+    turns: int
+    nearest: str | None
+    llr: float | None
+    threshold: float | None
+    probability: float | None
+
+    def __str__(self) -> str:
+        said = f"{self.speaker}: {self.speech_s:.1f} s of speech in {self.turns} turn{'s' * (self.turns != 1)}"
+        if self.llr is None or self.threshold is None:
+            return said
+        side = "at or above" if self.llr >= self.threshold else "below"
+        who = "" if self.known else f" of {self.nearest!r}"
+        return f"{said}, LLR{who} {self.llr:.2f}, {side} the threshold {self.threshold:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline(Answer):
+    """Who spoke when: `turns` in order, `speakers` in the order in which they first talk.
+
+    >>> timeline = rec.timeline("alice1.wav")
+    >>> [turn.speaker for turn in timeline.turns][:1]
+    ['alice']
+    """
+
+    turns: tuple[Turn, ...]
+    speakers: tuple[TimelineSpeaker, ...]
+    total_s: float
+    source: str
+    enrolled: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def spoken(self) -> list[Spoken]:
+        """The turns as metrics take them."""
+        return [Spoken(turn.start, turn.end, turn.speaker) for turn in self.turns]
+
+    def to_rttm(self, recording: str = "") -> str:
+        """Return the lines of an RTTM file; `recording` is how the file is called in it."""
+        return rttm(recording or self.source, self.spoken)
+
+    def to_audacity(self) -> str:
+        """Return a label track, which Audacity reads by File, Import, Labels."""
+        return "".join(f"{turn.start:.3f}\t{turn.end:.3f}\t{turn.speaker}\n" for turn in self.turns)
+
+    def __str__(self) -> str:
+        parts = [*(str(turn) for turn in self.turns), ""] if self.turns else ["nobody talks in it."]
+        parts += [str(one) for one in self.speakers]
+        return "\n".join((*parts, *(f"warning: {said}" for said in self.warnings)))
+
+
+def clock(seconds: float) -> str:
+    """Return a time as people read it.
+
+    >>> clock(83.25), clock(3723.5)
+    ('1:23.2', '1:02:03.5')
+    """
+    tenths = int(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{rest // 10:02d}.{rest % 10}"

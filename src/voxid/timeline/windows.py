@@ -1,0 +1,109 @@
+"""Speech as windows that never reach across a pause: where each lies, what it sounds like.
+
+# W windows, T frames of 25 ms, one every 10 ms, C channels, D embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from voxid.audio import Inspected, Source, inspect
+from voxid.audio.sources import Part
+from voxid.audio.speech import FRAME_S, EnergyMeter
+from voxid.embed.windows import GATHER, cut
+from voxid.metrics.diarization import joined
+from voxid.scoring import Side
+from voxid.types import SAMPLE_RATE
+
+WINDOW_S, STEP_S = 1.5, 0.75
+BRIDGE_S = 0.25  # a shorter pause does not end a stretch of speech
+LEAK_DB = 10.0  # further below its own speech than the other channel: what leaks in
+LEAST_WINDOW_S = 0.5  # a shorter stretch is heard with what lies around it
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Windows:
+    """The windows of one recording, or of one channel, in order.
+
+    `start_W` and `end_W` are seconds, `side` the sides of trials that they are. `slot_WE` is the time that
+    each answers for, from the middle between two windows to the next, `net_s_W` the net speech in it.
+    """
+
+    start_W: np.ndarray
+    end_W: np.ndarray
+    slot_WE: np.ndarray
+    net_s_W: np.ndarray
+    side: Side
+
+    def __len__(self) -> int:
+        return len(self.start_W)
+
+
+def windows_of(
+    embed: Callable[[Sequence[np.ndarray]], np.ndarray], found: Inspected, mask_T: np.ndarray | None = None
+) -> Windows:
+    """Return the windows of the speech of a recording, embedded by `embed`, a number of them at a time.
+
+    `mask_T` says what is speech, if not the recording's own mask. Memory does not grow with the samples.
+    """
+    mask_T = found.mask_T if mask_T is None else mask_T
+    edge = np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))).reshape(-1, 2) * FRAME_S
+    stretches = joined([(float(a), min(float(b), found.total_s)) for a, b in edge], BRIDGE_S)
+    rows = [
+        (*window, number) for number, stretch in enumerate(stretches) for window in _cuts(stretch, found.total_s)
+    ]
+    start_W, end_W, stretch_W = np.array(rows, np.float64).reshape(-1, 3).T
+    middle_W, slot_WE = (start_W + end_W) / 2, np.array(stretches).reshape(-1, 2)[stretch_W.astype(int)]
+    inside = np.flatnonzero(np.diff(stretch_W) == 0)
+    slot_WE[inside, 1] = slot_WE[inside + 1, 0] = (middle_W[inside] + middle_W[inside + 1]) / 2
+    speech_T = np.concatenate(([0], np.cumsum(mask_T))) * FRAME_S
+
+    def net_s(from_W: np.ndarray, to_W: np.ndarray) -> np.ndarray:
+        at = np.minimum(np.round(np.stack((from_W, to_W)) / FRAME_S).astype(int), len(speech_T) - 1)
+        return speech_T[at[1]] - speech_T[at[0]]
+
+    first_W, last_W = (np.round(edge_W * SAMPLE_RATE).astype(int) for edge_W in (start_W, end_W))
+    waves, embedded = cut(found.blocks(), first_W, last_W), []
+    while gathered := list(islice(waves, GATHER)):
+        embedded.append(embed(gathered))
+    emb_WD = np.concatenate(embedded) if embedded else np.zeros((0, 1), np.float32)
+    side = Side.of(emb_WD, np.maximum(net_s(start_W, end_W), FRAME_S))
+    return Windows(start_W, end_W, slot_WE, net_s(*slot_WE.T), side)
+
+
+def _cuts(stretch: tuple[float, float], total_s: float) -> list[tuple[float, float]]:
+    """Return the windows of a stretch of speech; the last one ends with it."""
+    start, end = stretch
+    if end - start < LEAST_WINDOW_S:
+        start = max(0.0, min((start + end - LEAST_WINDOW_S) / 2, total_s - LEAST_WINDOW_S))
+        return [(start, min(start + LEAST_WINDOW_S, total_s))]
+    if end - start <= WINDOW_S:
+        return [(start, end)]
+    steps = np.arange(start, end - WINDOW_S - STEP_S / 2, STEP_S)
+    return [(float(at), float(at) + WINDOW_S) for at in steps] + [(end - WINDOW_S, end)]
+
+
+def channels_of(source: Source, vad: str) -> list[tuple[Inspected, np.ndarray]]:
+    """Return each channel of a call with the mask of its own speech: where it is not the other that leaks in.
+
+    A frame belongs to a channel where it is at most 10 dB further below that channel's speech than the other
+    channel is below its own.
+    """
+    found = [inspect(Part.of(source), vad=vad, channel=channel) for channel in (0, 1)]
+    level = []
+    for one in found:
+        meter = EnergyMeter()
+        for wave_S in one.blocks():
+            meter.add(wave_S)
+        power_T = 10 * np.log10(meter.power() + 1e-10)
+        level.append(power_T - (np.median(power_T[one.mask_T]) if one.mask_T.any() else 0.0))
+    size = min(map(len, level))
+    masks = []
+    for own, other in ((0, 1), (1, 0)):
+        near_T = level[own][:size] > level[other][:size] - LEAK_DB
+        masks.append(found[own].mask_T[:size] & (near_T | ~found[other].mask_T[:size]))
+    return list(zip(found, masks, strict=True))
