@@ -46,6 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_corpus(root / "people", speakers=4, utterances=3, seconds=(2.0, 3.0))
     for name, speaker, seed in (("alice1", 0, 1), ("alice2", 0, 2), ("alice3", 0, 4), ("bob", 1, 3)):
         sf.write(root / f"{name}.wav", speak(voice(speaker), 4.0, np.random.default_rng(seed)), 16_000)
+    talk = [speak(voice(who), 4.0, np.random.default_rng(who + 9)) for who in (0, 1, 0)]
+    sf.write(root / "talk.wav", np.concatenate(talk), 16_000)
     lstm = torch.nn.LSTM(40, 64, 3, batch_first=True, bidirectional=True)
     weights = {f"lstm.{name}": value for name, value in lstm.state_dict().items()}
     torch.save(

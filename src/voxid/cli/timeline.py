@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import COLLECTION, DB, MAX_SEED, MODEL, DeviceOption, JsonFlag, LayoutOption, echo, emit
+from voxid.cli._common import (
+    COLLECTION,
+    DB,
+    MAX_SEED,
+    MODEL,
+    DeviceOption,
+    JsonFlag,
+    LayoutOption,
+    echo,
+    emit,
+)
 from voxid.cli.people import (
     ChannelOption,
     CollectionOption,
@@ -40,7 +50,8 @@ def timeline(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The transcript with names; - prints it. NAME.named.EXT")
+        Path | None,
+        typer.Option("--out", "-o", help="The transcript with names; - prints it. NAME.named.EXT"),
     ] = None,
     db: DbOption = DB,
     collection: CollectionOption = COLLECTION,
@@ -98,7 +109,9 @@ def conversations(
     count: Annotated[int, typer.Option("--count", min=1, help="How many conversations.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", help="How long each is, about.")] = 120.0,
     overlap: Annotated[float, typer.Option("--overlap", help="Share of turns that interrupt.")] = 0.1,
-    enrolled: Annotated[float, typer.Option("--enrolled", help="Share of people with clips to enroll.")] = 0.5,
+    enrolled: Annotated[
+        float, typer.Option("--enrolled", help="Share of people with clips to enroll.")
+    ] = 0.5,
     enroll_seconds: Annotated[float, typer.Option("--enroll-seconds", help="Speech to enroll.")] = 20.0,
     layout: LayoutOption = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Who talks, and when.")] = 0,

@@ -1,4 +1,4 @@
-"""Conversations made from a corpus: people take turns, with pauses and interruptions; who talks when is known.
+"""Conversations made from a corpus: people take turns and interrupt; who talks when is known.
 
 The time from the end of a turn to the next one varies around 0.2 s, as in the conversations of ten languages
 (Stivers et al., "Universals and cultural variation in turn-taking in conversation", PNAS 2009). A share of
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def make_conversations(
     said = {who: clips for who, clips in sorted(said.items()) if len(clips) > 1}
     if len(said) < speakers:
         raise NotEnoughSpeakers(
-            f"{speakers} speakers with two utterances each are wanted, and there are {len(said)}. Give more data."
+            f"{speakers} speakers with two utterances each are wanted, and there are {len(said)}. "
+            "Give more data."
         )
     folder, made = Path(out), []
     for number in range(count):
@@ -88,11 +90,11 @@ def make_conversations(
         who = sorted(rng.choice(sorted(said), speakers, replace=False).tolist())
         name = f"talk-{speakers}-{number:03d}"
         known = who[: math.ceil(enrolled * speakers)] if enrolled else []
-        clips = {one: _Clips(said[one], rng) for one in who}
+        parts = {one: _two_parts(said[one], rng) for one in who}
         enroll = {one: folder / f"{name}-enroll" / f"{one.replace('/', '_')}.wav" for one in known}
         for one, path in enroll.items():
-            write_wav(path, clips[one].seconds(enroll_s))
-        wave_S, spoken = _talk(clips, seconds, overlap, rng)
+            write_wav(path, _to_enroll(parts[one][1], enroll_s))
+        wave_S, spoken = _talk({one: _endless(parts[one][0]) for one in who}, seconds, overlap, rng)
         write_wav(folder / f"{name}.wav", wave_S)
         with atomic_write(folder / f"{name}.rttm", "w") as file:
             file.write(rttm(name, spoken))
@@ -102,42 +104,67 @@ def make_conversations(
     return made
 
 
-class _Clips:
-    """The utterances of a person, in random order, each of them once before any comes again."""
+def _two_parts(
+    utterances: list[Utterance], rng: np.random.Generator
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Return what a person says in the conversation, and what they are enrolled with, in random order.
 
-    def __init__(self, utterances: list[Utterance], rng: np.random.Generator) -> None:
-        self._all, self._rng, self._at = [utterances[i] for i in rng.permutation(len(utterances))], rng, 0
+    Where sessions are known, a person talks in one of them, and is enrolled from the others.
+    """
+    mixed = [utterances[i] for i in rng.permutation(len(utterances))]
+    sessions = Counter(one.session for one in mixed)
+    talks, most = sessions.most_common(1)[0]
+    if 1 < most < len(mixed):
+        own = [one for one in mixed if one.session == talks]
+        return own, [one for one in mixed if one.session != talks]
+    half = max(1, len(mixed) // 2)
+    return mixed[half:], mixed[:half]
 
-    def next(self) -> tuple[np.ndarray, list[tuple[float, float]]]:
-        """Return the samples of the next usable utterance, and its stretches of speech in seconds."""
-        for _ in range(len(self._all)):
-            utterance = self._all[self._at % len(self._all)]
-            self._at += 1
-            try:
-                found = inspect(utterance)
-            except AudioError:
-                continue
-            stretches = joined([(one.start_s, one.end_s) for one in found.segments], PAUSE_S)
-            if not stretches or found.level_dbfs is None:
-                continue
+
+def _heard(utterances: list[Utterance]) -> Iterator[tuple[np.ndarray, list[tuple[float, float]]]]:
+    """Yield the samples of each usable utterance and its stretches of speech, all at one level."""
+    for utterance in utterances:
+        try:
+            found = inspect(utterance)
+        except AudioError:
+            continue
+        stretches = joined([(one.start_s, one.end_s) for one in found.segments], PAUSE_S)
+        if stretches and found.level_dbfs is not None:
             first, last = stretches[0][0], stretches[-1][1]
             wave_S = load(found.audio)[int(first * SAMPLE_RATE) : int(last * SAMPLE_RATE)]
             wave_S = wave_S * (LEVEL * 10 ** (-found.level_dbfs / 20))
-            return wave_S, [(start - first, end - first) for start, end in stretches]
-        raise NotEnoughSpeakers(f"no usable recording of {self._all[0].speaker!r}: all are silent or damaged.")
+            yield wave_S, [(start - first, end - first) for start, end in stretches]
 
-    def seconds(self, wanted: float) -> np.ndarray:
-        """Return `wanted` seconds or a little more, or all there is but one."""
-        pieces, had = [], 0.0
-        while had < wanted and len(pieces) < max(1, len(self._all) // 2):
-            pieces.append(self.next()[0])
-            had += pieces[-1].size / SAMPLE_RATE
-        self._all, self._at = self._all[len(pieces) :], 0
-        return np.concatenate(pieces)
+
+def _endless(utterances: list[Utterance]) -> Iterator[tuple[np.ndarray, list[tuple[float, float]]]]:
+    """Yield what `_heard` does, again and again; raise NotEnoughSpeakers where nothing is usable."""
+    while True:
+        silent = True
+        for one in _heard(utterances):
+            silent = False
+            yield one
+        if silent:
+            raise NotEnoughSpeakers(
+                f"no usable recording of {utterances[0].speaker!r}: all are silent or damaged."
+            )
+
+
+def _to_enroll(utterances: list[Utterance], wanted_s: float) -> np.ndarray:
+    """Return the samples of `wanted_s` seconds of speech or a little more, or all there is."""
+    pieces, had = [np.zeros(0, np.float32)], 0.0
+    for wave_S, stretches in _heard(utterances):
+        if had >= wanted_s:
+            break
+        pieces.append(wave_S)
+        had += sum(end - start for start, end in stretches)
+    return np.concatenate(pieces)
 
 
 def _talk(
-    clips: dict[str, _Clips], seconds: float, overlap: float, rng: np.random.Generator
+    clips: dict[str, Iterator[tuple[np.ndarray, list[tuple[float, float]]]]],
+    seconds: float,
+    overlap: float,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, list[Spoken]]:
     """Return the samples of a conversation and who talks when."""
     end, placed, spoken = 0.5, [], []
@@ -147,7 +174,7 @@ def _talk(
         early = rng.random() < overlap and bool(placed)
         start = end - rng.uniform(*INTERRUPTS_S) if early else end + max(0.0, rng.normal(*GAP_S))
         for _ in range(int(rng.integers(1, 3))):
-            wave_S, stretches = clips[who].next()
+            wave_S, stretches = next(clips[who])
             placed.append((max(0, round(start * SAMPLE_RATE)), wave_S))
             spoken += [Spoken(round(start + a, 3), round(start + b, 3), who) for a, b in stretches]
             end = max(end, start + wave_S.size / SAMPLE_RATE)

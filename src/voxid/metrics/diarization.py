@@ -78,8 +78,8 @@ class TimelineErrors(Answer):
 
     def __str__(self) -> str:
         return (
-            f"DER {self.der:.1%} (missed {self.missed_s:.1f} s, false alarm {self.false_alarm_s:.1f} s, another "
-            f"speaker {self.confused_s:.1f} s, of {self.total_s:.1f} s), JER {self.jer:.1%}\n"
+            f"DER {self.der:.1%} (missed {self.missed_s:.1f} s, false alarm {self.false_alarm_s:.1f} s, "
+            f"another speaker {self.confused_s:.1f} s, of {self.total_s:.1f} s), JER {self.jer:.1%}\n"
             f"speakers: {self.speakers_found} found, {self.speakers} there\n"
             f"names: {self.wrong_name:.1%} of the time under a wrong name, {self.unnamed:.1%} of the time of "
             f"enrolled people ({', '.join(self.enrolled) or 'none'}) under no name"
@@ -234,7 +234,9 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadScores(f"{path}: cannot be read as RTTM ({error}). Give a text file of SPEAKER lines.") from error
+        raise BadScores(
+            f"{path}: cannot be read as RTTM ({error}). Give a text file of SPEAKER lines."
+        ) from error
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith((";", "SPKR-INFO", "LEXEME", "NON-", "NOSCORE")):
@@ -252,6 +254,7 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
         if length > 0:
             found.setdefault(words[1], []).append(spoken)
     return found
+
 
 def joined(stretches: Sequence[tuple[float, float]], gap_s: float) -> list[tuple[float, float]]:
     """Return stretches (start, end), those less than `gap_s` apart made one.

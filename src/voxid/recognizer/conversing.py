@@ -60,7 +60,9 @@ def timeline(
     if speakers is not None and not (isinstance(speakers, int | np.integer) and speakers >= 1):
         raise BadConfig(f"speakers is how many people talk, a whole number from 1; got {speakers!r}.")
     found = inspect(audio, vad=vad)
-    warnings = [said for said in found.warnings if not said.startswith(("very long", "the two channels hold"))]
+    warnings = [
+        said for said in found.warnings if not said.startswith(("very long", "the two channels hold"))
+    ]
     if found.unlike and speakers in (None, 2):
         voices: list[_Voice] = []
         for channel, (one, mask_T) in enumerate(channels_of(found.part, vad)):
@@ -111,12 +113,17 @@ def _named(
     answers: list[tuple[Identification, Near]] = []
     for voice in voices:
         side = voice.side
-        heard = Heard(side.emb_ND[0], name, total_s, float(side.speech_s_N[0]), (), clips=float(side.clips_N[0]))
+        heard = Heard(
+            side.emb_ND[0], name, total_s, float(side.speech_s_N[0]), (), clips=float(side.clips_N[0])
+        )
         answers.append(ranked(heard, TOP))
     found = [answer for answer, _ in answers]
     between_KK = np.zeros((len(voices), len(voices)))
     if len(voices) > 1:
-        alls = [np.concatenate([getattr(v.side, at) for v in voices]) for at in ("emb_ND", "speech_s_N", "clips_N")]
+        alls = [
+            np.concatenate([getattr(v.side, at) for v in voices])
+            for at in ("emb_ND", "speech_s_N", "clips_N")
+        ]
         between_KK = llr_table(asked.calibration, Side(*alls), Side(*alls), cohort)
     given = names_of(found, between_KK, join=join)
     turns: list[Turn] = []
@@ -129,7 +136,11 @@ def _named(
             turns.append(_turn(span, own, who, fits, voice.channel))
     turns.sort(key=lambda turn: (turn.start, turn.end))
     speakers = [
-        _speaker(who, [t for t in turns if t.speaker == who], [a for a, n in zip(found, given, strict=True) if n == who])
+        _speaker(
+            who,
+            [t for t in turns if t.speaker == who],
+            [a for a, n in zip(found, given, strict=True) if n == who],
+        )
         for who in dict.fromkeys(turn.speaker for turn in turns)
     ]
     little = [one.speaker for one in speakers if one.speech_s < LITTLE_S]
@@ -159,7 +170,10 @@ def _speaker(who: str, turns: list[Turn], found: list[Identification]) -> Timeli
     candidates = [next((c for c in one.candidates if c.speaker == who), None) for one in found]
     known = any(candidates)
     best = max(
-        (c or (one.candidates[0] if one.candidates else None) for c, one in zip(candidates, found, strict=True)),
+        (
+            c or (one.candidates[0] if one.candidates else None)
+            for c, one in zip(candidates, found, strict=True)
+        ),
         key=lambda candidate: -np.inf if candidate is None else candidate.llr,
     )
     return TimelineSpeaker(

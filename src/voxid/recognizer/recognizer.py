@@ -14,6 +14,7 @@ from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Embedder
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.adapting import joined
+from voxid.recognizer.conversing import timeline
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
 from voxid.recognizer.hearing import (
     DEFAULT_MODEL,
@@ -28,7 +29,6 @@ from voxid.recognizer.hearing import (
 from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
-from voxid.recognizer.conversing import timeline
 from voxid.recognizer.roster import MEMORY, Near, Roster
 from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
@@ -267,7 +267,9 @@ class Recognizer(People):
         self._need_model()  # a change of model may have ended while this was heard
         people = self.store.people_by_id([*near.person_K.tolist(), *near.damaged[:NAMED]])
         near = near.only(people)  # without who was deleted in this moment
-        llr_K = llr(asked.calibration, near.side, heard.side, self._cohort, cosine_K=near.cosine_K)
+        llr_K = np.zeros(0)
+        if len(near.person_K):  # nobody has no embeddings, and no length of one
+            llr_K = llr(asked.calibration, near.side, heard.side, self._cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
         found = identification(asked, llr_K, near, names, heard, top, self.where)
         return found, near.ranked(llr_K)

@@ -1,8 +1,8 @@
 """The windows of a recording -> who of so many speakers talks in each, and how sure that is.
 
-First the windows are clustered by the mean LLR between two of them, then an HMM passes over them twice, with
-the clusters as its states, so that turns do not flicker and edges settle (as VBx does with more means: Landini
-et al., "Bayesian HMM clustering of x-vector sequences", 2022).
+First the windows are clustered by the mean LLR between two of them, then an HMM passes over them a few
+times, with the clusters as its states, so that turns do not flicker and edges settle (as VBx does with more
+means: Landini et al., "Bayesian HMM clustering of x-vector sequences", 2022).
 
 # W windows, K speakers, I items to be clustered, D embedding
 """
@@ -18,9 +18,9 @@ from voxid.scoring.evidence import llr_table
 from voxid.timeline.clustering import agglomerate, renumbered, smoothed
 from voxid.timeline.windows import Windows
 
-STOP_LLR = 1.0  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
+STOP_LLR = 0.3  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
 TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs takes 8 MB
-CLEAR_S = 1.0  # windows with less speech are given to a speaker, and make none
+CLEAR_S = 0.6  # windows with less speech are given to a speaker, and make none
 LEAST_SPEAKER_S = 2.0  # of net speech: less makes no speaker, unless the number of speakers was given
 CLIP_S = 5.0  # seconds of speech that count as one clip of evidence
 CHANGE, TRUST = 6.0, 0.5  # of the HMM: chosen in docs/log.md
@@ -64,7 +64,7 @@ def cluster_sides(windows: Windows, label_W: np.ndarray) -> Side:
 
 
 def _clusters(side: Side, calibration: Calibration, cohort: Cohort | None, count: int | None) -> np.ndarray:
-    """Return the cluster of each side; of many, first within parts of the recording, then of their clusters."""
+    """Return the cluster of each side; many are clustered in parts first, then the clusters of the parts."""
     parts = max(1, -(-len(side) // TOGETHER))
     label_W, first = np.zeros(len(side), int), 0
     for part_W in np.array_split(np.arange(len(side)), parts):
@@ -81,7 +81,13 @@ def _clusters(side: Side, calibration: Calibration, cohort: Cohort | None, count
     items = Side.of(mean_ID.astype(np.float32), np.full(first, 1.5))
     left_K, right_K = (index.ravel() for index in np.indices((first, first)))
     score = llr(
-        calibration, items, items, cohort, cosine_K=(mean_ID @ mean_ID.T).ravel(), left_K=left_K, right_K=right_K
+        calibration,
+        items,
+        items,
+        cohort,
+        cosine_K=(mean_ID @ mean_ID.T).ravel(),
+        left_K=left_K,
+        right_K=right_K,
     )
     return agglomerate(score.reshape(first, first), weight_I, stop=STOP_LLR, count=count)[label_W]
 

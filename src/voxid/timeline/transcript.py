@@ -39,7 +39,9 @@ def with_names(path: str | os.PathLike[str], timeline: Timeline) -> tuple[str, l
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path}: cannot be read as a transcript ({error}). Give a JSON, SRT or VTT file.") from error
+        raise BadConfig(
+            f"{path}: cannot be read as a transcript ({error}). Give a JSON, SRT or VTT file."
+        ) from error
     namer = _Namer(timeline)
     if text.lstrip().startswith(("{", "[")):
         named = _json(path, text, namer)
@@ -68,7 +70,9 @@ class _Namer:
         shared: dict[str, float] = {}
         for turn in self._turns:
             if turn.start < end and turn.end > start:
-                shared[turn.speaker] = shared.get(turn.speaker, 0.0) + min(end, turn.end) - max(start, turn.start)
+                shared[turn.speaker] = (
+                    shared.get(turn.speaker, 0.0) + min(end, turn.end) - max(start, turn.start)
+                )
         if shared:
             return max(shared, key=lambda name: shared[name])
         near = min(self._turns, key=lambda turn: max(turn.start - end, start - turn.end), default=None)
@@ -86,7 +90,9 @@ class _Namer:
                 f"({self._total_s:.1f} s): is it the transcript of another file?"
             )
         if self._nobody:
-            found.append(f"{self._nobody} words or segments of the transcript have no speaker: nobody talks there.")
+            found.append(
+                f"{self._nobody} words or segments of the transcript have no speaker: nobody talks there."
+            )
         return found
 
 
@@ -98,12 +104,16 @@ def _json(path: str | os.PathLike[str], text: str, namer: _Namer) -> str:
     named = copy.deepcopy(data)
     segments = named.get("segments") if isinstance(named, dict) else named
     if not isinstance(segments, list) or not all(isinstance(one, dict) for one in segments):
-        raise BadConfig(f"{path}: no list 'segments' in it. Wanted: the JSON of Whisper, whisperX or faster-whisper.")
+        raise BadConfig(
+            f"{path}: no list 'segments' in it. Wanted: the JSON of Whisper, whisperX or faster-whisper."
+        )
     for number, segment in enumerate(segments):
         if not (_is_time(segment.get("start")) and _is_time(segment.get("end"))):
             raise BadConfig(f"{path}: segment {number} has no start and end in seconds: {str(segment)[:60]}.")
         words = segment.get("words") if isinstance(segment.get("words"), list) else []
-        timed = [w for w in words if isinstance(w, dict) and _is_time(w.get("start")) and _is_time(w.get("end"))]
+        timed = [
+            w for w in words if isinstance(w, dict) and _is_time(w.get("start")) and _is_time(w.get("end"))
+        ]
         for word in timed:
             _give(word, namer.who(word["start"], word["end"]))
         _give(segment, _most(timed) or (None if timed else namer.who(segment["start"], segment["end"])))

@@ -67,7 +67,9 @@ class TimelineSpeaker(Answer):
     probability: float | None
 
     def __str__(self) -> str:
-        said = f"{self.speaker}: {self.speech_s:.1f} s of speech in {self.turns} turn{'s' * (self.turns != 1)}"
+        said = (
+            f"{self.speaker}: {self.speech_s:.1f} s of speech in {self.turns} turn{'s' * (self.turns != 1)}"
+        )
         if self.llr is None or self.threshold is None:
             return said
         side = "at or above" if self.llr >= self.threshold else "below"

@@ -51,10 +51,14 @@ def windows_of(
     `mask_T` says what is speech, if not the recording's own mask. Memory does not grow with the samples.
     """
     mask_T = found.mask_T if mask_T is None else mask_T
-    edge = np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))).reshape(-1, 2) * FRAME_S
+    edge = (
+        np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))).reshape(-1, 2) * FRAME_S
+    )
     stretches = joined([(float(a), min(float(b), found.total_s)) for a, b in edge], BRIDGE_S)
     rows = [
-        (*window, number) for number, stretch in enumerate(stretches) for window in _cuts(stretch, found.total_s)
+        (*window, number)
+        for number, stretch in enumerate(stretches)
+        for window in _cuts(stretch, found.total_s)
     ]
     start_W, end_W, stretch_W = np.array(rows, np.float64).reshape(-1, 3).T
     middle_W, slot_WE = (start_W + end_W) / 2, np.array(stretches).reshape(-1, 2)[stretch_W.astype(int)]
@@ -100,7 +104,7 @@ def channels_of(source: Source, vad: str) -> list[tuple[Inspected, np.ndarray]]:
         for wave_S in one.blocks():
             meter.add(wave_S)
         power_T = 10 * np.log10(meter.power() + 1e-10)
-        level.append(power_T - (np.median(power_T[one.mask_T]) if one.mask_T.any() else 0.0))
+        level.append(power_T - (np.quantile(power_T[one.mask_T], 0.9) if one.mask_T.any() else 0.0))
     size = min(map(len, level))
     masks = []
     for own, other in ((0, 1), (1, 0)):

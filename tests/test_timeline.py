@@ -1,0 +1,284 @@
+"""Who spoke when: made conversations whose turns are known, names, transcripts, and recordings that go wrong.
+
+# S samples
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hearing import RATE, SpectrumRuntime, calibrated, say
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import squareform
+from typer.testing import CliRunner
+
+from voxid.cli import build_app
+from voxid.corpora.conversations import make_conversations
+from voxid.corpora.synthetic import make_corpus
+from voxid.errors import AudioSilent, AudioTooShort, BadConfig, BadScores, ModelMismatch
+from voxid.metrics.diarization import Spoken, assign, compare_rttm, read_rttm, rttm, timeline_errors
+from voxid.recognizer import Recognizer
+from voxid.timeline import Timeline, Turn
+from voxid.timeline import speakers as speakers_room
+from voxid.timeline.clustering import agglomerate, smoothed
+from voxid.timeline.naming import names_of
+from voxid.timeline.transcript import with_names
+from voxid.types import Candidate, Identification
+
+PLAN = [(0, 5.0), (1, 6.0), (2, 4.0), (0, 4.0), (2, 5.0), (1, 4.0)]  # who talks, for how many seconds
+PAUSE_S = 0.4
+
+
+def talk(plan: list[tuple[int, float]] = PLAN) -> tuple[np.ndarray, list[Spoken]]:
+    """Return the samples of a conversation of made-up voices, and who talks when."""
+    pieces, spoken, at = [np.zeros(0, np.float32)], [], 0.0
+    room = np.random.default_rng(0)
+    for take, (who, seconds) in enumerate(plan):
+        pieces += [say(who, take + 10, seconds)[0], 0.002 * room.standard_normal(int(PAUSE_S * RATE))]
+        spoken.append(Spoken(at, at + seconds, f"p{who}"))
+        at += seconds + PAUSE_S
+    return np.concatenate(pieces).astype(np.float32), spoken
+
+
+@pytest.fixture(scope="module")
+def rec() -> Recognizer:
+    made = Recognizer("sqlite://", model=SpectrumRuntime(calibration=calibrated(prior=0.3)))
+    made.enroll("p0", [say(0, 1), say(0, 2)])
+    made.enroll("p1", [say(1, 1), say(1, 2)])
+    made.enroll("Zoë O'Hara", [say(7, 1), say(7, 2)])
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(rec: Recognizer) -> Timeline:
+    return rec.timeline((talk()[0], RATE))
+
+
+def test_turns_and_names_are_right(found: Timeline) -> None:
+    assert [turn.speaker for turn in found.turns] == ["p0", "p1", "unknown 1", "p0", "unknown 1", "p1"]
+    truth = [Spoken(*one[:2], "unknown 1" if one.speaker == "p2" else one.speaker) for one in talk()[1]]
+    errors = timeline_errors(truth, found.spoken, collar_s=0.25)
+    assert errors.der < 0.02
+    assert (errors.wrong_name, errors.unnamed) == (0.0, 0.0)
+    known = {one.speaker: one.known for one in found.speakers}
+    assert known == {"p0": True, "p1": True, "unknown 1": False}
+    for one in found.speakers:
+        assert one.llr is not None
+        assert one.threshold is not None
+        assert (one.llr >= one.threshold) == one.known
+    assert all((turn.llr or 0) > 1 for turn in found.turns if turn.speaker != "unknown 1")
+    assert sum(turn.speech_s for turn in found.turns) == pytest.approx(
+        sum(one.speech_s for one in found.speakers), abs=0.1
+    )
+    assert any("overlapped speech" in said for said in found.warnings)
+
+
+def test_json_rttm_labels_and_text(found: Timeline, tmp_path: Path) -> None:
+    first = json.loads(found.to_json())["turns"][0]
+    assert first["speaker"] == "p0"
+    assert {"start", "end", "speaker", "llr", "speech_s", "confidence", "doubtful"} <= set(first)
+    (tmp_path / "a.rttm").write_text(found.to_rttm("a talk"))
+    [(name, spoken)] = read_rttm(tmp_path / "a.rttm").items()
+    assert name == "a_talk"
+    assert spoken[2].speaker == "unknown_1"
+    assert compare_rttm(tmp_path / "a.rttm", tmp_path / "a.rttm")["a_talk"].der == 0
+    assert found.to_audacity().splitlines()[0].split("\t")[2] == "p0"
+    assert re.search(r"^0:00\.\d - 0:0\d\.\d  p0  LLR", str(found))
+
+
+def test_nobody_enrolled_and_the_number_of_speakers() -> None:
+    line = calibrated(prior=0.3)
+    alone = Recognizer("sqlite://", model=SpectrumRuntime(calibration=line))
+    audio = (talk()[0], RATE)
+    assert [one.speaker for one in alone.timeline(audio).speakers] == ["speaker 1", "speaker 2", "speaker 3"]
+    assert {turn.llr for turn in alone.timeline(audio).turns} == {None}
+    assert len(alone.timeline(audio, speakers=2).speakers) == 2
+    assert [one.speaker for one in alone.timeline(say(3, 1, 9.0)).speakers] == ["speaker 1"]  # one person
+    with pytest.raises(BadConfig, match="whole number from 1; got 0"):
+        alone.timeline(audio, speakers=0)
+    alone.enroll("p0", say(0, 1))
+    other = Recognizer(alone.store, model=SpectrumRuntime("another", calibration=line))
+    with pytest.raises(ModelMismatch):
+        other.timeline(audio)
+
+
+def test_many_windows_are_clustered_in_parts(rec: Recognizer, found: Timeline, monkeypatch: Any) -> None:
+    monkeypatch.setattr(speakers_room, "TOGETHER", 12)
+    again = rec.timeline((talk()[0], RATE))
+    assert [turn.speaker for turn in again.turns] == [turn.speaker for turn in found.turns]
+
+
+def test_each_channel_of_a_call_is_a_speaker(rec: Recognizer) -> None:
+    left_S, right_S = np.zeros((2, 16 * RATE), np.float32)
+    left_S[RATE : 6 * RATE], right_S[5 * RATE : 10 * RATE] = say(0, 5, 5.0)[0], say(2, 5, 5.0)[0]
+    left_S[11 * RATE : 15 * RATE] = say(0, 6, 4.0)[0]
+    noise = 0.001 * np.random.default_rng(1).standard_normal((16 * RATE, 2))
+    call = np.stack((left_S + 0.05 * right_S, right_S + 0.05 * left_S), axis=1) + noise
+    found = rec.timeline((call.astype(np.float32), RATE))
+    assert [(turn.speaker, turn.channel) for turn in found.turns] == [("p0", 0), ("unknown 1", 1), ("p0", 0)]
+    truth = [Spoken(1, 6, "p0"), Spoken(5, 10, "unknown 1"), Spoken(11, 15, "p0")]  # they talk at once, too
+    assert timeline_errors(truth, found.spoken, collar_s=0.25).der < 0.05
+
+
+def test_what_cannot_be_a_conversation(rec: Recognizer) -> None:
+    with pytest.raises(AudioSilent):
+        rec.timeline((np.zeros(5 * RATE, np.float32), RATE))
+    with pytest.raises(AudioTooShort):
+        rec.timeline((say(0, 1)[0][:100], RATE))
+    noise = 0.05 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    heard = rec.timeline((noise, RATE))
+    assert heard.turns == ()
+    assert "no speech was found." in heard.warnings
+    assert "nobody talks" in str(heard)
+    brief = rec.timeline((np.concatenate((say(0, 1, 0.8)[0], noise[:RATE] / 25)), RATE))
+    assert len(brief.turns) == 1
+    assert any("rather a guess" in said for said in brief.warnings)
+
+
+def test_a_name_goes_to_the_speaker_it_fits_best() -> None:
+    def heard(*llrs: tuple[str, float]) -> Identification:
+        them = tuple(Candidate(i, name, llr, 0.5, 0.5, 2.0) for i, (name, llr) in enumerate(llrs, start=1))
+        return Identification(True, None, them, 2.0, 3, 0.1, 0.05, "", 5.0, 5.0)
+
+    answers = [heard(("ann", 4.0), ("bob", 3.0)), heard(("ann", 6.0)), heard(("cy", 1.0))]
+    apart, alike = np.full((3, 3), -5.0), np.full((3, 3), 5.0)
+    assert names_of(answers, apart, join=True) == ["bob", "ann", "unknown 1"]
+    assert names_of(answers, alike, join=True) == ["ann", "ann", "unknown 1"]
+    assert names_of(answers, alike, join=False) == ["bob", "ann", "unknown 1"]
+
+
+def test_clustering_and_assignment_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for size in (2, 7, 40):
+        score = rng.normal(size=(size, size))
+        score += score.T
+        distance = 10 - score
+        np.fill_diagonal(distance, 0)
+        theirs = fcluster(linkage(squareform(distance), "average"), 10 - 0.3, "distance")
+        ours = agglomerate(score, np.ones(size), stop=0.3)
+        np.testing.assert_array_equal(ours[:, None] == ours, theirs[:, None] == theirs)
+        assert agglomerate(score, np.ones(size), stop=0.3, count=2).max() == 1
+        cost = rng.normal(size=(size, size // 2 + 1))
+        rows, columns = linear_sum_assignment(cost)
+        assert assign(cost) == list(zip(rows.tolist(), columns.tolist(), strict=True))
+    steady = smoothed(
+        np.array([[3, 0], [3, 0], [0, 1], [3, 0.0], [0, 9], [0, 9]]), np.zeros(6), change=4, trust=1
+    )
+    assert steady.argmax(axis=1).tolist() == [0, 0, 0, 0, 1, 1]
+    np.testing.assert_allclose(steady.sum(axis=1), 1)
+
+
+# -- measuring ----------------------------------------------------------------------------------------------
+
+
+def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
+    truth = [Spoken(0, 10, "ann"), Spoken(10, 20, "bob")]
+    found = [Spoken(0, 8, "ann"), Spoken(8, 18, "unknown 1"), Spoken(20, 22, "cy")]
+    errors = timeline_errors(truth, found)
+    # 8-10 is bob's by the mapping, 18-20 is missed, 20-22 is nobody's: 2 + 2 + 2 of 20
+    assert (errors.confused_s, errors.missed_s, errors.false_alarm_s, errors.der) == (2, 2, 2, 0.3)
+    # ann: 8 of 10 shared; bob: 8 of 12
+    assert errors.jer == pytest.approx((0.2 + 1 / 3) / 2)
+    assert (errors.speakers, errors.speakers_found) == (2, 3)
+    assert (errors.wrong_name_s, errors.unnamed_s, errors.enrolled_s) == (0, 2, 10)  # bob could not be known
+    told = timeline_errors(truth, found, enrolled=["ann", "bob"])
+    assert (told.unnamed_s, told.enrolled_s) == (10, 20)
+    assert timeline_errors(truth, [Spoken(0, 20, "ann")]).wrong_name == 0.5
+    # 1 s at each of 0, 10 and 20 does not count: 9-11 and 19-20 go, and 0-1
+    with_collar = timeline_errors(truth, found, collar_s=1.0)
+    assert (with_collar.confused_s, with_collar.missed_s, with_collar.total_s) == (1, 1, 16)
+    both = [*truth, Spoken(4, 6, "bob")]  # 2 s at once, one of the two is missed
+    assert timeline_errors(both, truth).missed_s == 2
+    assert timeline_errors(both, truth, overlap=False).der == 0
+    with pytest.raises(BadScores, match="empty"):
+        timeline_errors([], [])
+    (tmp_path / "bad.rttm").write_text("SPEAKER a 1 zero 1 <NA> <NA> ann <NA> <NA>\n")
+    with pytest.raises(BadScores, match="line 1"):
+        read_rttm(tmp_path / "bad.rttm")
+
+
+def test_conversations_are_made_measured_and_repeatable(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", speakers=3, utterances=4, seconds=(1.5, 2.0))
+    [made] = make_conversations(corpus, tmp_path / "a", speakers=2, seconds=8.0, enroll_s=2.0, seed=3)
+    [again] = make_conversations(corpus, tmp_path / "b", speakers=2, seconds=8.0, enroll_s=2.0, seed=3)
+    assert made.audio.read_bytes() == again.audio.read_bytes()
+    assert made.rttm.read_bytes() == again.rttm.read_bytes()
+    [spoken] = read_rttm(made.rttm).values()
+    assert {one.speaker for one in spoken} == set(made.speakers)
+    assert max(one.end_s for one in spoken) <= soundfile.info(made.audio).duration
+    assert list(made.enroll) == [made.speakers[0]]
+    runner = CliRunner()
+    asked = runner.invoke(build_app(), ["evaluate-timeline", str(made.rttm), str(again.rttm), "--json"])
+    assert json.loads(asked.output)["recordings"]["talk-2-000"]["der"] == 0
+    args = ["timeline", str(made.audio), "--db", "sqlite://", "--speakers", "2", "--json"]
+    told = runner.invoke(build_app(), [*args, "--rttm", str(tmp_path / "found.rttm")])
+    result = json.loads(told.output)
+    assert {turn["speaker"] for turn in result["turns"]} <= {"speaker 1", "speaker 2"}
+    assert (tmp_path / "found.rttm").read_text() == rttm(
+        made.audio.stem, [Spoken(t["start"], t["end"], t["speaker"]) for t in result["turns"]]
+    )
+
+
+# -- transcripts --------------------------------------------------------------------------------------------
+
+SAID = Timeline(
+    (Turn(0.0, 4.0, "alice", 5.0, 3.5, 0.99), Turn(4.0, 9.0, "unknown 1", -3.0, 4.0, 0.99)), (), 10.0, "x", 1
+)
+
+
+def test_whisper_json_keeps_its_fields(tmp_path: Path) -> None:
+    words = [{"word": "Hello", "start": 3.0, "end": 3.9, "score": 0.9}, {"word": "42"}]
+    words.append({"word": "yes", "start": 3.9, "end": 6.0})  # straddles the turns: by time, the second's
+    whisper = {
+        "text": "Hello 42 yes",
+        "segments": [
+            {
+                "id": 0,
+                "start": 3.0,
+                "end": 6.0,
+                "text": "Hello 42 yes",
+                "words": words,
+                "speaker": "SPEAKER_00",
+            },
+            {"id": 1, "start": 9.2, "end": 9.9, "text": "so"},  # nobody talks, but near
+            {"id": 2, "start": 50.0, "end": 51.0, "text": "?"},
+        ],
+        "language": "en",
+    }
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(whisper))
+    text, warnings = with_names(path, SAID)
+    named = json.loads(text)
+    assert [w["speaker"] for w in named["segments"][0]["words"]] == ["alice", "alice", "unknown 1"]
+    assert [s.get("speaker") for s in named["segments"]] == ["unknown 1", "unknown 1", None]
+    assert ["1 times of the transcript lie beyond the end" in said for said in warnings] == [True]
+    for segment in (*named["segments"], *named["segments"][0]["words"]):
+        segment.pop("speaker", None)
+    whisper["segments"][0].pop("speaker")  # type: ignore[index, union-attr]
+    assert named == whisper
+
+
+def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:
+    srt, vtt = tmp_path / "a.srt", tmp_path / "a.vtt"
+    srt.write_text(
+        "1\n00:00:00,500 --> 00:00:02,000\nHello.\nAll.\n\n2\n00:00:05,000 --> 00:00:06,000\nYes.\n"
+    )
+    vtt.write_text("WEBVTT\n\n00:05.000 --> 00:06.000 align:start\nYes.\n")
+    assert with_names(srt, SAID)[0].splitlines()[2:4] == ["alice: Hello.", "All."]
+    assert with_names(srt, SAID)[0].splitlines()[7] == "unknown 1: Yes."
+    assert with_names(vtt, SAID)[0].splitlines()[3] == "<v unknown 1>Yes."
+    for content, said in (
+        ("words", "no transcript with times"),
+        ("{", "broken JSON"),
+        ('{"a": 1}', "no list"),
+    ):
+        (tmp_path / "bad").write_text(content)
+        with pytest.raises(BadConfig, match=said):
+            with_names(tmp_path / "bad", SAID)
