@@ -128,6 +128,9 @@ def timeline_errors(
     shared_RH = (talks_RT * length_T) @ talks_HT.T
     pairs = assign(-shared_RH)
     right = float(sum(shared_RH[r, h] for r, h in pairs))
+    missed = float(np.maximum(many_RT - many_HT, 0) @ length_T)
+    false_alarm = float(np.maximum(many_HT - many_RT, 0) @ length_T)
+    confused = max(0.0, round(float(np.minimum(many_RT, many_HT) @ length_T) - right, 9))
     known = {word(name) for name in (who_H if enrolled is None else enrolled)}
     known = {name for name in known if not NAMELESS.match(name)}
     same_R, same_H = ([word(name) for name in side] for side in (who_R, who_H))
@@ -139,11 +142,11 @@ def timeline_errors(
     talked_T = np.minimum(named_T, many_RT)
     nobody_T = (named_T == 0) & (many_HT > 0)
     return TimelineErrors(
-        der=(float(np.maximum(many_RT, many_HT) @ length_T) - right) / total,
+        der=(missed + false_alarm + confused) / total,
         jer=_jer(shared_RH, talks_RT @ length_T, talks_HT @ length_T),
-        missed_s=float(np.maximum(many_RT - many_HT, 0) @ length_T),
-        false_alarm_s=float(np.maximum(many_HT - many_RT, 0) @ length_T),
-        confused_s=float(np.minimum(many_RT, many_HT) @ length_T) - right,
+        missed_s=missed,
+        false_alarm_s=false_alarm,
+        confused_s=confused,
         total_s=total,
         speakers=len(who_R),
         speakers_found=len(who_H),
@@ -167,7 +170,9 @@ def _jer(shared_RH: np.ndarray, own_R: np.ndarray, own_H: np.ndarray) -> float:
     either_RH = own_R[:, None] + own_H[None, :] - shared_RH
     error_RH = 1 - shared_RH / np.where(either_RH > 0, either_RH, 1)
     pairs = dict(assign(error_RH))
-    return float(np.mean([error_RH[r, pairs[r]] if r in pairs else 1.0 for r in np.flatnonzero(own_R > 0)]))
+    return float(
+        np.mean([error_RH[r, pairs[r]] if r in pairs else 1.0 for r in np.flatnonzero(own_R > 0).tolist()])
+    )
 
 
 def assign(cost_RH: np.ndarray) -> list[tuple[int, int]]:
