@@ -25,7 +25,7 @@ from voxid.errors import VoxidError
 from voxid.server import metrics
 from voxid.server.answers import HealthOut
 from voxid.server.live import live
-from voxid.server.problems import Refusal, problem, remedy_of
+from voxid.server.problems import Refusal, answer_of, problem, remedy_of
 from voxid.server.routes import router
 from voxid.server.service import Service
 from voxid.server.settings import Settings
@@ -125,14 +125,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> Response:
-        return problem(
-            error.status,
-            error.code,
-            error.detail,
-            retry_s=error.retry_s,
-            request_id=id_of(request),
-            **error.more,
-        )
+        return answer_of(error, id_of(request))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
@@ -175,16 +168,13 @@ class Around:
             unquote(part, errors="replace").replace("/", SLASH) for part in raw.decode("latin1").split("/")
         )
         id = scope["request_id"] = uuid4().hex[:16]
-        if (refusal := self._foreign(scope, headers)) is not None:
-            if scope["type"] == "websocket":
-                await receive()
-                await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
-            else:
-                answer = problem(refusal.status, refusal.code, refusal.detail, request_id=id)
-                await answer(scope, receive, send)
-            return
+        refusal = self._foreign(scope, headers) or self._full(scope, headers)
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            if refusal is None:
+                await self._app(scope, receive, send)
+                return
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
         began, status = perf_counter(), 500
 
@@ -207,7 +197,10 @@ class Around:
             await send(message)
 
         try:
-            await self._app(scope, receive, sent)
+            if refusal is None:
+                await self._app(scope, receive, sent)
+            else:
+                await answer_of(refusal, id)(scope, receive, sent)
         except Exception:
             log.exception("request %s failed", id)
             if status == 500:
@@ -216,7 +209,8 @@ class Around:
                 )(scope, receive, sent)
         finally:
             took = perf_counter() - began
-            route = getattr(scope.get("route"), "path", "none")
+            scope["app"].state.service.leave(scope, took)
+            route = getattr(scope.get("route"), "path", "none" if refusal is None else "refused at the door")
             metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
             metrics.TIME.labels(route).observe(took)
             line = {
@@ -245,4 +239,15 @@ class Around:
                 "OtherHost",
                 f"{host!r:.100} is no name of this service. Start it with --hosts NAME if it should be.",
             )
+        return None
+
+    def _full(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
+        """Return why a request that brings recordings is refused before a byte of them is read."""
+        if headers.get("content-type", "application/json").startswith("application/json"):
+            return None
+        service = scope["app"].state.service
+        try:
+            service.queue.check(service.promised_s(scope))
+        except Refusal as full:
+            return full
         return None

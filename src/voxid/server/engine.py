@@ -51,7 +51,7 @@ class Together:
         self._embedder, self._company_s, self._coming = embedder, company_s, coming
         self._queue: deque[_Waiting] = deque()
         self._change = threading.Condition()
-        self._closed = False
+        self._closed, self._computing = False, 0
         self._threads = [
             threading.Thread(target=self._lane, name=f"voxid-lane-{n}", daemon=True) for n in range(lanes)
         ]
@@ -112,6 +112,9 @@ class Together:
                 for one in batch:
                     one.done.set_exception(error)
                 continue
+            finally:
+                with self._change:
+                    self._computing -= len(batch)
             metrics.SPENT.labels("encode").observe(perf_counter() - began)
             metrics.BATCH.observe(len(batch))
             for one, emb_D in zip(batch, emb_ND, strict=True):
@@ -128,12 +131,13 @@ class Together:
             size = batch[0].wave_S.size
             self._gather(batch, size)
             until = batch[0].since + self._company_s
-            while self._coming() > len(batch) and len(batch) < MOST_BATCH:
+            while self._coming() - self._computing > len(batch) and len(batch) < MOST_BATCH:
                 if (left := until - perf_counter()) <= 0 or not self._change.wait(left):
                     break
                 self._gather(batch, size)
             if self._queue:
                 self._change.notify()
+            self._computing += len(batch)
             return batch
 
     def _gather(self, batch: list[_Waiting], size: int) -> None:

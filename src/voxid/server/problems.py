@@ -83,6 +83,18 @@ def problem(
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
 
+def answer_of(refusal: Refusal, request_id: str = "") -> JSONResponse:
+    """Return the problem document of a refusal."""
+    return problem(
+        refusal.status,
+        refusal.code,
+        refusal.detail,
+        retry_s=refusal.retry_s,
+        request_id=request_id,
+        **refusal.more,
+    )
+
+
 def status_of(error: VoxidError) -> int:
     """Return the HTTP status of an error of the library."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)

@@ -8,16 +8,16 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from time import perf_counter
 from typing import Any, TypeVar
 
 import anyio
 from fastapi import Request
+from starlette.types import Scope
 
 from voxid import stores
 from voxid.audio import Inspected
 from voxid.embed import load
-from voxid.errors import VoxidError
+from voxid.errors import OptedOut, PersonNotFound, VoxidError
 from voxid.parallel import usable_cores
 from voxid.recognizer import Recognizer
 from voxid.scoring.decision import Rule
@@ -45,8 +45,8 @@ class Queue:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def enter(self, seconds: float) -> None:
-        """Count a request in; raise Refusal when what waits already is too much."""
+    def check(self, seconds: float) -> None:
+        """Raise Refusal when what waits already is too much."""
         if self.requests and self.held_s + seconds > self._most_s:
             raise Refusal(
                 429,
@@ -54,6 +54,10 @@ class Queue:
                 f"{self.held_s:.0f} s of audio wait already, and at most {self._most_s:g} s may. Try again.",
                 retry_s=self.held_s / self._rate,
             )
+
+    def enter(self, seconds: float) -> None:
+        """Count a request in; raise Refusal as `check` does."""
+        self.check(seconds)
         self.requests += 1
         self.idle.clear()
         self._set(self.held_s + seconds)
@@ -136,9 +140,34 @@ class Service:
                 "NoKey",
                 "a key is needed: Authorization: Bearer KEY. `voxid keys create` makes one.",
             )
-        found = await self.thread(caller_of, self.store, key)
+        # by FastAPI's threads: ours may all wait for the network
+        found = await anyio.to_thread.run_sync(caller_of, self.store, key)
         self.rates.take(found.name)
         return found
+
+    # -- the queue ---------------------------------------------------------------------------------------
+
+    def promised_s(self, scope: Scope) -> float:
+        """Return the seconds that a request is taken for until it is decoded."""
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        size = int(length) if length.isdigit() else 0
+        return max(LEAST_S, min(size / BYTES_A_SECOND, self.settings.audio_s))
+
+    def enter(self, request: Request) -> None:
+        """Give a request its place in the queue, which `leave` takes back; raise Refusal."""
+        seconds = self.promised_s(request.scope)
+        self.queue.enter(seconds)
+        request.scope["queued_s"] = seconds
+
+    def leave(self, scope: Scope, took_s: float) -> None:
+        """Count a request out that is answered, if it was counted in."""
+        if (seconds := scope.pop("queued_s", None)) is not None:
+            self.queue.leave(seconds, took_s)
+
+    def need_ready(self) -> None:
+        """Raise Refusal while the model is loaded, and when the service ends."""
+        if not self.ready:
+            raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
 
     # -- from a request to an answer -----------------------------------------------------------------------
 
@@ -153,23 +182,15 @@ class Service:
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[tuple[Body, list[Inspected]]]:
         """Yield what a request brought, decoded, within all limits: queue, size, time."""
-        if not self.ready:
-            raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
-        promised = request.headers.get("content-length", "")
-        seconds = max(LEAST_S, min(float(promised or 0) / BYTES_A_SECOND, self.settings.audio_s))
-        began = perf_counter()
-        self.queue.enter(seconds)
-        try:
-            async with self.intake.read(request) as body:
-                channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
-                async with self.deadline():
-                    heard = [await self.decode(one, channel) for one in body.files]
-                    true_s = max(LEAST_S, sum(one.total_s for one in heard))
-                    self.queue.change(true_s - seconds)
-                    seconds = true_s
-                    yield body, heard
-        finally:
-            self.queue.leave(seconds, perf_counter() - began)
+        self.need_ready()
+        async with self.intake.read(request) as body:
+            channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
+            async with self.deadline():
+                heard = [await self.decode(one, channel) for one in body.files]
+                true_s = max(LEAST_S, sum(one.total_s for one in heard))
+                self.queue.change(true_s - request.scope["queued_s"])
+                request.scope["queued_s"] = true_s
+                yield body, heard
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
@@ -194,13 +215,26 @@ class Service:
 
     async def recognizer(self, collection: str, allow: str | None = None) -> Recognizer:
         """Return the recognizer of a collection; raise OptedOut when `allow` may not be heard there."""
-        if not self.ready:
-            raise Refusal(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
+        self.need_ready()
 
         def found() -> Recognizer:
             if allow is not None:
                 self.store.refuse_opted_out(allow, collection=collection)
             return self.recognizers.of(collection)
+
+        return await self.thread(found)
+
+    async def claimed(self, collection: str, name: str) -> tuple[Recognizer, VoxidError | None]:
+        """Return the recognizer of a collection, and why nobody of this name can be verified there."""
+        self.need_ready()
+
+        def found() -> tuple[Recognizer, VoxidError | None]:
+            recognizer = self.recognizers.of(collection)
+            try:
+                recognizer.get(name)
+            except (PersonNotFound, OptedOut) as error:
+                return recognizer, error
+            return recognizer, None
 
         return await self.thread(found)
 

@@ -1,0 +1,138 @@
+"""What routes share: who asks, how it is to be decided, names from the path, how OpenAPI shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from voxid.recognizer import People
+from voxid.server.keys import Caller
+from voxid.server.problems import MEDIA_TYPE
+from voxid.server.service import Service
+from voxid.stores import acting
+
+SLASH = "\udc2f"
+MOST_PAGE = 1_000
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": said,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, said in {
+        400: "The request cannot be answered as it is",
+        401: "A key is needed, or is wrong",
+        403: "The key may not do that",
+        404: "Nobody of that name",
+        408: "The body came too slowly",
+        409: "In conflict with what is there",
+        413: "Too large or too long",
+        415: "Not audio that can be read",
+        421: "Not a name of this service",
+        422: "The recording cannot be used",
+        429: "Too much at once; Retry-After says when",
+        500: "An error of the service",
+        503: "Not ready",
+        504: "Not answered in time",
+    }.items()
+}
+
+
+def audio(*fields: str, several: bool = False) -> dict[str, Any]:
+    """Return how OpenAPI describes a body of recordings."""
+    one = {"type": "string", "format": "binary"}
+    parts = {name: {"type": "array", "items": one} if several else one for name in fields}
+    schema = {"type": "object", "properties": parts, "required": list(fields)}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": schema}}
+    if fields == ("file",):
+        content |= {kind: {"schema": one} for kind in ("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg")}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+# Dependencies are coroutines, those that wait for nothing, too: FastAPI calls others in threads.
+
+
+async def service_of(request: Request) -> Service:
+    """Return the service."""
+    return request.app.state.service
+
+
+At = Annotated[Service, Depends(service_of)]
+_bearer = HTTPBearer(auto_error=False, description="A key that `voxid keys create` made.")
+
+
+def needs(scope: str, *, hears: bool = False) -> Any:
+    """Return the dependency of a route that needs a key of this scope, for its collection.
+
+    A request that brings recordings (`hears`) takes its place in the queue here, before anything is read.
+    """
+
+    async def check(
+        request: Request,
+        service: At,
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None,
+    ) -> Caller:
+        caller = await service.caller(given.credentials if given else request.headers.get("x-api-key"))
+        request.scope["caller"] = caller.name
+        where = request.path_params.get("collection")
+        caller.may(scope, where and where.replace(SLASH, "/"))
+        if hears:
+            service.enter(request)
+        return caller
+
+    return Depends(check)
+
+
+Reader = Annotated[Caller, needs("read")]
+Enroller = Annotated[Caller, needs("enroll")]
+Admin = Annotated[Caller, needs("admin")]
+ReaderHeard = Annotated[Caller, needs("read", hears=True)]
+EnrollerHeard = Annotated[Caller, needs("enroll", hears=True)]
+AdminHeard = Annotated[Caller, needs("admin", hears=True)]
+
+
+async def asked_of(
+    prior: Annotated[float | None, Query(description="Probability of 'same speaker' beforehand.")] = None,
+    cost_miss: Annotated[float | None, Query(description="What a wrong 'no' costs.")] = None,
+    cost_false_alarm: Annotated[float | None, Query(description="What a wrong 'yes' costs.")] = None,
+    far: Annotated[float | None, Query(description="In place of costs: the false-alarm rate.")] = None,
+) -> dict[str, float | None]:
+    """Return how a request wants it decided."""
+    return {"prior": prior, "cost_miss": cost_miss, "cost_false_alarm": cost_false_alarm, "far": far}
+
+
+Rules = Annotated[dict[str, Any], Depends(asked_of)]
+
+
+async def name_of(name: str) -> str:
+    """Return a name from the path."""
+    return name.replace(SLASH, "/")
+
+
+async def collection_of(collection: str) -> str:
+    """Return a collection from the path."""
+    return collection.replace(SLASH, "/")
+
+
+Channel = Annotated[str | None, Query(description="One channel, counted from 0; or mix.")]
+Name = Annotated[str, Depends(name_of)]
+Collection = Annotated[str, Depends(collection_of)]
+
+
+async def done_by(
+    service: Service, caller: Caller, work: Callable[..., Any], *arguments: Any, **options: Any
+) -> Any:
+    """Return what work comes to; the audit trail says who did it."""
+
+    def act() -> Any:
+        with acting(caller.name):
+            return work(*arguments, **options)
+
+    return await service.thread(act)
+
+
+async def people_of(service: Service, collection: str) -> People:
+    """Return the people of a collection."""
+    return People(service.store, collection=collection)
