@@ -1,6 +1,7 @@
 # make setup   build .venv with everything needed to develop voxid
 # make demo    train a speaker encoder on real speech, measure it, draw it: under five minutes
 # make test    lint, types, tests
+# make test-all   the same with every test: long trainings, 2,000 hostile uploads; hours
 # make docs    build the site of docs/ into build/site; a link that leads nowhere is an error
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
@@ -37,7 +38,7 @@ empty :=
 # a list of folders as TOML writes it: ["a","b"]
 toml = [$(subst $(empty) $(empty),$(comma),$(foreach folder,$(1),"$(folder)"))]
 
-.PHONY: setup demo docs figures train-base train-world lint types test slow bench clean
+.PHONY: setup demo docs figures train-base train-world lint types test test-all slow bench clean
 
 setup: $(STAMP)
 
@@ -121,8 +122,11 @@ types: setup
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint
 	@$(BIN)/pyright > .venv/types.txt 2>&1 & types=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal; tests=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(WHICH); tests=$$?; \
 	wait $$types || { cat .venv/types.txt; exit 1; }; exit $$tests
+
+test-all: WHICH := -m ''
+test-all: test
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

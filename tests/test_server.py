@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import signal
@@ -20,6 +21,11 @@ import voxid
 from voxid.corpora.synthetic import speak, voice
 
 pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
+
+from voxid.server.app import create_app
+from voxid.server.openapi import EXAMPLES
+from voxid.server.settings import Settings
+
 NAMES = ("Zoë", "李雷", "a/b", "'; DROP TABLE people; --", "<script>alert(1)</script>", "🎤", "100%")
 
 
@@ -83,6 +89,32 @@ def test_from_nobody_to_a_decision(server: Serving, clips: dict[str, Path]) -> N
     assert who["candidates"][0]["llr"] == pytest.approx(identified.candidates[0].llr, abs=1e-3)
     _, who = send(server, "POST", "/collections/default/identify", files(clips["a3"]))
     assert (who["decision"], who["speaker"], who["enrolled"]) == ("accepted", "alice", 1)
+    examples = json.loads(EXAMPLES.read_text())["answers"]
+    for name, answer in (("EnrollmentOut", one), ("DecisionOut", said), ("IdentificationOut", who)):
+        assert answer.keys() == examples[name].keys(), name
+
+
+def test_every_body_answer_and_error_has_an_example_of_its_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema_rs")
+    document = create_app(Settings()).openapi()
+    seen: dict[str, int] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            contents = [answer["content"] for answer in operation["responses"].values()]
+            contents += [body["content"]] if (body := operation.get("requestBody")) else []
+            for kind, content in [pair for one in contents for pair in one.items()]:
+                examples = content.get("examples", {"": {"value": content.get("example")}})
+                for one in examples.values():
+                    assert one["value"], (method, path, kind)
+                    schema = {**content["schema"], "components": document["components"]}
+                    jsonschema.validate(schema, one["value"])
+                    seen[kind] = seen.get(kind, 0) + 1
+            for status, answer in operation["responses"].items():
+                if status >= "400":
+                    [problem] = answer["content"].values()
+                    assert problem["example"]["status"] == int(status)
+    assert seen["application/problem+json"] > 200
+    assert seen.keys() >= {"application/json", "multipart/form-data", "audio/wav", "text/plain"}
 
 
 def test_too_little_speech_is_an_answer_and_no_enrollment(server: Serving, clips: dict[str, Path]) -> None:

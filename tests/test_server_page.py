@@ -21,6 +21,7 @@ axe = pytest.importorskip("axe_playwright_python.base", reason="pip install axe-
 pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
 expect = playwright.expect
 TALK_MS = 5_000
+PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +115,15 @@ def test_people_speak_and_are_known(listening: Open, server: Serving) -> None:
         assert talk(page, "Ben") == "Ben is enrolled"
         shot(page, "enroll-dark")
         assert violations(page) == []
-    with listening("ben1", "verify", viewport={"width": 390, "height": 844}) as page:
+    with listening("ben1", "verify", viewport=PHONE, is_mobile=True, has_touch=True) as page:
         assert talk(page, "Ben") == "Yes, this is Ben"
         assert talk(page, "Ann") == "This does not sound like Ann"
         shot(page, "verify-phone")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.focus(".fact >> nth=1")
         assert page.is_visible(".fact:focus .tip")
+        title, tip = (page.locator(one).bounding_box() for one in ("#answer .verdict", ".fact:focus .tip"))
+        assert tip["y"] >= title["y"] + title["height"]  # what explains a number hides no answer
         assert violations(page) == []
     with listening("stranger0", "identify") as page:
         assert talk(page) == "I don’t know you"

@@ -295,6 +295,75 @@ def test_what_is_too_much_is_refused_at_once(keyed: tuple[Serving, dict[str, str
     assert all(after is not None and int(after) >= 1 for status, after in answers if status == 429)
 
 
+def test_who_finds_it_full_is_told_at_the_door(keyed: tuple[Serving, dict[str, str]]) -> None:
+    """Nobody reads a body, or looks up a key, for a request that cannot be taken."""
+    server, keys = keyed
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def head(length: int, key: str = "") -> bytes:
+        said = f"POST /v1/embed HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\nContent-Type: audio/wav\r\n"
+        return f"{said}Content-Length: {length}\r\n\r\n".encode()
+
+    with (
+        socket.create_connection((host, int(port))) as first,
+        socket.create_connection((host, int(port)), timeout=30) as second,
+    ):
+        first.sendall(head(620_000, keys["read"]) + b"RIFF")  # 19.4 of 20 s
+        time.sleep(0.5)
+        began = time.monotonic()
+        second.sendall(head(64_000))  # and no body
+        answer = second.recv(65536)
+        assert b" 429 " in answer.split(b"\r\n")[0], answer
+        assert b"retry-after" in answer.lower()
+        assert time.monotonic() - began < 1.0  # the first is refused after 2 s
+    assert 'route="refused at the door"' in server.http.get("/metrics").text
+
+
+def test_a_body_is_limited_before_a_key_is_asked_for(keyed: tuple[Serving, dict[str, str]]) -> None:
+    server, _ = keyed
+    endless = (b" " * 500_000 for _ in range(6))  # no Content-Length
+    said = server.http.patch("/v1/collections/c/speakers/n", content=endless)
+    assert (said.status_code, said.json()["code"]) == (413, "BodyTooLarge")
+
+
+def test_two_processes_answer_alike_and_finish_what_they_took(tmp_path: Path, speech: Path) -> None:
+    running = Serving(tmp_path, "--workers", "2")
+
+    def everywhere(method: str, path: str, **options: Any) -> list[httpx.Response]:
+        """Ask by twelve connections, which the processes share."""
+        url = running.url + path
+        with ThreadPoolExecutor(12) as pool:
+            return list(pool.map(lambda _: httpx.request(method, url, timeout=60, **options), range(12)))
+
+    def said(path: str) -> set[str]:
+        return {one.json()["decision"] for one in everywhere("POST", path, **sent)}
+
+    while {one.status_code for one in everywhere("GET", "/health/ready")} != {200}:
+        time.sleep(0.2)
+    ann = "/v1/collections/default/speakers/ann"
+    sent: dict[str, Any] = {"content": speech.read_bytes(), "headers": {"Content-Type": "audio/wav"}}
+    for _ in range(2):
+        assert httpx.post(f"{running.url}{ann}/recordings", timeout=60, **sent).json()["created"]
+        assert said(f"{ann}/verify") == said("/v1/collections/default/identify") == {"accepted"}
+        assert httpx.delete(running.url + ann, timeout=60).json()["deleted"]
+        assert said(f"{ann}/verify") == {"not_enrolled"}
+    host, port = running.url.removeprefix("http://").split(":")
+    content = speech.read_bytes()
+    with socket.create_connection((host, int(port)), timeout=60) as taken:
+        head = f"POST {ann}/recordings HTTP/1.1\r\nHost: {host}\r\nContent-Type: audio/wav\r\n"
+        taken.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content[:1000])
+        time.sleep(1.0)
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{running.url}/health/live", timeout=2)
+        taken.sendall(content[1000:])
+        assert b" 200 " in taken.recv(65536).split(b"\r\n")[0]
+    running.stop()
+    with stores.open(running.db) as store:
+        assert len(store.get("ann").voiceprints) == 1
+
+
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, speech: Path) -> None:
     running = Serving(tmp_path)
     answer = running.http.post(

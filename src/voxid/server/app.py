@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,13 +25,14 @@ from voxid.errors import VoxidError
 from voxid.server import metrics
 from voxid.server.answers import HealthOut
 from voxid.server.live import live
+from voxid.server.openapi import described
 from voxid.server.problems import Refusal, answer_of, problem, remedy_of
-from voxid.server.routes import router
+from voxid.server.routes import administration, people, questions
+from voxid.server.routes.shared import PROBLEMS, SLASH
 from voxid.server.service import Service
 from voxid.server.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
-SLASH = "\udc2f"  # stands for %2F in a path: half a character, which no name holds
 LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -67,7 +68,9 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(router)
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    for part in (questions, people, administration):
+        app.include_router(part.router)
     app.add_api_websocket_route("/v1/collections/{collection}/live", live)
     _errors(app)
     _own(app, settings)
@@ -91,14 +94,20 @@ def _own(app: FastAPI, settings: Settings) -> None:
     async def alive() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/health/ready", tags=["health"], response_model=HealthOut, summary="Whether it can decide")
+    @app.get(
+        "/health/ready",
+        tags=["health"],
+        response_model=HealthOut,
+        summary="Whether it can decide",
+        responses={503: PROBLEMS[503]},
+    )
     async def ready(request: Request) -> Response:
         state = request.app.state.service
         if state.ready:
             return JSONResponse({"status": "ready"})
         return problem(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
 
-    @app.get("/metrics", tags=["health"], summary="What Prometheus reads")
+    @app.get("/metrics", tags=["health"], summary="What Prometheus reads", response_class=PlainTextResponse)
     async def counted(request: Request) -> Response:
         return Response(metrics.exposition(settings.workers > 1), media_type="text/plain; version=0.0.4")
 
@@ -129,7 +138,9 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
-        code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "BadRequest")
+        code = {404: "NotFound", 405: "MethodNotAllowed", 413: "BodyTooLarge"}.get(
+            error.status_code, "BadRequest"
+        )
         said = {
             404: "there is nothing at this address. /openapi.json lists all.",
             405: "this address takes another method. /openapi.json lists all.",
@@ -176,7 +187,19 @@ class Around:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
-        began, status = perf_counter(), 500
+        began, status, size = perf_counter(), 500, 0
+
+        async def received() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if (
+                size > self._settings.body_mb * 1e6
+            ):  # FastAPI holds all of a JSON body before it asks for a key
+                raise HTTPException(
+                    413, f"a request brings at most {self._settings.body_mb:g} MB. Send less."
+                )
+            return message
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -198,7 +221,7 @@ class Around:
 
         try:
             if refusal is None:
-                await self._app(scope, receive, sent)
+                await self._app(scope, received, sent)
             else:
                 await answer_of(refusal, id)(scope, receive, sent)
         except Exception:

@@ -87,6 +87,7 @@ def serve(settings: Settings, say: Callable[[str], None] = lambda text: None) ->
         proxy_headers=settings.proxy,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.shutdown_s),
+        timeout_worker_healthcheck=30,  # a busy machine is no dead process
         ws_max_size=1 << 20,
         ws_max_queue=8,
         backlog=1024,

@@ -17,10 +17,20 @@ from voxid.server.answers import (
 )
 from voxid.server.engine import PLACE, SETTINGS
 from voxid.server.problems import Refusal
-from voxid.server.routes.shared import MOST_PAGE, Admin, AdminHeard, At, Collection, Reader, audio, done_by
+from voxid.server.routes.shared import (
+    MOST_PAGE,
+    PROBLEMS,
+    Admin,
+    AdminHeard,
+    At,
+    Collection,
+    Reader,
+    audio,
+    done_by,
+)
 from voxid.server.service import Service
 
-router = APIRouter(tags=["collections"])
+router = APIRouter(prefix="/v1", tags=["collections"], responses=PROBLEMS)
 
 
 def _shown(service: Service, info: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from voxid.server.answers import (
 )
 from voxid.server.routes.shared import (
     MOST_PAGE,
+    PROBLEMS,
     Admin,
     At,
     Collection,
@@ -27,7 +28,7 @@ from voxid.server.routes.shared import (
     people_of,
 )
 
-router = APIRouter(tags=["speakers"])
+router = APIRouter(prefix="/v1", tags=["speakers"], responses=PROBLEMS)
 
 
 @router.get(

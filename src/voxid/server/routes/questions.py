@@ -26,6 +26,7 @@ from voxid.server.answers import (
 from voxid.server.problems import remedy_of
 from voxid.server.routes.shared import (
     MOST_PAGE,
+    PROBLEMS,
     At,
     Channel,
     Collection,
@@ -38,7 +39,7 @@ from voxid.server.routes.shared import (
     done_by,
 )
 
-router = APIRouter(tags=["recognize"])
+router = APIRouter(prefix="/v1", tags=["recognize"], responses=PROBLEMS)
 
 
 def counted(question: str, found: dict[str, Any]) -> dict[str, Any]:

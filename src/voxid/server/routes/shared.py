@@ -14,7 +14,7 @@ from voxid.server.problems import MEDIA_TYPE
 from voxid.server.service import Service
 from voxid.stores import acting
 
-SLASH = "\udc2f"
+SLASH = "\udc2f"  # stands for %2F in a path: half a character, which no name holds
 MOST_PAGE = 1_000
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
