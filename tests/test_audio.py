@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 import os
 import struct
@@ -10,7 +9,6 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ import soundfile
 import soxr
 
 from voxid import audio
-from voxid.audio import checks, reading
 from voxid.errors import (
     AudioEmpty,
     AudioError,
@@ -454,10 +451,3 @@ def test_real_recordings_are_read_as_soundfile_reads_them(real_data: Path) -> No
             wave = audio.load(path)
             np.testing.assert_array_equal(wave, soundfile.read(path, dtype="float32")[0])
             audio.check(wave)
-
-
-@pytest.mark.parametrize("module", [checks, reading], ids=lambda module: module.__name__)
-def test_examples_in_the_source_run(module: ModuleType) -> None:
-    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    assert result.failed == 0
-    assert result.attempted

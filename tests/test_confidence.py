@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -265,10 +264,6 @@ def test_too_few_speakers_are_refused_in_words() -> None:
         metrics.intervals(np.arange(9.0), np.zeros(9), np.arange(9), np.arange(9) + 1)
     with pytest.raises(BadScores, match="scores of the second system and labels"):
         metrics.paired(GOOD[0], GOOD[0][1:], *GOOD[1:])
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(confidence).failed == 0
 
 
 # -- decisions -----------------------------------------------------------------------------------------------

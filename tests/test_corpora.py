@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import os
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from voxid.corpora import LAYOUTS, files, scan, scanning
+from voxid.corpora import LAYOUTS, scan
 from voxid.corpora.scanning import DETECTION_ORDER, detect
 from voxid.corpora.split import split
 from voxid.corpora.trees import write_training_list
@@ -798,13 +796,6 @@ def test_a_reader_in_two_subsets_is_one_person(real_data: Path) -> None:
     assert len({u.utterance for u in found}) == len(found)
     with pytest.raises(UnknownLayout, match="LibriSpeech"):
         scan(real_data)
-
-
-@pytest.mark.parametrize("module", [files, scanning], ids=lambda module: module.__name__)
-def test_examples_in_the_source_run(module: ModuleType) -> None:
-    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    assert result.failed == 0
-    assert result.attempted
 
 
 def test_a_row_that_is_there_twice_is_one_row_and_told(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import sqlite3
 import subprocess
 import sys
@@ -39,10 +38,6 @@ def cache(tmp_path: Path) -> EmbeddingCache:
 @pytest.fixture
 def runtime() -> Embedder:
     return Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4})))
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(cache_module).failed == 0
 
 
 def test_what_was_put_is_got_and_nothing_else(cache: EmbeddingCache) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +52,6 @@ def speech(seconds: float, seed: int = 0) -> np.ndarray:
     wave_S = (loudness * (tone + 0.2 * rng.standard_normal(count))).astype(np.float32)
     wave_S[-RATE // 2 :] *= 3
     return wave_S
-
-
-@pytest.mark.parametrize("module", ["base", "fbank", "mfcc"])
-def test_doctests(module: str) -> None:
-    assert doctest.testmod(import_module(f"voxid.features.{module}")).failed == 0
 
 
 @every_kind

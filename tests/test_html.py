@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import doctest
 import json
 import re
 from html.parser import HTMLParser
@@ -59,12 +58,6 @@ def read(tmp_path: Path, report: Any, **options: Any) -> str:
 
 
 # -- what the page says --------------------------------------------------------------------------------
-
-
-def test_doctests() -> None:
-    result = doctest.testmod(formats)
-    assert result.failed == 0
-    assert result.attempted == 3
 
 
 def test_names_are_text_never_markup(written: Path) -> None:

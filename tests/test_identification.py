@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -166,7 +164,3 @@ SCORES = [[0.9, 0.1], [0.2, 0.3], [0.1, 0.2]]
 def test_bad_input_is_refused(work, message: str) -> None:
     with pytest.raises(BadScores, match=message):
         work()
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(identification).failed == 0

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
-import pkgutil
 
 import pytest
 import torch
 from torch import nn
 
-import voxid.losses
 from voxid.errors import BadConfig, TrainingError, UnknownComponent
 from voxid.losses import LOSSES
 from voxid.losses.triplet import TripletConfig, TripletLoss
@@ -274,11 +270,3 @@ def test_impossible_options_are_refused(table: dict) -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UnknownComponent, match="Did you mean 'triplet'"):
         LOSSES.parse({"name": "triplets"})
-
-
-def test_doctests() -> None:
-    for module in pkgutil.iter_modules(voxid.losses.__path__):
-        result = doctest.testmod(
-            importlib.import_module(f"voxid.losses.{module.name}"), optionflags=doctest.ELLIPSIS
-        )
-        assert result.failed == 0, module.name

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -473,11 +469,6 @@ def test_metrics_leave_their_arguments_alone() -> None:
     for metric in ALL:
         metric(scores, labels)
     np.testing.assert_array_equal(scores, before)
-
-
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(metrics.__path__)])
-def test_doctests(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"voxid.metrics.{name}")).failed == 0
 
 
 def test_booleans_and_integers_are_labels_and_scores_too() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -166,11 +163,6 @@ def test_a_picture_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NotWritable):
         plots.save(plots.losses([1.0]), tmp_path / "file" / "loss.png")
-
-
-@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(plots.__path__)))
-def test_doctests(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"voxid.plots.{name}")).failed == 0
 
 
 def test_the_ninth_system_has_a_line_of_its_own(trials: tuple[np.ndarray, np.ndarray]) -> None:

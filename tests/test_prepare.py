@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import json
 import os
 import platform
@@ -23,7 +22,6 @@ import typer
 
 from voxid.cli._common import run_app
 from voxid.corpora import scan
-from voxid.corpora import seen as seen_module
 from voxid.corpora.seen import Seen
 from voxid.data import prepare as preparing
 from voxid.data.pack import Packed, is_prepared
@@ -242,10 +240,6 @@ def test_decoding_never_runs_far_ahead(corpus: Path, tmp_path: Path) -> None:
     prepare(utterances(), tmp_path / "out", workers=2, progress=progress)
     assert done == 100
     assert max(distance) <= 2 * (preparing.WAITING_PER_WORKER + 1)
-
-
-def test_the_example_of_seen_runs() -> None:
-    assert doctest.testmod(seen_module) == doctest.TestResults(failed=0, attempted=3)
 
 
 def test_progress_knows_the_total_of_a_scan(corpus: Path, tmp_path: Path) -> None:

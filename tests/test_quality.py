@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 from pathlib import Path
 
@@ -335,22 +333,3 @@ def test_compare_weighs_the_qualities(model: Model, tmp_path: Path) -> None:
     added += 2.0 * (model.cohort.means([left.embedding, right.embedding]).mean() - 0.1) / 0.7
     assert decision.llr == pytest.approx(10 * decision.cosine - 5 + added, abs=1e-3)
     assert voxid.compare(b, a, model=runtime).llr == pytest.approx(decision.llr, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "audio.speech",
-        "scoring.calibration",
-        "scoring.cohort",
-        "scoring.normalization",
-        "scoring.plda",
-        "scoring.evidence",
-        "scoring.scorers",
-        "scoring.similarity",
-    ],
-)
-def test_examples_in_the_source_run(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"voxid.{module}"))
-    assert result.failed == 0
-    assert result.attempted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 import torch
 from packing import make_pack
 
-from voxid.data import batches as batches_module
-from voxid.data import samplers
 from voxid.data.batches import Batches, DataConfig
 from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
@@ -311,11 +308,6 @@ def test_two_speakers_of_a_batch_are_two() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:
     with pytest.raises(BadConfig, match=message):
         DataConfig.parse(options, "data")
-
-
-def test_doctests() -> None:
-    for module in (samplers, batches_module):
-        assert doctest.testmod(module).failed == 0
 
 
 def test_a_million_utterances_cost_no_more_than_a_few(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import pytest
@@ -11,7 +10,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from voxid.errors import BadConfig
-from voxid.training import averaging, schedule
 from voxid.training.averaging import Average, AverageConfig
 from voxid.training.optimizers import OPTIMIZERS, decay_groups
 from voxid.training.schedule import Schedule, ScheduleConfig
@@ -257,8 +255,3 @@ def test_nesterov_equals_torchs_and_needs_momentum() -> None:
     assert torch.equal(ours.weight, plain.weight)
     with pytest.raises(BadConfig, match="nesterov needs a momentum"):
         OPTIMIZERS.parse({"name": "sgd", "nesterov": True})
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(schedule).failed == 0
-    assert doctest.testmod(averaging).failed == 0

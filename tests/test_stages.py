@@ -575,7 +575,7 @@ def test_overrides_reach_into_stages(path: Path) -> None:
     ("override", "message"),
     [
         ("loss.name=ge2e", r"margin: no such option.*write --set 'loss=\{name=\"ge2e\"\}'"),
-        ("loss.name=ge2f", r"Did you mean 'ge2e'\?$"),
+        ("loss.name=ge2f", r"Did you mean 'ge2e'\? One of your own is named my_module:MyClass\.$"),
         ("encoder.scale=3", r"^encoder: channels has to be a multiple of scale, got 8 and 3\.$"),
         ("stage.0.stepz=5", r"stepz: no such option.*Did you mean 'steps'"),
         ("stage.0.epochs=5", "either steps or epochs"),

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -218,8 +216,3 @@ def test_all_pairs_refuses_what_does_not_fit() -> None:
         all_pairs_histogram([[1.0, 0.0], [0.0, 1.0]], [1])
     with pytest.raises(BadScores, match="all zeros, NaN or infinite"):
         all_pairs_histogram([[1.0, 0.0], [0.0, 0.0]], [1, 2])
-
-
-@pytest.mark.parametrize("module", [histogram, streaming], ids=lambda m: m.__name__)
-def test_doctests(module) -> None:
-    assert doctest.testmod(module).failed == 0

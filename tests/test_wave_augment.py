@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +60,6 @@ def run(augment: WaveAugment, wave_BS: torch.Tensor, seed: int = SEED) -> torch.
 
 
 MODULES = ["channel", "lossy", "levels", "reverb", "rooms", "specaugment", "speed", "waves"]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_doctests(module: str) -> None:
-    assert doctest.testmod(import_module(f"voxid.augment.{module}")).failed == 0
 
 
 # -- other sounds -------------------------------------------------------------------------------------

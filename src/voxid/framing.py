@@ -45,8 +45,11 @@ class Framing(NamedTuple):
 
         >>> framing = Framing(hop=2, lead=0, window=4)
         >>> waves = [np.arange(5), np.arange(5, 9)]
-        >>> [(wave.tolist(), frames) for wave, frames in framing.cut(waves, np.concatenate)]
-        [([0, 1, 2, 3, 4], slice(0, 1, None)), ([0, 1, 2, 3, 4, 5, 6, 7, 8], slice(1, 3, None))]
+        >>> for wave, frames in framing.cut(waves, np.concatenate):
+        ...     print(wave, frames)
+        [0 1 2 3 4] slice(0, 1, None)
+        [0 1 2 3 4 5 6 7 8] slice(1, 3, None)
+        [2 3 4 5 6 7 8] slice(2, None, None)
         """
         held: Array | None = None
         first, done = 0, 0  # frame whose hop `held` begins with; frames handed on
