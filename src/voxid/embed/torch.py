@@ -20,6 +20,7 @@ from voxid.parallel import OneThreadWorkers, Workers
 class TorchNetwork:
     """A model in eval mode on one device, as a `Network`: its own copy, so that a training may go on.
 
+    >>> from voxid.embed import Embedder
     >>> model = Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 8})
     >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000)
     >>> Embedder(TorchNetwork(model)).embed((noise, 16_000)).shape
