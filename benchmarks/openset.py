@@ -87,7 +87,7 @@ def crowd(model: str, folder: str, clips: int, people: int) -> Side:
     for factor in SPEEDS:
         if len(sizes) >= people:
             break
-        waves += [speed(torch.from_numpy(packed.wave(rows[0])), factor).numpy() for rows in first]
+        waves += [speed(torch.tensor(packed.wave(rows[0])), factor).numpy() for rows in first]
         sizes += [1] * len(first)
     unusable: list[int] = []  # a recording without speech enrolls nobody
     audio = ((wave, SAMPLE_RATE) for wave in waves)
