@@ -12,7 +12,6 @@ from voxid.stores import AuditEntry, Person
 from voxid.types import Decision, Enrollment, Identification
 
 TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
-MODEL = "a3f1c2d4e5b6"
 Llr = Annotated[float | None, Field(description="Calibrated natural-log likelihood ratio; null without one.")]
 
 
@@ -25,21 +24,19 @@ class Out(BaseModel):
 class Evidence(Out):
     """What a decision rests on."""
 
-    model: str = Field(description="Fingerprint of the model.", examples=[MODEL])
-    calibration: str = Field(description="Fingerprint of its calibration.", examples=["9b1d0c"])
+    model: str = Field(description="Fingerprint of the model.")
+    calibration: str = Field(description="Fingerprint of its calibration.")
     surroundings: str | None = Field(None, description="Fingerprint of the adaptation that was used.")
     far: float | None = Field(
         None, description="The false-alarm rate that the threshold stands for, if asked."
     )
-    prior: float = Field(
-        description="The probability of 'same speaker' before anything was heard.", examples=[0.05]
-    )
+    prior: float = Field(description="The probability of 'same speaker' before anything was heard.")
 
 
 class ClipOut(Out):
     """One recording of an enrollment."""
 
-    source: str = Field(examples=["me.wav"])
+    source: str
     net_speech_s: float
     total_s: float
     voiceprint: str | None = Field(description="Its id; null where nothing was added.")
@@ -51,32 +48,28 @@ class ClipOut(Out):
 class EnrollmentOut(Out):
     """How far somebody's enrollment has come."""
 
-    state: Literal["needs_speech", "enrolled"] = Field(examples=["needs_speech"])
-    speaker: str = Field(examples=["alice"])
-    collection: str = Field(examples=["default"])
-    net_speech_s: float = Field(description="Net speech that is held, in seconds.", examples=[8.2])
-    wanted_s: float = Field(description="Net speech that is wanted.", examples=[20.0])
-    missing_s: float = Field(description="Net speech that is still wanted.", examples=[11.8])
+    state: Literal["needs_speech", "enrolled"]
+    speaker: str
+    collection: str
+    net_speech_s: float = Field(description="Net speech that is held, in seconds.")
+    wanted_s: float = Field(description="Net speech that is wanted.")
+    missing_s: float = Field(description="Net speech that is still wanted.")
     created: bool = Field(description="Whether the person is new.")
-    voiceprints: int = Field(description="Recordings that are held.", examples=[1])
+    voiceprints: int = Field(description="Recordings that are held.")
     clips: list[ClipOut] = []
     warnings: list[str] = []
-    model: str = Field(examples=[MODEL])
+    model: str
 
 
 class DecisionOut(Evidence):
     """A decision on two sides: a recording and somebody enrolled, or two recordings."""
 
-    decision: Literal["accepted", "rejected", "not_enough_speech", "not_enrolled", "opted_out"] = Field(
-        examples=["accepted"]
-    )
+    decision: Literal["accepted", "rejected", "not_enough_speech", "not_enrolled", "opted_out"]
     accepted: bool
-    llr: Llr = Field(examples=[7.31])
-    probability: float | None = Field(
-        description="That it is the same speaker, at the prior.", examples=[0.98]
-    )
-    cosine: float | None = Field(examples=[0.71])
-    threshold: float | None = Field(description="The LLR from which it is accepted.", examples=[2.94])
+    llr: Llr
+    probability: float | None = Field(description="That it is the same speaker, at the prior.")
+    cosine: float | None
+    threshold: float | None = Field(description="The LLR from which it is accepted.")
     reason: str
     speaker: str | None = None
     speech_s: list[float | None] = []
@@ -98,7 +91,7 @@ class CandidateOut(Out):
 class IdentificationOut(Evidence):
     """Who a recording is of, or nobody that is known."""
 
-    decision: Literal["accepted", "unknown", "not_enough_speech"] = Field(examples=["unknown"])
+    decision: Literal["accepted", "unknown", "not_enough_speech"]
     speaker: str | None = None
     known: bool
     llr: Llr = Field(None, description="Of the nearest; null where nobody is enrolled.")
@@ -126,7 +119,7 @@ class RecordingOut(Out):
 class SpeakerOut(Out):
     """Somebody enrolled."""
 
-    name: str = Field(examples=["alice"])
+    name: str
     state: Literal["needs_speech", "enrolled"]
     net_speech_s: float
     wanted_s: float
@@ -176,9 +169,7 @@ class CollectionsOut(Out):
 class CollectionIn(BaseModel):
     """How a collection decides; what is null is as the service is set."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"far": 0.01, "wanted_speech_s": 15}]}
-    )
+    model_config = ConfigDict(extra="forbid")
     prior: float | None = Field(None, gt=0, lt=1)
     cost_miss: float | None = Field(None, gt=0)
     cost_false_alarm: float | None = Field(None, gt=0)
@@ -190,7 +181,7 @@ class CollectionIn(BaseModel):
 class SpeakerIn(BaseModel):
     """A new name, or notes; a note that is null is removed."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice B."}]})
+    model_config = ConfigDict(extra="forbid")
     name: str | None = None
     metadata: dict[str, Any] | None = None
 
@@ -268,7 +259,7 @@ class ModelOut(Out):
 class HealthOut(Out):
     """Whether the service can answer."""
 
-    status: str = Field(examples=["ready"])
+    status: str
 
 
 class Problem(BaseModel):
