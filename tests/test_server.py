@@ -7,9 +7,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from voxid.corpora.synthetic import speak, voice
 pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
 
 from voxid.server.app import create_app
+from voxid.server.engine import Together
 from voxid.server.openapi import EXAMPLES
 from voxid.server.settings import Settings
 
@@ -256,6 +258,26 @@ def test_a_collection_learns_its_place(server: Serving, tmp_path: Path, clips: d
     _, back = send(server, "POST", "/collections/calls/speakers/al/verify", files(clips["a3"]))
     assert back["surroundings"] is None
     assert back["llr"] != here["llr"]
+
+
+def test_who_is_alone_waits_for_nobody_and_company_goes_together() -> None:
+    class Fake:
+        seen: ClassVar[list[tuple[str, int]]] = []
+
+        def embed_waves(self, waves: list[np.ndarray]) -> np.ndarray:
+            self.seen.append((threading.current_thread().name, len(waves)))
+            return np.stack([wave[:2] for wave in waves])
+
+    coming = 1
+    together = Together(Fake(), 0.005, lambda: coming, lanes=2)  # type: ignore[arg-type]
+    wave = np.arange(4, dtype=np.float32)
+    assert together.embed_waves([wave]).tolist() == [[0, 1]]
+    assert Fake.seen == [(threading.current_thread().name, 1)]
+    coming = 9
+    assert together.embed_waves([wave, wave + 1]).tolist() == [[0, 1], [1, 2]]
+    together.close()
+    assert sum(count for _, count in Fake.seen) == 3
+    assert all(name.startswith("voxid-lane") for name, _ in Fake.seen[1:])
 
 
 @pytest.mark.slow

@@ -44,7 +44,8 @@ class Together:
 
     It is to a Recognizer what `Embedder` is. As many lanes compute as there are cores; one that is free takes
     the recording that waited longest, and all others of its length. It waits up to `company_s` for those, and
-    only while `coming()` says that others are on their way.
+    only while `coming()` says that others are on their way. A recording that comes alone is embedded in the
+    thread that asks.
     """
 
     def __init__(self, embedder: Embedder, company_s: float, coming: Callable[[], int], lanes: int) -> None:
@@ -69,8 +70,9 @@ class Together:
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each recording, in order, as `Embedder.embed_each` does."""
         items = list(audio)
+        alone = len(items) == 1
         asked = [
-            self._ask(one.wave) if isinstance(one, Inspected) and one.wave is not None else None
+            self._ask(one.wave, alone) if isinstance(one, Inspected) and one.wave is not None else None
             for one in items
         ]
         for position, (one, done) in enumerate(zip(items, asked, strict=True)):
@@ -84,7 +86,7 @@ class Together:
 
     def embed_waves(self, waves: Sequence[np.ndarray], **options: Any) -> np.ndarray:
         """Return float32 (N, D), as `Embedder.embed_waves` does."""
-        return np.stack([done.result() for done in [self._ask(wave_S) for wave_S in waves]])
+        return np.stack([done.result() for done in [self._ask(wave_S, len(waves) == 1) for wave_S in waves]])
 
     def close(self) -> None:
         """End the lanes when all that waits is done."""
@@ -94,31 +96,42 @@ class Together:
         for thread in self._threads:
             thread.join()
 
-    def _ask(self, wave_S: np.ndarray) -> Future[np.ndarray]:
+    def _ask(self, wave_S: np.ndarray, alone: bool) -> Future[np.ndarray]:
+        """Return what becomes the embedding. Who asks alone, and finds a core free, computes it at once."""
         waiting = _Waiting(wave_S)
         with self._change:
-            self._queue.append(waiting)
-            self._change.notify()
+            now = alone and not self._queue and self._computing < len(self._threads)
+            if now and self._coming() - self._computing <= 1:
+                self._computing += 1
+            else:
+                now = False
+                self._queue.append(waiting)
+                self._change.notify()
+        if now:
+            self._compute([waiting])
         return waiting.done
 
     def _lane(self) -> None:
         while batch := self._next():
-            began = perf_counter()
+            self._compute(batch)
+
+    def _compute(self, batch: list[_Waiting]) -> None:
+        began = perf_counter()
+        for one in batch:
+            metrics.SPENT.labels("waiting").observe(began - one.since)
+        try:
+            emb_ND = self._embedder.embed_waves([one.wave_S for one in batch])
+        except BaseException as error:
             for one in batch:
-                metrics.SPENT.labels("waiting").observe(began - one.since)
-            try:
-                emb_ND = self._embedder.embed_waves([one.wave_S for one in batch])
-            except BaseException as error:
-                for one in batch:
-                    one.done.set_exception(error)
-                continue
-            finally:
-                with self._change:
-                    self._computing -= len(batch)
-            metrics.SPENT.labels("encode").observe(perf_counter() - began)
-            metrics.BATCH.observe(len(batch))
-            for one, emb_D in zip(batch, emb_ND, strict=True):
-                one.done.set_result(emb_D)
+                one.done.set_exception(error)
+            return
+        finally:
+            with self._change:
+                self._computing -= len(batch)
+        metrics.SPENT.labels("encode").observe(perf_counter() - began)
+        metrics.BATCH.observe(len(batch))
+        for one, emb_D in zip(batch, emb_ND, strict=True):
+            one.done.set_result(emb_D)
 
     def _next(self) -> list[_Waiting]:
         """Return the recordings to embed next, of one length; none when all is closed."""
