@@ -162,6 +162,10 @@ def run(service: Service, recognizer: Any, content: bytes, options: argparse.Nam
             late = np.percentile(np.array(refused) * 1000, [50, 99])
             said += f"; {len(refused)} refused within p50 {late[0]:.0f} ms, p99 {late[1]:.0f} ms"
         print(said, flush=True)
+    inside = [float(ms) for ms in re.findall(r'"status": 429, "ms": ([0-9.]+)', service.log.read_text())]
+    if inside:
+        p50, p95, p99 = np.percentile(inside, [50, 95, 99])
+        print(f"refusals by the service's own clock: p50 {p50:.1f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms")
     asyncio.run(clients(service.url, content, 4, 500))
     before = service.rss_mb()
     asyncio.run(clients(service.url, content, 4, options.requests))
