@@ -23,7 +23,7 @@ TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs
 CLEAR_S = 0.6  # windows with less speech are given to a speaker, and make none
 LEAST_SPEAKER_S = 2.0  # of net speech: less makes no speaker, unless the number of speakers was given
 CLIP_S = 5.0  # seconds of speech that count as one clip of evidence
-CHANGE, TRUST = 6.0, 0.5  # of the HMM: chosen in docs/log.md
+CHANGE, TRUST = 2.0, 0.5  # of the HMM: chosen in docs/log.md
 PASSES = 3
 
 
