@@ -28,14 +28,21 @@ def main() -> None:
     parser.add_argument("--given", action="store_true", help="say how many people talk")
     asked = parser.parse_args()
     model = voxid.load(asked.model)
-    print("| speakers | corpus | DER % | JER % | count wrong by | wrong name % | left unknown % |\n|" + "---|" * 7)
+    print(
+        "| speakers | corpus | DER % | JER % | count wrong by | wrong name % | left unknown % |\n|"
+        + "---|" * 7
+    )
     audio_s = cpu_s = 0.0
     for speakers in (2, 4, 8):
         every: list[TimelineErrors] = []
         for corpus in CORPORA:
             with tempfile.TemporaryDirectory() as folder:
                 made = make_conversations(
-                    asked.data / corpus, folder, speakers=speakers, count=asked.count, seconds=60 + 30 * speakers
+                    asked.data / corpus,
+                    folder,
+                    speakers=speakers,
+                    count=asked.count,
+                    seconds=60 + 30 * speakers,
                 )
                 found = []
                 for one in made:
@@ -71,8 +78,8 @@ def row(speakers: int, corpus: str, found: list[TimelineErrors]) -> None:
     off = np.mean([abs(one.speakers_found - one.speakers) for one in found])
     enrolled_s = sum(one.enrolled_s for one in found)
     print(
-        f"| {speakers} | {corpus} | {mean([one.der for one in found])} | {mean([one.jer for one in found])} | "
-        f"{off:.1f} | {mean([one.wrong_name for one in found])} | "
+        f"| {speakers} | {corpus} | {mean([one.der for one in found])} | "
+        f"{mean([one.jer for one in found])} | {off:.1f} | {mean([one.wrong_name for one in found])} | "
         f"{100 * sum(one.unnamed_s for one in found) / enrolled_s:.1f} |",
         flush=True,
     )

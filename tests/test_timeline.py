@@ -127,6 +127,24 @@ def test_each_channel_of_a_call_is_a_speaker(rec: Recognizer) -> None:
     assert timeline_errors(truth, found.spoken, collar_s=0.25).der < 0.05
 
 
+def test_somebody_is_enrolled_from_a_conversation(tmp_path: Path) -> None:
+    audio = (talk()[0], RATE)
+    with Recognizer("sqlite://", model=SpectrumRuntime(calibration=calibrated(prior=0.3))) as own:
+        own.enroll("p0", [say(0, 1), say(0, 2)])
+        clips = own.timeline(audio).clips(audio, "unknown 2")
+        assert [round(clip.start_s) for clip in clips] == [12, 21]
+        assert own.enroll("carol", clips).voiceprints == 2
+        names = [turn.speaker for turn in own.timeline(audio).turns]
+        assert names == ["p0", "unknown 1", "carol", "p0", "carol", "unknown 1"]
+        with pytest.raises(BadConfig, match=r"nobody is called 'unknown 7'.*Speakers: p0, unknown 1, carol"):
+            own.timeline(audio).clips(audio, "unknown 7")
+    soundfile.write(tmp_path / "talk.wav", say(0, 3, 6.0)[0], RATE)
+    asked = ["enroll", "bob", "--from", str(tmp_path / "talk.wav"), "--db", str(tmp_path / "people.db")]
+    done = CliRunner().invoke(build_app(), [*asked, "--speaker", "speaker 1", "--json"])
+    assert json.loads(done.output)["voiceprints"] >= 1
+    assert CliRunner().invoke(build_app(), asked).exit_code == 2  # who of them?
+
+
 def test_what_cannot_be_a_conversation(rec: Recognizer) -> None:
     with pytest.raises(AudioSilent):
         rec.timeline((np.zeros(5 * RATE, np.float32), RATE))

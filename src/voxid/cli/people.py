@@ -98,7 +98,15 @@ def enroll(
     name: Annotated[
         str, typer.Argument(help="The person's name, new or enrolled.", autocompletion=_complete.names)
     ],
-    clips: Annotated[list[str], typer.Argument(help="Recordings of them; - reads standard input.")],
+    clips: Annotated[
+        list[str] | None, typer.Argument(help="Recordings of them; - reads standard input.")
+    ] = None,
+    talk: Annotated[
+        str | None, typer.Option("--from", help="A conversation; --speaker says who of `voxid timeline`.")
+    ] = None,
+    speaker: Annotated[
+        str | None, typer.Option("--speaker", help='Who is meant in the conversation: "unknown 2".')
+    ] = None,
     db: DbOption = DB,
     server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
@@ -115,10 +123,22 @@ def enroll(
 
     A clip that does not sound like the others is kept, with a warning. No audio is kept, only embeddings.
 
+    With --from and --speaker, turns of a conversation are the clips (`voxid timeline` names its speakers).
+
     Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
+    if not clips and talk is None or (talk is None) != (speaker is None):
+        raise typer.BadParameter("give recordings, or a conversation (--from) and who is meant (--speaker).")
+    if talk is not None and server is not None:
+        raise typer.BadParameter(
+            "--from finds the speaker here, and --server asks a service: give one of them."
+        )
     with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
-        done = recognizer.enroll(name, sources(clips, channel), replace=replace)
+        heard = sources(clips or [], channel)
+        if talk is not None and speaker is not None:
+            [conversation] = sources([talk], channel)
+            heard += recognizer.timeline(conversation).clips(conversation, speaker)
+        done = recognizer.enroll(name, heard, replace=replace)
     emit(done.to_dict(), json, lambda: echo(str(done)))
 
 

@@ -26,6 +26,7 @@ from voxid.files import atomic_write
 from voxid.metrics.diarization import Spoken, joined, rttm
 from voxid.types import SAMPLE_RATE, Utterance
 
+TURN_S = (3.0, 0.7)  # median of the length of a turn, standard deviation of its logarithm
 GAP_S = (0.2, 0.35)  # mean and standard deviation of the time between two turns
 INTERRUPTS_S = (0.2, 1.0)  # how much earlier a turn begins that interrupts
 PAUSE_S = 0.3  # shorter pauses belong to a turn
@@ -173,8 +174,10 @@ def _talk(
             break
         early = rng.random() < overlap and bool(placed)
         start = end - rng.uniform(*INTERRUPTS_S) if early else end + max(0.0, rng.normal(*GAP_S))
-        for _ in range(int(rng.integers(1, 3))):
-            wave_S, stretches = next(clips[who])
+        wanted_s = TURN_S[0] * np.exp(TURN_S[1] * rng.standard_normal())
+        while wanted_s > 0:
+            wave_S, stretches = _cut(*next(clips[who]), wanted_s)
+            wanted_s -= stretches[-1][1]
             placed.append((max(0, round(start * SAMPLE_RATE)), wave_S))
             spoken += [Spoken(round(start + a, 3), round(start + b, 3), who) for a, b in stretches]
             end = max(end, start + wave_S.size / SAMPLE_RATE)
@@ -184,6 +187,14 @@ def _talk(
         mixed_S[at : at + wave_S.size] += wave_S
     mixed_S += 1e-4 * rng.standard_normal(mixed_S.size).astype(np.float32)
     return mixed_S * min(1.0, 0.95 / float(np.abs(mixed_S).max())), sorted(spoken)
+
+
+def _cut(
+    wave_S: np.ndarray, stretches: list[tuple[float, float]], wanted_s: float
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Return the beginning of an utterance, up to the first pause after `wanted_s` seconds."""
+    kept = [one for one in stretches if one[0] < wanted_s]
+    return wave_S[: round(kept[-1][1] * SAMPLE_RATE)], kept
 
 
 def _turns(who: list[str], rng: np.random.Generator) -> Iterator[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from voxid.audio import Part, Source
+from voxid.errors import BadConfig, TooLittleSpeech, did_you_mean
 from voxid.metrics.diarization import Spoken, rttm
 from voxid.types import Answer
 
 DOUBTFUL = 0.7  # turns that are less sure are marked
+CLIP_SPEECH_S = 1.0  # net speech of a turn that somebody is enrolled with
+MOST_CLIPS = 10  # turns to enroll with: the longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,40 @@ class Timeline(Answer):
     def spoken(self) -> list[Spoken]:
         """The turns as metrics take them."""
         return [Spoken(turn.start, turn.end, turn.speaker) for turn in self.turns]
+
+    def clips(self, audio: Source, speaker: str) -> list[Part]:
+        """Return the parts of `audio` to enroll a speaker of this timeline with: long turns that are sure.
+
+        Raise BadConfig for a name that is not in it, TooLittleSpeech where no turn is long and sure enough.
+
+        >>> parts = rec.timeline("alice1.wav").clips("alice1.wav", "alice")
+        >>> rec.enroll("alice", parts).speaker
+        'alice'
+        """
+        turns = [turn for turn in self.turns if turn.speaker == speaker]
+        if not turns:
+            known = [one.speaker for one in self.speakers]
+            raise BadConfig(
+                f"nobody is called {speaker!r} in {self.source}. Speakers: {', '.join(known) or 'none'}."
+                f"{did_you_mean(speaker, known)}"
+            )
+        sure = [turn for turn in turns if turn.speech_s >= CLIP_SPEECH_S and not turn.doubtful]
+        sure = sorted(sure, key=lambda turn: -turn.speech_s)[:MOST_CLIPS]
+        if not sure:
+            raise TooLittleSpeech(
+                f"{speaker!r} has no turn in {self.source} with {CLIP_SPEECH_S:g} s of speech that is sure. "
+                "Cut out a stretch of this person alone, and enroll that."
+            )
+        whole = Part.of(audio)
+        return [
+            replace(
+                whole,
+                start_s=whole.start_s + turn.start,
+                duration_s=turn.end - turn.start,
+                channel=whole.channel if turn.channel is None else turn.channel,
+            )
+            for turn in sorted(sure, key=lambda turn: turn.start)
+        ]
 
     def to_rttm(self, recording: str = "") -> str:
         """Return the lines of an RTTM file; `recording` is how the file is called in it."""
