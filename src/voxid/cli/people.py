@@ -127,7 +127,7 @@ def enroll(
 
     Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
-    if not clips and talk is None or (talk is None) != (speaker is None):
+    if (not clips and talk is None) or (talk is None) != (speaker is None):
         raise typer.BadParameter("give recordings, or a conversation (--from) and who is meant (--speaker).")
     if talk is not None and server is not None:
         raise typer.BadParameter(
