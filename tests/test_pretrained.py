@@ -83,3 +83,11 @@ def test_silence_says_nothing_of_who_speaks(level: str) -> None:
         plain = voxid.compare((voices[one], 16_000), (voices[other], 16_000)).llr
         for pair in ((paused[one], paused[other]), (voices[one], paused[other])):
             assert voxid.compare(*((wave_S, 16_000) for wave_S in pair)).llr == pytest.approx(plain, abs=0.7)
+
+
+def test_with_nobody_enrolled_everybody_is_unknown(tmp_path: Path) -> None:
+    """Its calibration weighs a cohort, and there is nobody whose nearness to it could be weighed."""
+    wave_S = speak(voice(3), 4.0, np.random.default_rng(0))
+    with voxid.Recognizer(tmp_path / "people.db") as rec:
+        found = rec.identify((wave_S, 16_000))
+    assert (found.known, found.speaker, list(found.candidates)) == (False, None, [])
