@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from threading import Event
+from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class Inspected:
     is where the sound ends, 3,400 Hz or so for a telephone. Where speech was not measured, `net_speech_s` is
     NaN, `mask_T` is empty and the others are None. `unlike`: two channels that hold two different sounds were
     averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or None when the recording
-    is longer than `KEEP_S`; `blocks` gives the samples of both kinds.
+    is longer than `KEEP_S`; `blocks` gives both kinds. `vad_s` says how long finding speech took.
 
     >>> found = inspect("alice1.wav")
     >>> found.total_s, found.channels, found.net_speech_s > 2
@@ -86,6 +87,7 @@ class Inspected:
     mask_T: np.ndarray = field(repr=False)
     wave_S: np.ndarray | None = field(repr=False)
     part: Part = field(repr=False)
+    vad_s: float = field(default=0.0, repr=False)
 
     @property
     def wave(self) -> np.ndarray | None:
@@ -246,6 +248,7 @@ class _Walk:
 
     def __init__(self, part: Part, vad: str | None, keep_s: float, stop: Event | None) -> None:
         self.vad = vad
+        self.vad_s = 0.0  # seconds that finding speech took
         self.meter, self.checker, self.band = _meter(vad), Checker(), BandMeter()
         kept: list[np.ndarray] | None = []
         with open_source(part) as opened:
@@ -269,7 +272,9 @@ class _Walk:
         except AudioError as error:
             raise type(error)(f"{name}: {error}") from None
         if self.meter is not None:
+            began = perf_counter()
             self.meter.add(wave_S)
+            self.vad_s += perf_counter() - began
             self.band.add(wave_S)
 
     def result(self, part: Part, heard: Channels, took: int | None) -> Inspected:
@@ -280,7 +285,9 @@ class _Walk:
             raise type(error)(f"{self.name}: {error}") from None
         mask_T, net_s, level, snr, band = np.zeros(0, dtype=bool), math.nan, None, None, None
         if self.meter is not None:
+            began = perf_counter()
             mask_T = self.meter.mask()
+            self.vad_s += perf_counter() - began
             net_s = net_seconds(mask_T)
             level, snr = _levels(self.meter.power(), mask_T)
             band = self.band.edge_hz()
@@ -302,6 +309,7 @@ class _Walk:
             mask_T=mask_T,
             wave_S=self.wave_S,
             part=part,
+            vad_s=self.vad_s,
         )
         return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
 

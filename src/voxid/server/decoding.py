@@ -18,9 +18,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Literal
 
-import numpy as np
-
-from voxid.audio import Inspected, Part, SpeechMeter, front, inspect, open_source
+from voxid.audio import Inspected, Part, inspect, open_source
 from voxid.errors import AudioError, AudioUndecodable, VoxidError
 from voxid.server.problems import Refusal
 from voxid.types import SAMPLE_RATE
@@ -43,8 +41,8 @@ class Decoders:
 
     def decode(
         self, content: bytes, name: str, channel: int | Literal["mix"] | None = None
-    ) -> tuple[Inspected, float, float]:
-        """Return what a recording holds, the seconds that took, and how many of them speech took to measure.
+    ) -> tuple[Inspected, float]:
+        """Return what a recording holds, and the seconds that took.
 
         Raise an AudioError; Refusal for a recording that takes too much time, memory or is too long.
         """
@@ -71,8 +69,7 @@ class Decoders:
             )
         if isinstance(found, Exception):
             raise found
-        heard, vad_s = found
-        return heard, perf_counter() - began, vad_s
+        return found, perf_counter() - began
 
     def wait(self) -> None:
         """Return when all processes have started."""
@@ -145,30 +142,9 @@ class _Worker:
             self._pipe.close()
 
 
-class _Meter(SpeechMeter):
-    """The measure of speech, and the time that it took."""
-
-    spent_s = 0.0
-
-    def add(self, wave_S: np.ndarray) -> None:
-        """Take the next samples."""
-        began = perf_counter()
-        super().add(wave_S)
-        _Meter.spent_s += perf_counter() - began
-
-    def mask(self) -> np.ndarray:
-        """Return which frames are speech."""
-        began = perf_counter()
-        found = super().mask()
-        _Meter.spent_s += perf_counter() - began
-        return found
-
-
 def _run(pipe: Connection, memory: int, audio_s: float) -> None:
     """Decode what comes through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends this process
-    front.SpeechMeter = _Meter  # type: ignore[misc] -- in this process alone
-
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # audio is never written to the disk
@@ -182,8 +158,7 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
         except (EOFError, OSError):
             return
         try:
-            _Meter.spent_s = 0.0
-            answer: Any = (_decode(content, name, channel, audio_s), _Meter.spent_s)
+            answer: Any = _decode(content, name, channel, audio_s)
         except (VoxidError, TooLong) as error:
             answer = error
         except MemoryError:

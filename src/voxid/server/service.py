@@ -207,9 +207,9 @@ class Service:
 
     async def decode(self, one: Sent, channel: Any) -> Inspected:
         """Return a recording, decoded in a process of its own."""
-        found, took_s, vad_s = await self.thread(self.decoders.decode, one.content, one.name, channel)
-        metrics.SPENT.labels("decode").observe(max(0.0, took_s - vad_s))
-        metrics.SPENT.labels("vad").observe(vad_s)
+        found, took_s = await self.thread(self.decoders.decode, one.content, one.name, channel)
+        metrics.SPENT.labels("decode").observe(max(0.0, took_s - found.vad_s))
+        metrics.SPENT.labels("vad").observe(found.vad_s)
         metrics.AUDIO.inc(found.total_s)
         return found
 
