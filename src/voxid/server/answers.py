@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from voxid.errors import AudioSilent, AudioTooShort, TooLittleSpeech
 from voxid.scoring.decision import Rule
-from voxid.stores import AuditEntry, Person
+from voxid.stores import AuditEntry, Erasure, Person
 from voxid.types import Decision, Enrollment, Identification
 
 TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
@@ -320,6 +320,16 @@ def identification_out(found: Identification, evidence: dict[str, Any]) -> dict[
         "decision": "accepted" if found.known else "unknown",
         "llr": best.llr if best else None,
         "probability": best.probability if best else None,
+    }
+
+
+def receipt_out(receipt: Erasure) -> dict[str, Any]:
+    """Return what a deletion came to, as the service says it."""
+    return {
+        "deleted": True,
+        "voiceprints": receipt.voiceprints,
+        "audit": receipt.audit,
+        "wiped": receipt.wiped,
     }
 
 

@@ -143,19 +143,17 @@ function showDecision(found, name) {
     opted_out: ["maybe", "–", `${who} opted out`, "Their voice is refused, until they opt in again."],
   }[found.decision];
   if (found.llr === null) return show(verdict(...said));
-  show(
-    verdict(...said),
-    make(
-      "ul", "facts", "",
-      fact("probability", "probability", percent(found.probability)),
-      fact("llr", "LLR", number(found.llr)),
-      fact("threshold", "threshold", number(found.threshold)),
-      fact("speech", "of speech", seconds(found.net_speech_s[1])),
-      fact("prior", "prior", percent(found.prior)),
-    ),
-    ...ranks([{ speaker: name, llr: found.llr, threshold: found.threshold }]),
-    ...warnings(found.warnings),
-  );
+  showAnswer(said, found, [{ speaker: name, llr: found.llr, threshold: found.threshold }], [
+    fact("probability", "probability", percent(found.probability)),
+    fact("llr", "LLR", number(found.llr)),
+    fact("threshold", "threshold", number(found.threshold)),
+    fact("speech", "of speech", seconds(found.net_speech_s[1])),
+    fact("prior", "prior", percent(found.prior)),
+  ]);
+}
+
+function showAnswer(said, found, candidates, facts) {
+  show(verdict(...said), make("ul", "facts", "", ...facts), ...ranks(candidates), ...warnings(found.warnings));
 }
 
 function showIdentity(found) {
@@ -166,19 +164,13 @@ function showIdentity(found) {
     not_enough_speech: ["maybe", "…", "Say a little more", found.reason],
   }[found.decision];
   if (!found.candidates.length) return show(verdict(...said));
-  show(
-    verdict(...said),
-    make(
-      "ul", "facts", "",
-      fact("unknown", "none of them", percent(found.unknown_probability)),
-      fact("llr", "LLR of the nearest", number(found.llr)),
-      fact("threshold", "threshold", number(found.threshold)),
-      fact("speech", "of speech", seconds(found.net_speech_s)),
-      fact("enrolled", "people searched", String(found.enrolled)),
-    ),
-    ...ranks(found.candidates),
-    ...warnings(found.warnings),
-  );
+  showAnswer(said, found, found.candidates, [
+    fact("unknown", "none of them", percent(found.unknown_probability)),
+    fact("llr", "LLR of the nearest", number(found.llr)),
+    fact("threshold", "threshold", number(found.threshold)),
+    fact("speech", "of speech", seconds(found.net_speech_s)),
+    fact("enrolled", "people searched", String(found.enrolled)),
+  ]);
 }
 
 function progress(net, wanted, extra = 0) {

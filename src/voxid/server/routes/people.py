@@ -13,6 +13,7 @@ from voxid.server.answers import (
     SpeakerIn,
     SpeakerOut,
     SpeakersOut,
+    receipt_out,
     speaker_out,
 )
 from voxid.server.routes.shared import (
@@ -95,8 +96,7 @@ async def change_speaker(
 async def delete_speaker(service: At, caller: Admin, collection: Collection, name: Name) -> Any:
     """Delete a person: voiceprints, notes, and the name in the audit trail."""
     people = await people_of(service, collection)
-    found = await done_by(service, caller, people.delete, name)
-    return {"deleted": True, "voiceprints": found.voiceprints, "audit": found.audit, "wiped": found.wiped}
+    return receipt_out(await done_by(service, caller, people.delete, name))
 
 
 @router.delete(
@@ -131,9 +131,7 @@ async def opt_out(service: At, caller: Admin, collection: Collection, name: Name
     """Remove what is held, and refuse audio of this person until they opt in. Whether enrolled or not."""
     people = await people_of(service, collection)
     found = await done_by(service, caller, people.opt_out, name)
-    if found is None:
-        return {"deleted": False, "voiceprints": 0}
-    return {"deleted": True, "voiceprints": found.voiceprints, "audit": found.audit, "wiped": found.wiped}
+    return {"deleted": False, "voiceprints": 0} if found is None else receipt_out(found)
 
 
 @router.delete(

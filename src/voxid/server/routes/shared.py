@@ -77,7 +77,7 @@ def needs(scope: str, *, hears: bool = False) -> Any:
         caller = await service.caller(given.credentials if given else request.headers.get("x-api-key"))
         request.scope["caller"] = caller.name
         where = request.path_params.get("collection")
-        caller.may(scope, where and where.replace(SLASH, "/"))
+        caller.may(scope, where and spelled(where))
         if hears:
             service.enter(request)
         return caller
@@ -106,14 +106,19 @@ async def asked_of(
 Rules = Annotated[dict[str, Any], Depends(asked_of)]
 
 
+def spelled(part: str) -> str:
+    """Return a part of the path as it was meant."""
+    return part.replace(SLASH, "/")
+
+
 async def name_of(name: str) -> str:
     """Return a name from the path."""
-    return name.replace(SLASH, "/")
+    return spelled(name)
 
 
 async def collection_of(collection: str) -> str:
     """Return a collection from the path."""
-    return collection.replace(SLASH, "/")
+    return spelled(collection)
 
 
 Channel = Annotated[str | None, Query(description="One channel, counted from 0; or mix.")]
