@@ -121,11 +121,16 @@ def test_where_people_are_kept(there: Path) -> None:
 
 
 def test_every_command_that_hears_takes_a_detector_and_a_device(two: Path) -> None:
+    shutil.copytree(shipped()["voxid-base"], "mine")
+    rows = [f"{name},{name}{clip}.wav" for name in ("alice", "bob") for clip in (1, 9)]
+    Path("heard.csv").write_text("\n".join(["speaker,path", *rows]))
     for asked in (
         "verify alice alice9.wav",
         "identify bob9.wav",
         "compare bob1.wav bob9.wav",
         "enroll c bob9.wav",
+        "evaluate voxid-base --data heard.csv",
+        "calibrate mine --data heard.csv",
     ):
         result = voxid(*asked.split(), "--vad", "loud", "--device", "cpu")
         assert "no detector named 'loud'. Known: energy, silero" in str(result.exception)

@@ -91,13 +91,13 @@ def test_samples_are_known_by_value_type_and_rate() -> None:
 def test_every_part_of_what_makes_an_embedding_names_the_file(
     runtime: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def name(of: object) -> str:
-        found = EmbeddingCache.of(of, tmp_path)  # type: ignore[arg-type]
+    def name(of: object, vad: str = "energy") -> str:
+        found = EmbeddingCache.of(of, tmp_path, vad=vad)  # type: ignore[arg-type]
         assert found is not None
         return found.path.name
 
     other = Embedder(TorchNetwork(Model.build({"name": "mfcc"}, {"name": "lstm", "layers": 1, "hidden": 4})))
-    names = [name(runtime), name(other)]
+    names = [name(runtime), name(other), name(runtime, "silero")]
     assert name(runtime) == names[0]
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "engine", "torch cuda")
@@ -105,7 +105,7 @@ def test_every_part_of_what_makes_an_embedding_names_the_file(
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_program", lambda: "another version")
         names.append(name(runtime))
-    assert len(set(names)) == 4
+    assert len(set(names)) == 5
 
 
 def test_the_program_is_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

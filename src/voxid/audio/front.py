@@ -317,15 +317,19 @@ class _Walk:
 def _meter(vad: str | None) -> SpeechMeter | None:
     if vad is None:
         return None
+    check_vad(vad)
     if vad == "energy":
         return SpeechMeter()
-    if vad == "silero":
-        from voxid.audio.silero import SileroMeter
+    from voxid.audio.silero import SileroMeter
 
-        return SileroMeter()
-    raise BadConfig(
-        f"vad: no detector named {vad!r}. Known: {', '.join(VADS)}.{did_you_mean(vad, list(VADS))}"
-    )
+    return SileroMeter()
+
+
+def check_vad(vad: str) -> None:
+    """Raise BadConfig if no speech detector has that name."""
+    if vad not in VADS:
+        known = f"Known: {', '.join(VADS)}.{did_you_mean(vad, list(VADS))}"
+        raise BadConfig(f"vad: no detector named {vad!r}. {known}")
 
 
 def _levels(power_T: np.ndarray, mask_T: np.ndarray) -> tuple[float | None, float | None]:

@@ -41,6 +41,10 @@ Completion in your shell: voxid --install-completion."""
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
 
+VadOption = Annotated[
+    str,
+    typer.Option("--vad", help="What finds speech: energy, or silero (pip install 'voxid[vad]')."),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 LayoutOption = Annotated[
     str, typer.Option("--layout", help="How the corpus is laid out; auto finds out (docs/corpora.md).")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
-from voxid.cli.people import ModelArgument, VadOption
+from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit, progress_bar
+from voxid.cli.people import ModelArgument
 
 
 def adapt(

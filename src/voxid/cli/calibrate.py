@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
+from voxid.cli._common import (
+    MAX_SEED,
+    DeviceOption,
+    JsonFlag,
+    LayoutOption,
+    VadOption,
+    echo,
+    emit,
+    progress_bar,
+)
 
 
 def calibrate(
@@ -55,6 +64,7 @@ def calibrate(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random trials.")] = 0,
     layout: LayoutOption = "auto",
+    vad: VadOption = "energy",
     device: DeviceOption = "cpu",
     json: JsonFlag = False,
 ) -> None:
@@ -84,6 +94,7 @@ def calibrate(
             force=force,
             seed=seed,
             layout=layout,
+            vad=vad,
             device=device,
             progress=update,
         )

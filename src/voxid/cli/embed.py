@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, echo, emit, progress_bar
-from voxid.cli.people import ChannelOption, ModelArgument, VadOption, sources
+from voxid.cli._common import DeviceOption, JsonFlag, LayoutOption, VadOption, echo, emit, progress_bar
+from voxid.cli.people import ChannelOption, ModelArgument, sources
 
 SHOWN = 5  # warnings
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, emit, progress_bar
+from voxid.cli._common import MAX_SEED, DeviceOption, JsonFlag, LayoutOption, VadOption, emit, progress_bar
 from voxid.cli._report import print_report
 
 
@@ -58,6 +58,7 @@ def evaluate(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of trials and redraws.")] = 0,
     layout: LayoutOption = "auto",
+    vad: VadOption = "energy",
     device: DeviceOption = "cpu",
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep embeddings for the next evaluation.")
@@ -96,6 +97,7 @@ def evaluate(
             resamples=resamples,
             seed=seed,
             layout=layout,
+            vad=vad,
             device=device,
             cache=cache,
             force=force,

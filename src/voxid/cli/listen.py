@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import DeviceOption, JsonFlag, echo, emit
+from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit
 from voxid.cli.people import (
     COLLECTION,
     DB,
@@ -24,7 +24,6 @@ from voxid.cli.people import (
     MissOption,
     ModelOption,
     PriorOption,
-    VadOption,
     sources,
 )
 

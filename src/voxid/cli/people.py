@@ -12,7 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import COLLECTION, DB, MODEL, DeviceOption, JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import (
+    COLLECTION,
+    DB,
+    MODEL,
+    DeviceOption,
+    JsonFlag,
+    VadOption,
+    echo,
+    emit,
+    progress_bar,
+)
 from voxid.errors import BadAudioInput
 
 NO = 1  # exit code: not accepted, or unknown
@@ -72,10 +82,6 @@ FarOption = Annotated[
         help="Decide by a false-alarm rate instead of prior and costs: 0.01 accepts one stranger in 100.",
         rich_help_panel=DECIDING,
     ),
-]
-VadOption = Annotated[
-    str,
-    typer.Option("--vad", help="What finds speech: energy, or silero (pip install 'voxid[vad]')."),
 ]
 ModelArgument = Annotated[
     str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from voxid.cli._common import DeviceOption, JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit, progress_bar
 from voxid.cli.people import (
     COLLECTION,
     DB,
@@ -19,7 +19,6 @@ from voxid.cli.people import (
     DbOption,
     ModelOption,
     NameArgument,
-    VadOption,
     counted,
 )
 from voxid.errors import did_you_mean

@@ -15,6 +15,7 @@ from voxid.cli._common import (
     DeviceOption,
     JsonFlag,
     LayoutOption,
+    VadOption,
     echo,
     emit,
 )
@@ -26,7 +27,6 @@ from voxid.cli.people import (
     ModelOption,
     PriorOption,
     Recording,
-    VadOption,
     recognizer_of,
     sources,
 )

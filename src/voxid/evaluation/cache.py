@@ -61,15 +61,19 @@ class EmbeddingCache:
         self.warnings: list[str] = []
 
     @classmethod
-    def of(cls, runtime: Embedder, folder: str | os.PathLike[str] | None = None) -> EmbeddingCache | None:
-        """Return the cache for what `runtime` makes, in `folder` or $VOXID_CACHE/embeddings.
+    def of(
+        cls, runtime: Embedder, folder: str | os.PathLike[str] | None = None, *, vad: str = "energy"
+    ) -> EmbeddingCache | None:
+        """Return the cache of a model's embeddings and of the net speech that `vad` measures.
+
+        It lies in `folder` or $VOXID_CACHE/embeddings.
 
         None for an engine that does not say what it is (`engine`): its embeddings could not be told apart.
         """
         engine = getattr(runtime, "engine", None)
         if engine is None:
             return None
-        made_by = f"{runtime.fingerprint} {runtime.dim} {engine} {_program()}"
+        made_by = f"{runtime.fingerprint} {runtime.dim} {engine} {vad} {_program()}"
         name = hashlib.sha256(made_by.encode()).hexdigest()[:32]
         return cls(name, folder or user_cache() / "embeddings", dim=runtime.dim)
 

@@ -85,6 +85,7 @@ def calibrate(
     force: bool = False,
     seed: int = 0,
     layout: str = "auto",
+    vad: str = "energy",
     device: str = "cpu",
     cache: bool = True,
     progress: Progress | None = None,
@@ -98,7 +99,7 @@ def calibrate(
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to the cohort: the speakers
     of `cohort`, whose mean embeddings are then kept beside the model; the nearest of them count, `top_k` of
-    them or 300).
+    them or 300). `vad` ("energy" or "silero") measures net speech: take the one that will decide.
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
     nor those it will be tested on (the test would know its answers). EvaluationError is raised for data of
@@ -129,7 +130,7 @@ def calibrate(
             f"calibrate that: voxid export {model_folder} -o mine; voxid calibrate mine --data D."
         )
     runtime = load(folder, device=device)
-    kept = EmbeddingCache.of(runtime) if cache else None
+    kept = EmbeddingCache.of(runtime, vad=vad) if cache else None
     corpus = read_data(data, layout)
     met = _trained_on(runtime, corpus)
     plan = make_trials(trials, corpus, seed)
@@ -139,7 +140,7 @@ def calibrate(
             "against one. Give trials of single recordings ('all'): lines for "
             f"{', '.join(map(str, COUNTS))} clips are fitted on the same speakers besides."
         )
-    voices = embed_used(runtime, corpus, plan.used(), cache=kept, progress=progress)
+    voices = embed_used(runtime, corpus, plan.used(), vad=vad, cache=kept, progress=progress)
     speakers = SpeakerSet.of(corpus, voices)
     met += _tested_on(folder, speakers)
     if test is not None:

@@ -14,6 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
+from voxid.audio.front import check_vad
 from voxid.embed import Embedded, Embedder
 from voxid.errors import AudioError, BadCohort
 from voxid.evaluation.cache import Contents, EmbeddingCache
@@ -64,20 +65,23 @@ def embed_used(
     used_U: np.ndarray,
     *,
     speech: bool = True,
+    vad: str = "energy",
     cache: EmbeddingCache | None = None,
     progress: Progress | None = None,
 ) -> Voices:
     """Return the embeddings of the utterances numbered `used_U` (ascending, no number twice).
 
-    Without `speech` nobody reads the seconds of net speech: they are not measured, and may be NaN, which
-    saves a tenth of the time or more. Utterances that raise an AudioError are left out and listed. With a
-    cache, only those it does not know are embedded, and kept in it as the work goes on.
+    `vad` measures net speech, and the `cache` has to be that of what it measured. Without `speech` nobody
+    reads the seconds: they are not measured, and may be NaN, which saves a tenth of the time or more.
+    Utterances that raise an AudioError are left out and listed. With a cache, only those it does not know are
+    embedded, and kept in it as the work goes on. Raise BadConfig for a `vad` that there is not.
     """
+    check_vad(vad)
     begin = perf_counter()
     left_out: list[Dropped] = []
     found: dict[int, Embedded] = {}
     known = 0
-    results = _results(runtime, data, used_U, speech, cache, left_out)
+    results = _results(runtime, data, used_U, vad if speech else None, cache, left_out)
     with closing(results):  # keeps what it has at a stop
         for is_known, result in results:
             found[result.position] = result
@@ -165,7 +169,7 @@ def _results(
     runtime: Embedder,
     data: EvaluationData,
     used_U: np.ndarray,
-    speech: bool,
+    vad: str | None,
     cache: EmbeddingCache | None,
     left_out: list[Dropped],
 ) -> Generator[tuple[bool, Embedded]]:
@@ -173,7 +177,7 @@ def _results(
     contents = Contents()
     keys_U = [contents.key(data.audio(int(i))) for i in used_U] if cache else [None] * used_U.size
     known = cache.get(keys_U) if cache else {}
-    if speech:  # what was kept without is embedded again, and measured
+    if vad:  # what was kept without is embedded again, and measured
         known = {at: one for at, one in known.items() if not math.isnan(one[1].net_speech_s)}
     for position, (emb_D, info) in known.items():
         yield True, Embedded(position, emb_D, info)
@@ -195,7 +199,7 @@ def _results(
         for place, emb_D, info in runtime.embed_each(
             (data.audio(int(used_U[position])) for position in unknown),
             leave_out,
-            vad="energy" if speech else None,
+            vad=vad,
         ):
             result = Embedded(unknown[place], emb_D, info)
             if cache:

@@ -47,6 +47,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
     layout: str = "auto",
+    vad: str = "energy",
     device: str = "cpu",
     cache: bool = True,
     force: bool = False,
@@ -61,10 +62,10 @@ def evaluate(
     but the first two learn from `cohort`, a corpus of other speakers. "llr" is what the model decides by.
     None is "cosine", and "llr" too for a model whose calibration weighs more than the cosine. Each model with
     each scorer is one system of the report. `inference` ("sliding" or "full") replaces the models' own way of
-    embedding. Intervals and paired tests take `resamples` draws of the speakers; 0 leaves them out. Each
-    utterance that a trial uses is embedded once per model, and with `cache` never again. A calibration that
-    was fitted on speakers of this test is not applied, and a warning says so; with `force` it is, and the
-    warning says that.
+    embedding, and `vad` ("energy" or "silero") measures net speech. Intervals and paired tests take
+    `resamples` draws of the speakers; 0 leaves them out. Each utterance that a trial uses is embedded once
+    per model, and with `cache` never again. A calibration that was fitted on speakers of this test is not
+    applied, and a warning says so; with `force` it is, and the warning says that.
 
     `command`, what the user typed, is shown in the report.
 
@@ -108,6 +109,7 @@ def evaluate(
         models=len(named),
         progress=progress,
         by_itself=not scoring,
+        vad=vad,
         resamples=resamples,
         seed=seed,
     )

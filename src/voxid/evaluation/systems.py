@@ -48,13 +48,14 @@ class SystemMaker:
         models: int,
         progress: Progress | None,
         by_itself: bool = False,
+        vad: str = "energy",
         resamples: int = RESAMPLES,
         seed: int = 0,
     ) -> None:
         self._test, self._plan, self._scorers, self._cohort = test, plan, scorers, cohort
         self._by_itself, self._resamples, self._seed = by_itself, resamples, seed
         self._speaker_N = plan.extended(test).speakers()
-        self._cache, self._force = cache, force
+        self._cache, self._force, self._vad = cache, force, vad
         others = len(cohort.utterances) if cohort else 0
         self._steps = Steps(progress, [part for part in (plan.used().size, others) if part] * models)
         self.speakers: dict[str, SpeakerSet] = {}
@@ -62,12 +63,13 @@ class SystemMaker:
 
     def of(self, name: str, folder: str, runtime: Embedder) -> list[Scores]:
         """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
-        cache = EmbeddingCache.of(runtime) if self._cache else None
+        cache = EmbeddingCache.of(runtime, vad=self._vad) if self._cache else None
         used_U = self._plan.used()
         weighed = getattr(getattr(runtime.model, "calibration", None), "measures", ())
         speech = "speech" in weighed or self._plan.models is not None  # models weigh their clips by it
         progress = self._steps.next()
-        voices = embed_used(runtime, self._test, used_U, speech=speech, cache=cache, progress=progress)
+        heard = {"speech": speech, "vad": self._vad, "cache": cache, "progress": progress}
+        voices = embed_used(runtime, self._test, used_U, **heard)
         met = self.speakers[name] = SpeakerSet.of(self._test, voices)
         enrolled = with_models(voices, self._plan)
         calibration, doubts = usable_calibration(runtime, folder, met, self._force)
