@@ -260,10 +260,17 @@ def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
     head = (
         f"POST /v1/embed HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {keys['read']}\r\nContent-Type: audio/wav\r\n"
     )
-    with socket.create_connection((host, int(port))) as slow:
+    change = (
+        f"PATCH /v1/collections/c/speakers/n HTTP/1.1\r\nHost: {host}\r\n"  # FastAPI reads before it asks
+    )
+    with (
+        socket.create_connection((host, int(port))) as slow,
+        socket.create_connection((host, int(port))) as unknown,
+    ):
         slow.sendall(f"{head}Content-Length: 100000\r\n\r\nRIFF".encode())
-        answer = slow.recv(65536)
-        assert b" 408 " in answer.split(b"\r\n")[0]
+        unknown.sendall(f"{change}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        for answer in (slow.recv(65536), unknown.recv(65536)):
+            assert b" 408 " in answer.split(b"\r\n")[0] and b"BodyTooSlow" in answer
     idle = [socket.create_connection((host, int(port))) for _ in range(300)]
     for one in idle[:100]:
         one.sendall(f"{head}Content-Length: 100000\r\n\r\nRI".encode())

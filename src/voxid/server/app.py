@@ -138,7 +138,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
-        code = {404: "NotFound", 405: "MethodNotAllowed", 413: "BodyTooLarge"}.get(
+        code = {404: "NotFound", 405: "MethodNotAllowed", 408: "BodyTooSlow", 413: "BodyTooLarge"}.get(
             error.status_code, "BadRequest"
         )
         said = {
@@ -187,15 +187,21 @@ class Around:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
-        began, status, size = perf_counter(), 500, 0
+        began, status, size, whole = perf_counter(), 500, 0, False
+        latest = asyncio.get_running_loop().time() + self._settings.body_s
 
         async def received() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if (
-                size > self._settings.body_mb * 1e6
-            ):  # FastAPI holds all of a JSON body before it asks for a key
+            # for JSON, too: FastAPI holds all of it before it asks for a key
+            nonlocal size, whole
+            try:
+                async with asyncio.timeout_at(None if whole else latest):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    408, f"the body did not arrive within {self._settings.body_s:g} s. Send it again."
+                ) from None
+            size, whole = size + len(message.get("body", b"")), not message.get("more_body", False)
+            if size > self._settings.body_mb * 1e6:
                 raise HTTPException(
                     413, f"a request brings at most {self._settings.body_mb:g} MB. Send less."
                 )

@@ -5,7 +5,6 @@ Limits hold while the body streams in: whoever sends too much, too slowly or som
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -75,16 +74,7 @@ class Intake:
         """Yield what a request brought, and count its bytes as long as the block lasts; raise Refusal."""
         taken = _Counted(self, request)
         try:
-            try:
-                async with asyncio.timeout(self._settings.body_s):
-                    body = await self._read(request, taken)
-            except TimeoutError:
-                raise Refusal(
-                    408,
-                    "BodyTooSlow",
-                    f"the body did not arrive within {self._settings.body_s:g} s. Send it again.",
-                ) from None
-            yield body
+            yield await self._read(request, taken)
         finally:
             self.held -= taken.size
 
