@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import numpy as np
 import pytest
 import soundfile
 from service import Serving
+from typer.testing import CliRunner
 
 from voxid import stores
+from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadConfig, PersonNotFound, ServiceError
 
@@ -117,12 +120,22 @@ def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speec
         assert client.verify("bo", speech, far=0.05).accepted
         assert client.identify(speech.read_bytes()).speaker == "bo"
         assert client.compare(speech, io.BytesIO(speech.read_bytes())).accepted
-        assert client.speakers() == ["bo"]
-        client.rename("bo", "ben")
-        client.opt_out("ben")
+        person = client.get("bo")
+        assert (person.name, person.prints, person.collection) == ("bo", 1, "client/one")
+        assert client.people() == [replace(person, voiceprints=())]
+        env = {"VOXID_SERVER": server.url, "VOXID_KEY": keys["admin"]}
+        arguments = ("speakers", "show", "bo", "--collection", "client/one", "--json")
+        shown = CliRunner(env=env).invoke(build_app(), arguments)
+        assert json.loads(shown.stdout)["voiceprints"][0]["id"] == person.voiceprints[0].id
+        assert client.rename("bo", "ben").id == person.id
+        receipt = client.opt_out("ben")
+        assert receipt is not None
+        assert (receipt.person, receipt.voiceprints) == (person.id, 1)
+        assert client.opt_out("ben") is None
         with pytest.raises(PersonNotFound):
             client.get("bo")
-        assert client.audit()[-1]["action"] == "opted out"
+        last = client.audit()[-1]
+        assert (last.action, last.person) == ("opted out", 0)
     with Client(server.url, key=WRONG) as client, pytest.raises(ServiceError, match="BadKey"):
         client.speakers()
     with (
@@ -270,7 +283,8 @@ def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
         slow.sendall(f"{head}Content-Length: 100000\r\n\r\nRIFF".encode())
         unknown.sendall(f"{change}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
         for answer in (slow.recv(65536), unknown.recv(65536)):
-            assert b" 408 " in answer.split(b"\r\n")[0] and b"BodyTooSlow" in answer
+            assert b" 408 " in answer.split(b"\r\n")[0]
+            assert b"BodyTooSlow" in answer
     idle = [socket.create_connection((host, int(port))) for _ in range(300)]
     for one in idle[:100]:
         one.sendall(f"{head}Content-Length: 100000\r\n\r\nRI".encode())

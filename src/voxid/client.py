@@ -6,19 +6,23 @@ import io
 import os
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
+import numpy as np
 
 from voxid import errors
 from voxid.audio import Source, is_one, name_of
 from voxid.audio.sources import Part
 from voxid.errors import ServiceError, VoxidError
+from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
 from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
 
 TRIES = 4
+NOT_SENT = np.zeros(0, np.float32)  # the embedding of a voiceprint of a service
 NO_DECISION = {
     "not_enough_speech": errors.TooLittleSpeech,
     "not_enrolled": errors.PersonNotFound,
@@ -90,11 +94,16 @@ class Client:
 
     def speakers(self, *, prefix: str | None = None) -> list[str]:
         """Return the names of all who are enrolled."""
-        return [one["name"] for one in self.people(prefix=prefix)]
+        return [one["name"] for one in self._pages(prefix)]
 
-    def people(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
-        """Return all who are enrolled, by name, as the service says it."""
-        return list(self._pages(prefix))
+    @property
+    def where(self) -> str:
+        """Where the people are, for messages."""
+        return f"collection {self.collection!r} of {self.url}"
+
+    def people(self, *, prefix: str | None = None) -> list[Person]:
+        """Return all who are enrolled, by name."""
+        return [self._made_person(one) for one in self._pages(prefix)]
 
     def _pages(self, prefix: str | None) -> Iterator[dict[str, Any]]:
         after: str | None = None
@@ -105,37 +114,43 @@ class Client:
             if (after := found["next"]) is None:
                 return
 
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one person, with when and how much was recorded."""
-        return self._ask("GET", self._person(name))
+    def get(self, name: str) -> Person:
+        """Return one person, with when and how much was recorded; embeddings stay with the service."""
+        return self._made_person(self._ask("GET", self._person(name)))
 
-    def rename(self, old: str, new: str) -> dict[str, Any]:
+    def rename(self, old: str, new: str) -> Person:
         """Return the renamed person."""
-        return self._ask("PATCH", self._person(old), json={"name": new})
+        return self._made_person(self._ask("PATCH", self._person(old), json={"name": new}))
 
-    def delete(self, name: str) -> dict[str, Any]:
+    def delete(self, name: str) -> Erasure:
         """Remove all that is held on a person, and return the receipt."""
-        return self._ask("DELETE", self._person(name))
+        return _erasure(self._ask("DELETE", self._person(name)))
 
-    def remove_clip(self, name: str, voiceprint: str) -> dict[str, Any]:
+    def remove_clip(self, name: str, voiceprint: str) -> Person:
         """Return the person without one recording, named by `Clip.voiceprint`."""
-        return self._ask("DELETE", self._person(name, f"/recordings/{quote(voiceprint, safe='')}"))
+        path = self._person(name, f"/recordings/{quote(voiceprint, safe='')}")
+        return self._made_person(self._ask("DELETE", path))
 
     def export(self, name: str) -> dict[str, Any]:
         """Return everything held on a person."""
         return self._ask("GET", self._person(name, "/export"))
 
-    def opt_out(self, name: str) -> dict[str, Any]:
-        """Refuse the voice of `name` from now on, and remove what is held."""
-        return self._ask("PUT", self._person(name, "/opt-out"))
+    def opt_out(self, name: str) -> Erasure | None:
+        """Refuse the voice of `name` from now on; return the receipt for what was held, None for nothing."""
+        said = self._ask("PUT", self._person(name, "/opt-out"))
+        return _erasure(said) if said["deleted"] else None
 
     def opt_in(self, name: str) -> None:
         """Let `name` be enrolled again."""
         self._ask("DELETE", self._person(name, "/opt-out"))
 
-    def audit(self, name: str | None = None) -> list[dict[str, Any]]:
+    def audit(self, name: str | None = None) -> list[AuditEntry]:
         """Return what was done, oldest first, a thousand lines at most."""
-        return self._ask("GET", self._path("/audit"), params={"name": name, "limit": 1000})["lines"]
+        lines = self._ask("GET", self._path("/audit"), params={"name": name, "limit": 1000})["lines"]
+        return [
+            _made(AuditEntry, {**line, "person": line["id"], "time": datetime.fromisoformat(line["time"])})
+            for line in lines
+        ]
 
     def adapt(self, recordings: list[Source]) -> dict[str, Any]:
         """Return what was heard, after the collection has learnt how strangers sound at its place."""
@@ -150,6 +165,25 @@ class Client:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _made_person(self, said: dict[str, Any]) -> Person:
+        clips = [
+            Voiceprint(**one | {"embedding": NOT_SENT, "created": datetime.fromisoformat(one["created"])})
+            for one in said.get("recordings") or ()
+        ]
+        return Person(
+            id=said["id"],
+            name=said["name"],
+            collection=self.collection,
+            metadata=said["metadata"],
+            created=datetime.fromisoformat(said["created"]),
+            updated=datetime.fromisoformat(said["updated"]),
+            revision=0,
+            prints=said["voiceprints"],
+            speech_s=said["net_speech_s"],
+            voiceprints=tuple(clips),
+            damaged=said["damaged"],
+        )
 
     # -- the road --------------------------------------------------------------------------------------------
 
@@ -249,6 +283,10 @@ def _decision(said: dict[str, Any]) -> Decision:
     for name in ("speech_s", "net_speech_s"):
         said[name] = tuple(float("nan") if value is None else value for value in said[name])
     return _made(Decision, said)
+
+
+def _erasure(said: dict[str, Any]) -> Erasure:
+    return _made(Erasure, {**said, "person": said["id"], "time": datetime.fromisoformat(said["time"])})
 
 
 def _made(kind: type[Any], said: dict[str, Any]) -> Any:

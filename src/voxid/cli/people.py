@@ -283,6 +283,19 @@ def recognizer_of(
         from voxid.recognizer import Recognizer
 
         return Recognizer(db, model, collection=collection, vad=vad, device=device)
+    return _client(server, collection)
+
+
+def people_of(db: str, collection: str, server: str | None) -> Any:
+    """Return the people of a store, which needs no model, or of a service."""
+    if server is None:
+        from voxid.recognizer import People
+
+        return People(db, collection=collection)
+    return _client(server, collection)
+
+
+def _client(server: str, collection: str) -> Any:
     from voxid.client import Client
 
     return Client(server, key=os.environ.get("VOXID_KEY"), collection=collection)

@@ -19,14 +19,16 @@ from voxid.cli.people import (
     DbOption,
     ModelOption,
     NameArgument,
+    ServerOption,
     counted,
+    people_of,
 )
 from voxid.errors import did_you_mean
 
 if TYPE_CHECKING:
     from voxid.stores import AuditEntry, Person
 
-WITH_VALUE = ("--db", "--collection", "--model", "--out", "-o", "--vad", "--device")
+WITH_VALUE = ("--db", "--server", "--collection", "--model", "--out", "-o", "--vad", "--device")
 
 
 class Actions(TyperGroup):
@@ -58,14 +60,17 @@ speakers = typer.Typer(
 
 
 @speakers.command("list")
-def list_(db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False) -> None:
+def list_(
+    db: DbOption = DB,
+    server: ServerOption = None,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
+) -> None:
     """List the people who are enrolled, with their clips and seconds of speech.
 
     Example: `voxid speakers list --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         found, where = people.people(), people.where
     rows = [_row(person) for person in found]
     lines = [f"{counted(len(rows), 'person', 'people')} in {where}"]
@@ -80,15 +85,17 @@ def list_(db: DbOption = DB, collection: CollectionOption = COLLECTION, json: Js
 
 @speakers.command()
 def show(
-    name: NameArgument, db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False
+    name: NameArgument,
+    db: DbOption = DB,
+    server: ServerOption = None,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
 ) -> None:
     """Show one person: their clips with id, seconds of speech, source and model.
 
     Example: `voxid speakers show alice --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         person = people.get(name)
     prints = [
         {
@@ -116,6 +123,7 @@ def rename(
     name: NameArgument,
     new: Annotated[str, typer.Argument(help="The new name.")],
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     json: JsonFlag = False,
 ) -> None:
@@ -123,24 +131,24 @@ def rename(
 
     Example: `voxid speakers rename bob robert --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         person = people.rename(name, new)
     emit(_row(person), json, lambda: echo(f"{name!r} is {person.name!r} now"))
 
 
 @speakers.command()
 def delete(
-    name: NameArgument, db: DbOption = DB, collection: CollectionOption = COLLECTION, json: JsonFlag = False
+    name: NameArgument,
+    db: DbOption = DB,
+    server: ServerOption = None,
+    collection: CollectionOption = COLLECTION,
+    json: JsonFlag = False,
 ) -> None:
     """Delete everything that is held on a person, and their bytes on the disk.
 
     Example: `voxid speakers delete bob --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         receipt = people.delete(name)
     result = {
         "deleted": name,
@@ -159,6 +167,7 @@ def remove(
     name: NameArgument,
     voiceprint: Annotated[str, typer.Argument(help="The id of the clip, as `speakers show` prints it.")],
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     json: JsonFlag = False,
 ) -> None:
@@ -166,9 +175,7 @@ def remove(
 
     Example: `voxid speakers remove alice 0b7c --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         person = people.remove_clip(name, voiceprint)
     clips = counted(person.prints, "clip", "clips")
     emit(_row(person), json, lambda: echo(f"{person.name!r} has {clips} now"))
@@ -178,6 +185,7 @@ def remove(
 def export(
     name: NameArgument,
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The file to write; without it, JSON is printed.")
@@ -189,9 +197,8 @@ def export(
     Example: `voxid speakers export alice --db people.db -o alice.json`
     """
     from voxid.files import atomic_write
-    from voxid.recognizer import People
 
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         exported = people.export(name)
     if out is None:
         echo(json_module.dumps(exported, indent=2, ensure_ascii=False))
@@ -234,6 +241,7 @@ def import_(
 def audit(
     name: Annotated[str | None, typer.Argument(help="Whom it is about; everybody, if not given.")] = None,
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     json: JsonFlag = False,
 ) -> None:
@@ -241,9 +249,7 @@ def audit(
 
     Example: `voxid speakers audit --db people.db`
     """
-    from voxid.recognizer import People
-
-    with People(db, collection=collection) as people:
+    with people_of(db, collection, server) as people:
         entries, where = people.audit(name), people.where
     rows = [
         {

@@ -117,8 +117,9 @@ class RecordingOut(Out):
 
 
 class SpeakerOut(Out):
-    """Somebody enrolled."""
+    """Somebody enrolled. `id` stays through renaming, and is never given to anybody else."""
 
+    id: int
     name: str
     state: Literal["needs_speech", "enrolled"]
     net_speech_s: float
@@ -145,6 +146,8 @@ class ReceiptOut(Out):
     """What was deleted, and the number of the line in the audit trail that says so."""
 
     deleted: bool
+    id: int | None = None
+    time: str | None = None
     voiceprints: int
     audit: int | None = None
     wiped: bool = True
@@ -218,6 +221,7 @@ class LineOut(Out):
     time: str
     action: str
     collection: str
+    id: int = Field(description="Of the person, as in Speaker; 0 for a line about the whole collection.")
     name: str
     detail: dict[str, Any] = {}
 
@@ -327,6 +331,8 @@ def receipt_out(receipt: Erasure) -> dict[str, Any]:
     """Return what a deletion came to, as the service says it."""
     return {
         "deleted": True,
+        "id": receipt.person,
+        "time": receipt.time.isoformat(),
         "voiceprints": receipt.voiceprints,
         "audit": receipt.audit,
         "wiped": receipt.wiped,
@@ -337,6 +343,7 @@ def speaker_out(person: Person, wanted_s: float) -> dict[str, Any]:
     """Return a Person as the service says it, with recordings where they were read."""
     missing_s = round(max(0.0, wanted_s - person.speech_s), 2)
     found = {
+        "id": person.id,
         "name": person.name,
         "state": state_of(missing_s),
         "net_speech_s": round(person.speech_s, 2),
@@ -369,6 +376,7 @@ def line_out(line: AuditEntry) -> dict[str, Any]:
         "time": line.time.isoformat(),
         "action": line.action,
         "collection": line.collection,
+        "id": line.person,
         "name": line.name,
         "detail": dict(line.detail),
     }
