@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -15,8 +16,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from stores_server import Server
-
-from voxid.files import atomic_write
 
 # Torch reads this when it is imported. Test processes share the machine, and threads that wait for each
 # other on busy cores take ten times as long as one.
@@ -126,10 +125,12 @@ def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shapes = [tuple(tensor.shape) for tensor in inputs]
         key = str((str(module), weights, features and features.config, shapes, rest))
         path = folder / hashlib.sha256(key.encode()).hexdigest()
-        if not path.exists():
-            with atomic_write(path) as file:
+        with path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # one process traces, and the others wait for it
+            if not path.stat().st_size:
                 file.write(honest(module, inputs, *rest).SerializeToString())
-        return onnx.ModelProto.FromString(path.read_bytes())
+                file.flush()
+            return onnx.ModelProto.FromString(path.read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graphs, "_traced", traced)

@@ -66,15 +66,13 @@ def run_document(document: Path, python_only: bool = False) -> int:
 
 
 def _run_command(command: str, where: str) -> None:
-    from typer.testing import CliRunner
-
-    from voxid.cli import build_app
+    from commands import invoke
 
     words = shlex.split(command, comments=True)
     assert words[0] == "voxid", (
         f"{where}: only voxid commands are run, got {command!r}; mark the block as not run"
     )
-    result = CliRunner().invoke(build_app(), words[1:])
+    result = invoke(words[1:])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise AssertionError(f"{where}: {command!r} failed\n{result.output}") from result.exception
     assert result.exit_code in (0, 1), f"{where}: {command!r} exited {result.exit_code}\n{result.output}"

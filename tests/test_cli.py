@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from commands import invoke
 
 from voxid import cli, errors
 from voxid.cli import COMMANDS, build_app
@@ -63,7 +63,7 @@ def words(request: pytest.FixtureRequest) -> str:
 
 
 def test_help_has_an_example_that_names_real_options(words: str) -> None:
-    shown = CliRunner().invoke(build_app(), [*words.split(), "--help"], env={"COLUMNS": "200"})
+    shown = invoke([*words.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     examples = re.findall(rf"voxid {words}\b[^`]*", (commands()[words].help or "").replace("\n", " "))
     assert examples, f"`voxid {words} --help` shows no example"
@@ -73,12 +73,12 @@ def test_help_has_an_example_that_names_real_options(words: str) -> None:
 
 
 def test_json_is_an_option(words: str) -> None:
-    shown = CliRunner().invoke(build_app(), [*words.split(), "--help"], env={"COLUMNS": "200"})
+    shown = invoke([*words.split(), "--help"], env={"COLUMNS": "200"})
     assert words == "serve" or "--json" in shown.output  # which answers until it is stopped
 
 
 def test_unknown_option_is_wrong_usage(words: str) -> None:
-    result = CliRunner().invoke(build_app(), [*words.split(), "--no-such-option"])
+    result = invoke([*words.split(), "--no-such-option"])
     assert result.exit_code == 2
     assert "No such option" in result.output
 

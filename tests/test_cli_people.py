@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from commands import invoke
 from hearing import RATE, SpectrumRuntime, calibrated, say
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from voxid.cli import build_app
 from voxid.errors import AudioNotFound
 from voxid.pretrained import shipped
 from voxid.recognizer import hearing as hearing_room
@@ -41,7 +41,7 @@ def there(line: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def voxid(*arguments: str, input: bytes | None = None, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(build_app(), [*arguments], input=input, env=env)
+    return invoke([*arguments], input=input, env=env)
 
 
 def told(*arguments: str) -> tuple[int, dict]:

@@ -8,9 +8,8 @@ import sys
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import invoke
 
-from voxid.cli import build_app
 from voxid.encoders import ENCODERS
 from voxid.encoders.catalog import VARIANTS, Variant
 from voxid.encoders.cost import Cost, cost
@@ -115,7 +114,7 @@ def run(*arguments: str) -> str:
 
 
 def test_models_as_json_can_be_trained(costs: dict[str, Cost]) -> None:
-    said = json.loads(CliRunner().invoke(build_app(), ["models", "--json"]).stdout)
+    said = json.loads(invoke(["models", "--json"]).stdout)
     assert [model["name"] for model in said["models"]] == ["voxid-base"]
     assert [row["name"] for row in said["encoders"]] == [v.name for v in VARIANTS]
     for row in said["encoders"]:
@@ -124,7 +123,7 @@ def test_models_as_json_can_be_trained(costs: dict[str, Cost]) -> None:
 
 
 def test_models_as_text_shows_ours_beside_theirs() -> None:
-    said = CliRunner().invoke(build_app(), ["models"]).stdout
+    said = invoke(["models"]).stdout
     [line] = [line for line in said.splitlines() if line.startswith("ECAPA-512")]
     assert line.split() == ["ECAPA-512", "ecapa", "200x80", "6.19", "M", "6.2", "M", "0.96", "G", "1.04", "G"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import invoke
 
 from voxid import corpora, metrics
 from voxid.corpora import scan
@@ -641,9 +641,8 @@ def test_an_unknown_model_is_named_before_data_is_read(tmp_path: Path) -> None:
 
 
 def run_command(*arguments: str) -> str:
-    from voxid.cli import build_app
 
-    result = CliRunner().invoke(build_app(), list(arguments))
+    result = invoke(list(arguments))
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result.stdout
 

@@ -91,10 +91,10 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 FEATURE_TABLES = {
     "fbank": {"name": "fbank", "bins": 40},
-    "mfcc": {"name": "mfcc", "n_fft": 512, "hop": 160},
+    "mfcc": {"name": "mfcc", "n_fft": 640, "hop": 160},
     "fbank, mean left in": {"name": "fbank", "bins": 40, "mean_norm": False},
     "fbank, pauses alone": {"name": "fbank", "bins": 40, "mean_norm": False, "pause_db": 35},
-    "mfcc, no floor": {"name": "mfcc", "n_fft": 512, "hop": 160, "top_db": None},
+    "mfcc, no floor": {"name": "mfcc", "n_fft": 640, "hop": 160, "top_db": None},
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import soundfile
+from commands import invoke
 from hearing import SpectrumRuntime, calibrated, say
 from typer.testing import CliRunner
 
@@ -169,7 +170,7 @@ def recording(spoken: np.ndarray, tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> Any:
-    return CliRunner().invoke(build_app(), ["listen", *map(str, words)])
+    return invoke(["listen", *map(str, words)])
 
 
 def test_the_command_writes_what_was_said(recording: Path, tmp_path: Path) -> None:
@@ -280,7 +281,7 @@ def test_from_listening_to_an_answer(people: Path) -> None:
 def test_a_recording_from_standard_input(people: Path) -> None:
     assert run("alice", "--as", "enroll", "--from", "alice1.wav").exit_code == 0
     content = Path("alice9.wav").read_bytes()
-    done = CliRunner().invoke(build_app(), ["listen", "--as", "identify", "--from", "-"], input=content)
+    done = invoke(["listen", "--as", "identify", "--from", "-"], input=content)
     assert done.stdout.startswith("'alice'"), done.output
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from commands import invoke
 from typer.testing import CliRunner
 
 import voxid
@@ -170,7 +171,7 @@ def test_the_sentence_and_the_exit_code(folder: Path, a: Path, b: Path) -> None:
 
 
 def test_json_holds_the_whole_decision(folder: Path, a: Path, b: Path) -> None:
-    result = CliRunner().invoke(build_app(), ["compare", str(a), str(b), "--model", str(folder), "--json"])
+    result = invoke(["compare", str(a), str(b), "--model", str(folder), "--json"])
     printed, decision = json.loads(result.stdout), voxid.compare(a, b, model=folder)
     assert printed.keys() == set(decision.__slots__)
     assert printed["llr"] == pytest.approx(decision.llr, abs=1e-5)
@@ -188,20 +189,20 @@ def test_an_error_is_neither_yes_nor_no(folder: Path, a: Path) -> None:
 
 def test_embed_reads_standard_input(folder: Path, a: Path, b: Path, tmp_path: Path) -> None:
     words = ["embed", str(folder), str(b), "-", "-o", str(tmp_path / "e.npz"), "--json"]
-    result = CliRunner().invoke(build_app(), words, input=a.read_bytes())
+    result = invoke(words, input=a.read_bytes())
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["utterances"] == 2
     with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
         assert arrays["utterances"].tolist() == [str(b), "-"]
         np.testing.assert_allclose(arrays["embeddings"], voxid.load(folder).embed_many([b, a]), atol=1e-5)
-    nothing = CliRunner().invoke(build_app(), [*words[:2], *words[3:]], input=b"no sound")
+    nothing = invoke([*words[:2], *words[3:]], input=b"no sound")
     assert str(nothing.exception).startswith("none of 1 recordings in - could be embedded. The first: ")
 
 
 def test_embed_writes_what_numpy_reads(folder: Path, a: Path, b: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello")
     files = [str(a), str(b), str(tmp_path / "text.wav")]
-    result = CliRunner().invoke(build_app(), ["embed", str(folder), *files, "-o", str(tmp_path / "e.npz")])
+    result = invoke(["embed", str(folder), *files, "-o", str(tmp_path / "e.npz")])
     assert result.exit_code == 0, result.output
     assert "2 embeddings of 16 numbers" in result.stdout
     assert "left out 1 undecodable; for example" in result.stdout

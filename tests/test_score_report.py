@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import invoke
 
 from voxid import metrics
-from voxid.cli import build_app
 from voxid.errors import BadScores
 from voxid.evaluation import measure_scores
 
@@ -177,11 +176,11 @@ def test_metrics_command(tmp_path: Path, speakers: Path) -> None:
         "--resamples",
         "50",
     ]
-    result = CliRunner().invoke(build_app(), [*arguments, "--eer-grid"])
+    result = invoke([*arguments, "--eer-grid"])
     assert result.exit_code == 0, result.output
     assert "36 of 36 utterances of 12 speakers in 630 trials (36 of one" in " ".join(result.stdout.split())
     assert "grid EER %" in result.stdout
-    result = CliRunner().invoke(build_app(), [*arguments, "--json"])
+    result = invoke([*arguments, "--json"])
     assert json.loads(result.stdout) == json.loads((tmp_path / "r" / "report.json").read_text())
     assert "voxid" in (tmp_path / "r" / "report.html").read_text()
 
@@ -196,7 +195,7 @@ def test_an_eer_above_one_half_asks_whether_the_scores_are_the_wrong_way_round(
     if what == "swapped labels":
         one.same = ~one.same
     command = ["metrics", str(one.write(tmp_path / "a.score")), "-o", str(tmp_path / "r")]
-    result = CliRunner().invoke(build_app(), command)
+    result = invoke(command)
     rate = metrics.eer(one.score, one.same).rate
     asked = f"a: an EER of {100 * rate:.2f} % is worse than guessing: are the scores the wrong way round"
     assert (rate > 0.5) == (what != "right")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import invoke
 
-from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.embed import load
 from voxid.errors import BadConfig, EvaluationError, ModelError, RunExists, UnknownModel
@@ -123,7 +122,7 @@ def test_the_command(tmp_path: Path) -> None:
         "m",
         "--json",
     ]
-    done = CliRunner().invoke(build_app(), words)
+    done = invoke(words)
     assert done.exit_code == 0, done.output
     said = json.loads(done.output)
     assert said["fingerprint"] == Model.load(tmp_path / "mean").fingerprint

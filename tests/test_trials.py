@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+from commands import invoke
 from hypothesis import given
 from hypothesis import strategies as st
 from trial_data import data_of, named
-from typer.testing import CliRunner
 
-from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import BadTrials, NotEnoughSpeakers
 from voxid.evaluation import EvaluationData, make_trials, read_data
@@ -494,7 +493,7 @@ def test_the_command_makes_converts_and_counts(tmp_path: Path) -> None:
 
     def run(*arguments: str) -> dict[str, Any]:
         words = ["trials", *arguments, "--data", str(folder), "--json"]
-        result = CliRunner().invoke(build_app(), words, catch_exceptions=False)
+        result = invoke(words, catch_exceptions=False)
         return json.loads(result.output)
 
     made = run("12-pairs", "-o", str(tmp_path / "a.txt"), "--seed", "4")
