@@ -7,6 +7,7 @@ const WORDS = {
   verify: ["Is it really them?", "Choose who it is said to be, and record a few seconds. The answer is yes, no, or: say a little more.", "Record"],
   identify: ["Who is it?", "Record a few seconds. You get the nearest people, or: I don't know you.", "Record"],
   live: ["Who is speaking now?", "Talk, one after the other. The timeline shows who spoke when; a turn ends with a pause.", "Start"],
+  settings: ["Settings", "How this collection decides, whom it must not hear, and what was done in it.", ""],
   people: ["People", "Everybody who is enrolled here: when, and from how much speech. Delete means gone.", ""],
 };
 const TIPS = {
@@ -454,6 +455,78 @@ async function detail(details, name) {
   );
 }
 
+// -- settings ----------------------------------------------------------------------------------------------
+
+const HINTS = {
+  "": "The service decides by its own prior, or as each request asks.",
+  far: "The share of strangers who are taken for somebody: 0.01 is one in a hundred. The lower, the more people are missed.",
+  prior: "How likely it is beforehand that it is the same speaker: 0.5 at a door that few strangers try, 0.01 on a public line.",
+};
+const PLACE = "surroundings";
+let settings = {}, seen = 0;
+
+async function listSettings() {
+  try {
+    const there = await ask("GET", path()).catch((error) => {
+      if (error.said?.code === "CollectionNotFound") return { settings: {} }; // made when it is saved
+      throw error;
+    });
+    settings = there.settings;
+    $("by").value = "far" in settings ? "far" : "prior" in settings ? "prior" : "";
+    $("by-value").value = settings[$("by").value] ?? "";
+    $("wanted").value = settings.wanted_speech_s ?? "";
+    hint();
+    $("place").textContent = settings[PLACE]
+      ? `Decisions weigh ${settings[PLACE].joined} voices heard here. Choose recordings to begin anew.`
+      : "Recordings of 30 other people or more, made as those here are, without names, make decisions fit your telephones, rooms and languages.";
+    $("forget").hidden = !settings[PLACE];
+    const { opt_outs } = await ask("GET", path("/opt-outs"));
+    $("outs").replaceChildren(...(opt_outs.length ? opt_outs.map(optedOut) : [make("li", "hint", "Nobody.")]));
+    seen = 0;
+    await listTrail();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function optedOut(one) {
+  const back = make("button", "quiet small", "Opt in again");
+  back.type = "button";
+  back.setAttribute("aria-label", `${one.name} may be enrolled again`);
+  back.addEventListener("click", () => ask("DELETE", person(one.name, "/opt-out")).then(listSettings, fail));
+  return make("li", "", "", make("span", "name", one.name), make("span", "sub", `since ${day(one.since)}`), back);
+}
+
+async function listTrail(more = false) {
+  const { lines } = await ask("GET", path(`/audit?limit=50&after=${seen}`));
+  const rows = lines.map((line) =>
+    make("tr", "", "", make("td", "", day(line.time)), make("td", "", line.action), make("td", "source", line.name), make("td", "", (line.detail.by || "").replace(/ \(.*/, ""))),
+  );
+  if (more) $("trail").append(...rows);
+  else $("trail").replaceChildren(...rows);
+  seen = lines.at(-1)?.sequence ?? seen;
+  $("later").hidden = lines.length < 50;
+}
+
+const hint = () => (($("by-hint").textContent = HINTS[$("by").value]), ($("by-value").disabled = !$("by").value));
+
+async function saveRule(event) {
+  event.preventDefault();
+  const { far, prior, wanted_speech_s, [PLACE]: _, ...kept } = settings;
+  if ($("by").value) kept[$("by").value] = Number($("by-value").value);
+  if ($("wanted").value) kept.wanted_speech_s = Number($("wanted").value);
+  await ask("PUT", path(), kept).then(listSettings, fail);
+}
+
+async function learnPlace(event) {
+  const form = new FormData();
+  for (const file of event.target.files) form.append("file", file, file.name);
+  event.target.value = "";
+  $("place").textContent = "Listening to them …";
+  await ask("PUT", path("/surroundings"), form).catch(fail);
+  await listSettings();
+}
+
 // -- which view --------------------------------------------------------------------------------------------
 
 function route() {
@@ -474,13 +547,14 @@ function route() {
   $("record-text").textContent = word;
   $("who").hidden = !["enroll", "verify"].includes(view);
   $("name-label").textContent = view === "verify" ? "Who it is said to be" : "Name";
-  $("stage").hidden = view === "people";
+  $("stage").hidden = ["people", "settings"].includes(view);
   $("drop").hidden = view === "live";
   $("timeline").hidden = view !== "live";
   $("list").hidden = view !== "people";
+  $("settings").hidden = view !== "settings";
   $("answer").hidden = $("error").hidden = $("progress").hidden = true;
   $("record").disabled = !hasMicrophone();
-  $("insecure").hidden = hasMicrophone() || view === "people";
+  $("insecure").hidden = hasMicrophone() || $("stage").hidden;
   held = 0;
   turns = [];
   open = null;
@@ -488,6 +562,7 @@ function route() {
   clear();
   drawTurns();
   if (view === "people") listPeople();
+  else if (view === "settings") listSettings();
   else refreshNames();
 }
 
@@ -509,6 +584,11 @@ $("name").addEventListener("change", () => (($("progress").hidden = true), (held
 $("collection").addEventListener("change", route);
 $("search").addEventListener("input", () => listPeople());
 $("more").addEventListener("click", () => listPeople(true));
+$("rule").addEventListener("submit", saveRule);
+$("by").addEventListener("change", hint);
+$("strangers").addEventListener("change", learnPlace);
+$("forget").addEventListener("click", () => ask("DELETE", path("/surroundings")).then(listSettings, fail));
+$("later").addEventListener("click", () => listTrail(true).catch(fail));
 window.addEventListener("hashchange", route);
 ask("GET", "/v1/model")
   .then((found) => {
