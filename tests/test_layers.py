@@ -14,12 +14,11 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "voxid"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"demo", "server"},
+    {"demo", "server", "published"},
     {"recognizer", "client"},
     {"training", "export"},
     {"evaluation", "timeline"},
     {"embed", "trials"},
-    {"published"},
     {"model.network"},
     {"data"},
     {"augment", "losses", "encoders", "features"},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from voxid.errors import BadConfig, did_you_mean
 
@@ -30,6 +30,32 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise BadConfig(_explain(cls, error, where)) from None
+
+
+class GrownConfig(Config):
+    """A config that gained options after models were written: `later` names them.
+
+    Where such an option has its default it is not written, so an older model stays the same model, with the
+    same fingerprint, and an older voxid reads a model that does not use it.
+
+    >>> class WidthConfig(GrownConfig):
+    ...     later = frozenset({"height"})
+    ...     width: int = 3
+    ...     height: int = 1
+    >>> WidthConfig().model_dump(), WidthConfig(height=2).model_dump()
+    ({'width': 3}, {'width': 3, 'height': 2})
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_written_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in dump(self).items()
+            if key not in self.later or getattr(self, key) != fields[key].default
+        }
 
 
 def _explain(cls: type[Config], error: ValidationError, where: str) -> str:

@@ -22,9 +22,12 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-Summary = Literal["mean", "peak"]  # of every band over the frames; of all bands and frames
+# of every band over the frames; of all bands and frames; that, then means of what lies within CLIP_DB of it
+Summary = Literal["mean", "peak", "clipped"]
+CLIP_DB = 80.0
 Array = TypeVar("Array")  # numpy's or torch's, one axis: len, slices
 STEP_DB = 0.5  # loudness counts in steps: sums by step say what is over any threshold
+STEPS_FROM_DB, STEPS = -200.0, 800  # what steps of levels are counted: -200 to 200 dB
 DB = 40 / math.log(10)  # from the logarithm of a fourth root of energy
 
 
@@ -102,14 +105,18 @@ class Summing:
         self._sums: dict[int, np.ndarray] = {}  # step of loudness -> the sum of its frames, and their number
         self._peak = np.full(1, -np.inf)
         self.frames = 0
+        self._by_step: np.ndarray | None = None  # of "clipped": (steps, M, 2), sum and number of the values
 
     def add(self, logmel_TM: np.ndarray) -> None:
         """Take the next frames."""
         if not len(logmel_TM):
             return
         self.frames += len(logmel_TM)
-        if self._kind == "peak":
+        if self._kind != "mean":
             self._peak = np.maximum(self._peak, logmel_TM.max())
+        if self._kind == "clipped":
+            self._count_steps(logmel_TM.astype(np.float64))
+        if self._kind != "mean":
             return
         step_T = np.zeros(len(logmel_TM)) if self._pause_db is None else loudness_steps(logmel_TM)
         for step in np.unique(step_T).tolist():
@@ -122,6 +129,8 @@ class Summing:
         assert self.frames, "a recording without a frame has no summary"
         if self._kind == "peak":
             return self._peak[None].astype(np.float32)
+        if self._kind == "clipped":
+            return np.concatenate((self._peak, self._clipped_mean()))[None].astype(np.float32)
         least = min(self._sums)
         if self._pause_db is not None:
             counts = np.array([sums[-1] for sums in self._sums.values()])
@@ -131,3 +140,20 @@ class Summing:
         return np.append(total[:-1] / self.frames, [] if self._pause_db is None else least)[None].astype(
             np.float32
         )
+
+    def _count_steps(self, level_TM: np.ndarray) -> None:
+        """Add each value to the step of its band: the peak, and so what is clipped, is known at the end."""
+        bands = level_TM.shape[1]
+        place_TM = np.clip((level_TM - STEPS_FROM_DB) / STEP_DB, 0, STEPS - 1).astype(np.int64)
+        place_N = (place_TM * bands + np.arange(bands)).ravel()
+        both = [np.bincount(place_N, weights, STEPS * bands) for weights in (level_TM.ravel(), None)]
+        counted = np.stack(both, axis=-1).reshape(STEPS, bands, 2)
+        self._by_step = counted if self._by_step is None else self._by_step + counted
+
+    def _clipped_mean(self) -> np.ndarray:
+        """Return the mean of each band (M,), values under the clip counted as that; exact but in one step."""
+        assert self._by_step is not None
+        sum_PM, count_PM = np.moveaxis(self._by_step, 2, 0)
+        with np.errstate(invalid="ignore"):
+            level_PM = np.maximum(sum_PM / count_PM, self._peak - CLIP_DB)
+        return np.where(count_PM > 0, level_PM * count_PM, 0).sum(axis=0) / self.frames

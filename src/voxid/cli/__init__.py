@@ -39,6 +39,7 @@ PANELS = {
         "train": "voxid.cli.train",
         "average": "voxid.cli.average",
         "export": "voxid.cli.export",
+        "import": "voxid.cli.importing",
         "import-seed": "voxid.cli.import_seed",
     },
     "Measure a model": {

@@ -29,7 +29,7 @@ Engine = Literal["auto", "onnx", "torch"]
 
 _WHERE_FROM = (
     "Give a shipped name, or a folder that holds config.json and model.safetensors; "
-    "`voxid train`, `voxid export` and `voxid import-seed` write one."
+    "`voxid train`, `voxid export` and `voxid import` write one."
 )
 
 

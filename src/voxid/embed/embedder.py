@@ -380,7 +380,7 @@ class Embedder:
         """Return (embedding, by its full sequence, windows) of each wave."""
         inference = self._inference
         feats_TF = self._features(waves)
-        whole = [inference.mode == "full" or len(feat_TF) < inference.window for feat_TF in feats_TF]
+        whole = [_is_whole(len(feat_TF), inference) for feat_TF in feats_TF]
         windows = [
             _windows(feat_TF, inference) for feat_TF, full in zip(feats_TF, whole, strict=True) if not full
         ]
@@ -434,7 +434,7 @@ class Embedder:
         for wave_S, frames in self.network.framing.cut(_blocks(decoded.found, left), np.concatenate):
             summing.add(self.network.log_mel(wave_S)[frames])
         feats = self._features_of(decoded.found, summing.value(), left)
-        full = self._inference.mode == "full" or summing.frames < self._inference.window
+        full = _is_whole(summing.frames, self._inference)
         if full:
             emb_D, windows = self._mean_of_pieces(feats, summing.frames), 1
         else:
@@ -471,12 +471,15 @@ class Embedder:
             kept_TF = feat_TF if kept_TF is None else np.concatenate([kept_TF, feat_TF])
             if len(kept_TF) < inference.window:
                 continue
-            windows_WTF = _windows(kept_TF, inference)
+            windows_WTF = _whole_windows(kept_TF, inference)
             for start in range(0, len(windows_WTF), batch_size):
                 emb_BD = self.network.encode(windows_WTF[start : start + batch_size], None)
                 total_D += emb_BD.sum(axis=0, dtype=np.float64)
             count += len(windows_WTF)
             kept_TF = kept_TF[len(windows_WTF) * inference.step :]
+        if kept_TF is not None and (last_1TF := _last_window(kept_TF, inference, count)) is not None:
+            total_D += self.network.encode(last_1TF, None)[0].astype(np.float64)
+            count += 1
         return (total_D / count).astype(np.float32), count
 
 
@@ -491,7 +494,30 @@ def _blocks(found: Inspected, left: Event) -> Iterator[np.ndarray]:
         yield wave_S
 
 
+def _is_whole(frames: int, inference: InferenceConfig) -> bool:
+    """Return whether so many frames are embedded as they are, not by windows."""
+    return inference.mode == "full" or (frames < inference.window and inference.coverage is None)
+
+
 def _windows(feat_TF: np.ndarray, inference: InferenceConfig) -> np.ndarray:
+    """Return the windows (W, window, F), `step` frames apart."""
+    if inference.coverage is None:
+        return _whole_windows(feat_TF, inference)
+    count = max(0, (len(feat_TF) - inference.window) // inference.step + 1)
+    windows = [_whole_windows(feat_TF, inference)] if count else []
+    if (last_1TF := _last_window(feat_TF[count * inference.step :], inference, count)) is not None:
+        windows.append(last_1TF)
+    return np.concatenate(windows)
+
+
+def _last_window(rest_TF: np.ndarray, inference: InferenceConfig, before: int) -> np.ndarray | None:
+    """Return what is left after `before` windows with zeros behind it (1, window, F), if it counts."""
+    if inference.coverage is None or (before and len(rest_TF) <= inference.coverage * inference.window):
+        return None
+    return np.pad(rest_TF, ((0, inference.window - len(rest_TF)), (0, 0)))[None]
+
+
+def _whole_windows(feat_TF: np.ndarray, inference: InferenceConfig) -> np.ndarray:
     """Return the whole windows (W, window, F), `step` frames apart, of at least one window of frames."""
     windows_XFT = np.lib.stride_tricks.sliding_window_view(feat_TF, inference.window, axis=0)
     return windows_XFT[:: inference.step].transpose(0, 2, 1)

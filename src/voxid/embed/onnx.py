@@ -67,6 +67,7 @@ class OnnxNetwork:
         self._encoder = _session(folder / ENCODER_FILE, device, arena=False)
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
         self._on_cpu = device == "cpu"
+        self._alone = graphs.alone
 
     def pool(self, workers: int) -> Workers | None:
         """Return threads, each of which computes by itself; None on other devices than a CPU."""
@@ -116,6 +117,8 @@ class OnnxNetwork:
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; all rows have one length."""
         assert frames_B is None
+        if self._alone and len(feat_BTF) > 1:
+            return np.concatenate([self.encode(row_TF[None], None) for row_TF in feat_BTF])
         return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
 
     def _rows(self, wave_BS: np.ndarray, summary: np.ndarray, part: slice, given: bool) -> list[np.ndarray]:

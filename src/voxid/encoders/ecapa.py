@@ -18,6 +18,7 @@ from voxid.encoders.pooling import Pooling, PoolingConfig
 class EcapaConfig(PoolingConfig):
     """The options of `EcapaEncoder`; the defaults are the paper's smaller network (its larger: 1,024)."""
 
+    later = PoolingConfig.later | {"summed", "mirror", "norm_aggregate"}
     channels: int = Field(512, ge=1)
     dilations: tuple[int, ...] = Field((2, 3, 4), min_length=1)  # one block each
     stride: int = Field(1, ge=1)  # frames, of the first convolution: 2 halves the work of all that follows
@@ -26,6 +27,9 @@ class EcapaConfig(PoolingConfig):
     squeeze: int = Field(128, ge=1)  # values inside squeeze-excitation
     aggregate: int = Field(1536, ge=1)  # channels that are pooled
     pooling: Pooling = "attentive"
+    summed: bool = True  # a block reads the sum of all before it; False: the block before it alone
+    mirror: bool = False  # beyond the ends lie the frames inside, mirrored, instead of zeros
+    norm_aggregate: bool = False  # batch normalisation of the channels that are pooled
 
     @model_validator(mode="after")
     def _fits_together(self) -> EcapaConfig:
@@ -51,7 +55,8 @@ class SeRes2Block(nn.Module):
         self.scale = config.scale
         self.before = ConvReluNorm(channels, channels)
         self.parts = nn.ModuleList(
-            ConvReluNorm(part, part, config.kernel, dilation) for _ in range(config.scale - 1)
+            ConvReluNorm(part, part, config.kernel, dilation, mirror=config.mirror)
+            for _ in range(config.scale - 1)
         )
         self.after = ConvReluNorm(channels, channels)
         self.excite = SqueezeExcitation(channels, config.squeeze)
@@ -62,7 +67,7 @@ class SeRes2Block(nn.Module):
         outputs = [first]
         for layer, part in zip(self.parts, rest, strict=True):
             together = part if len(outputs) == 1 else part + outputs[-1]
-            outputs.append(blank(layer(together), valid))
+            outputs.append(blank(layer(together, valid), valid))
         inside = self.after(torch.cat(outputs, dim=1))
         return x_BC1T + self.excite(inside, valid)
 
@@ -85,9 +90,12 @@ class EcapaEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.dim = config.embedding
-        self.first = ConvReluNorm(input_dim, config.channels, kernel=5, stride=config.stride)
+        self.first = ConvReluNorm(
+            input_dim, config.channels, kernel=5, stride=config.stride, mirror=config.mirror
+        )
         self.blocks = nn.ModuleList(SeRes2Block(config, dilation) for dilation in config.dilations)
         self.aggregate = nn.Conv2d(len(config.dilations) * config.channels, config.aggregate, 1)
+        self.norm = nn.BatchNorm2d(config.aggregate) if config.norm_aggregate else nn.Identity()
         self.head = Head(config, config.aggregate, norm_pooled=True, norm_embedding=True)
         layers.channels_last(self)
 
@@ -95,11 +103,12 @@ class EcapaEncoder(nn.Module):
         """Return emb_BD; rows are valid for `frames_B` frames, at least one (None: all)."""
         x_BC1T = layers.as_sequence(feat_BTF)
         valid = layers.valid_frames(x_BC1T, frames_B, axis=3)
-        outputs = [self.first(blank(x_BC1T, valid))]
+        outputs = [self.first(blank(x_BC1T, valid), valid)]
         stride = self.config.stride
         if frames_B is not None and valid is not None and stride > 1:
             valid, frames_B = valid[..., ::stride], (frames_B + stride - 1) // stride
         for block in self.blocks:
-            outputs.append(block(sum(outputs[1:], start=outputs[0]), valid))
-        aggregated = F.relu(self.aggregate(torch.cat(outputs[1:], dim=1)), inplace=True)
+            before = sum(outputs[1:], start=outputs[0]) if self.config.summed else outputs[-1]
+            outputs.append(block(before, valid))
+        aggregated = self.norm(F.relu(self.aggregate(torch.cat(outputs[1:], dim=1)), inplace=True))
         return self.head(layers.as_frames(aggregated), frames_B)

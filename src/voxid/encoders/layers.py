@@ -37,6 +37,21 @@ def blank(x: Tensor, valid: Tensor | None) -> Tensor:
     return x if valid is None else x.masked_fill(~valid, 0)
 
 
+def mirrored(x_BC1T: Tensor, valid: Tensor | None, reach: int) -> Tensor:
+    """Return x_BC1T with `reach` frames more at either end of each row, its own ones mirrored there.
+
+    >>> mirrored(torch.tensor([[[[1.0, 2.0, 3.0]]]]), None, 1).tolist()
+    [[[[2.0, 1.0, 2.0, 3.0, 2.0]]]]
+    """
+    if valid is None:
+        return F.pad(x_BC1T, (reach, reach, 0, 0), mode="reflect")
+    last_B111 = valid.sum(dim=3, keepdim=True) - 1
+    place_T = torch.arange(-reach, x_BC1T.shape[3] + reach, device=x_BC1T.device).abs()
+    place_B11T = torch.where(place_T > last_B111, 2 * last_B111 - place_T, place_T).abs()
+    place_B11T = place_B11T.clamp_max(x_BC1T.shape[3] - 1)  # beyond a row's mirror: anything
+    return x_BC1T.gather(3, place_B11T.expand(-1, x_BC1T.shape[1], -1, -1))
+
+
 def mean_over(x: Tensor, valid: Tensor | None) -> Tensor:
     """Return the mean of each channel over the valid frames (and all bins), (B, C, 1, 1)."""
     x = pooling.at_least_float32(x)
@@ -115,14 +130,25 @@ class ConvReluNorm(nn.Module):
     """Convolution over time, ReLU, batch normalisation: the layer of x-vector and ECAPA-TDNN."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, stride: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        dilation: int = 1,
+        stride: int = 1,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         self.conv = time_conv(inputs, outputs, kernel, dilation=dilation, stride=stride)
         self.norm = nn.BatchNorm2d(outputs)
+        self.reach = dilation * (kernel - 1) // 2 if mirror else 0
+        if self.reach:
+            self.conv.padding = (0, 0)
 
-    def forward(self, x_BC1T: Tensor) -> Tensor:
-        """Return x_BC1T, as many frames as before, divided by the stride."""
+    def forward(self, x_BC1T: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return x_BC1T, as many frames as before, divided by the stride; only a mirror needs `valid`."""
+        if self.reach:
+            x_BC1T = mirrored(x_BC1T, valid, self.reach)
         return self.norm(F.relu(self.conv(x_BC1T), inplace=True))
 
 
@@ -130,7 +156,8 @@ class Head(nn.Module):
     """Pooling and a linear layer: frames in, embedding out.
 
     `norm_pooled` normalises what comes out of the pooling by its batch statistics, `norm_embedding` the
-    embedding itself (then the layer needs no bias, and `affine` says whether the norm may rescale).
+    embedding itself (then the layer needs no bias, and `affine` says whether the norm may rescale);
+    `two_layers` puts a layer with ReLU and normalisation before the last one.
     """
 
     def __init__(
@@ -141,11 +168,16 @@ class Head(nn.Module):
         norm_pooled: bool = False,
         norm_embedding: bool = False,
         affine: bool = True,
+        two_layers: bool = False,
     ) -> None:
         super().__init__()
         self.pool = pooling.build(config, channels)
         width = self.pool.dim
         self.norm = nn.BatchNorm1d(width) if norm_pooled else nn.Identity()
+        if two_layers:
+            norm = nn.BatchNorm1d(config.embedding, affine=False)
+            self.norm = nn.Sequential(self.norm, nn.Linear(width, config.embedding), nn.ReLU(), norm)
+            width = config.embedding
         self.linear = nn.Linear(width, config.embedding, bias=not norm_embedding)
         self.norm_embedding = (
             nn.BatchNorm1d(config.embedding, affine=affine) if norm_embedding else nn.Identity()

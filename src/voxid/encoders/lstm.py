@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from voxid.config import Config
+from voxid.config import GrownConfig
 from voxid.encoders import pooling
 from voxid.encoders.pooling import Pooling, PoolingConfig
 
 
-class LstmConfig(Config):
+class LstmConfig(GrownConfig):
     """The options of `LstmEncoder`; the defaults are the original's published systems."""
 
+    later = frozenset({"project"})
     layers: int = Field(3, ge=1)
     hidden: int = Field(64, ge=1)  # per direction
     bidirectional: bool = True
     aggregation: Pooling = "mean"
+    project: int = Field(0, ge=0)  # values of a last layer with ReLU, cut to unit length (GE2E); 0: none
 
 
 class LstmEncoder(nn.Module):
@@ -44,7 +47,8 @@ class LstmEncoder(nn.Module):
         self.pool = pooling.build(
             PoolingConfig(pooling=config.aggregation), config.hidden * (2 if config.bidirectional else 1)
         )
-        self.dim = self.pool.dim
+        self.linear = nn.Linear(self.pool.dim, config.project) if config.project else None
+        self.dim = config.project or self.pool.dim
         self.lstm = nn.LSTM(
             input_dim, config.hidden, config.layers, batch_first=True, bidirectional=config.bidirectional
         )
@@ -52,8 +56,11 @@ class LstmEncoder(nn.Module):
     def forward(self, feat_BTF: Tensor, frames_B: Tensor | None = None) -> Tensor:
         """Return emb_BD; rows are valid for `frames_B` frames, at least one (None: all)."""
         if frames_B is None:
-            return self.pool(self.lstm(feat_BTF)[0])
+            return self._projected(self.pool(self.lstm(feat_BTF)[0]))
         # Packed, so that the backward direction of a padded row starts at its last valid frame.
         packed = pack_padded_sequence(feat_BTF, frames_B.cpu(), batch_first=True, enforce_sorted=False)
         out_BTD, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return self.pool(out_BTD, frames_B.to(out_BTD.device))
+        return self._projected(self.pool(out_BTD, frames_B.to(out_BTD.device)))
+
+    def _projected(self, emb_BD: Tensor) -> Tensor:
+        return emb_BD if self.linear is None else F.normalize(F.relu(self.linear(emb_BD)), dim=1)

@@ -17,24 +17,32 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from voxid.config import Config
+from voxid.config import GrownConfig
 from voxid.errors import BadConfig
 
 GROUP = 128  # channels that attention weighs at once, in use: a long recording has many frames
 LEAST_VARIANCE = 1e-6  # a deviation below 1e-3 counts as that: the root's slope has no end at zero
 
 
-Pooling = Literal["mean", "last", "statistics", "attentive", "multihead"]
+Pooling = Literal["mean", "last", "statistics", "attentive", "multihead", "self_attentive"]
 
 
-class PoolingConfig(Config):
-    """The options of pooling and embedding that convolutional encoders share; flat, as tables of a recipe."""
+class PoolingConfig(GrownConfig):
+    """The options of pooling and embedding that convolutional encoders share; flat, as tables of a recipe.
 
+    The last ones are for published networks, whose deviations differ in what they do about zero.
+    """
+
+    later = frozenset({"unbiased", "least_variance", "added_variance", "attention_norm"})
     pooling: Pooling = "statistics"
     attention: int = Field(default=128, ge=1)  # values a frame inside the attention
     global_context: bool = True  # the attention also sees the utterance's mean and deviation
     heads: int = Field(default=4, ge=1)  # of "multihead"
     embedding: int = Field(default=192, ge=1)  # length of the embedding
+    unbiased: bool = False  # plain deviations divide by one frame less than there are
+    added_variance: float = Field(default=0.0, ge=0)  # to plain ones, before the root
+    least_variance: float = Field(default=LEAST_VARIANCE, ge=0)  # before the root, of all deviations
+    attention_norm: bool = False  # ReLU and batch normalisation inside the attention, before tanh
 
 
 def mask(frames_B: Tensor, length: int) -> Tensor:
@@ -75,27 +83,49 @@ def last(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
     return out_BTH.gather(1, last_B11.expand(-1, 1, out_BTH.shape[2]))[:, 0]
 
 
-def statistics(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
+def statistics(
+    out_BTH: Tensor, frames_B: Tensor | None = None, config: PoolingConfig | None = None
+) -> Tensor:
     """Return the mean and, after it, the standard deviation of each row's valid frames, (B, 2H).
 
     Snyder et al., "Deep neural network embeddings for text-independent speaker verification" (2017). The
     deviation divides by the number of frames, so that a single frame has one too; it is 1e-3 at least.
 
+    `config` may say that it divides by one less, and what is done about variances near zero.
+
     >>> statistics(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2])).tolist()
     [[2.0, 1.0]]
     """
-    out_BTH = at_least_float32(out_BTH)
+    out_BTH, config = at_least_float32(out_BTH), config or PoolingConfig()
     if frames_B is None:
-        return _mean_and_deviation(out_BTH, out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1])
-    valid_BT1 = mask(frames_B, out_BTH.shape[1])[:, :, None]
-    weight_BT1 = valid_BT1.to(out_BTH.dtype) / frames_B[:, None, None]
-    return _mean_and_deviation(out_BTH.masked_fill(~valid_BT1, 0), weight_BT1)
+        weight_BT1 = out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1]
+        count_B1 = out_BTH.new_ones(1, out_BTH.shape[1]).sum(dim=1, keepdim=True) if config.unbiased else None
+    else:
+        valid_BT1, count_B1 = mask(frames_B, out_BTH.shape[1])[:, :, None], frames_B[:, None]
+        out_BTH = out_BTH.masked_fill(~valid_BT1, 0)
+        weight_BT1 = valid_BT1.to(out_BTH.dtype) / count_B1[:, None]
+    factor = count_B1 / (count_B1 - 1).clamp_min(1) if config.unbiased and count_B1 is not None else None
+    return _mean_and_deviation(out_BTH, weight_BT1, config, factor, config.added_variance)
 
 
-def _mean_and_deviation(out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
-    """Return mean and deviation, (B, 2H), under weights that sum to one over the frames."""
+def _mean_and_deviation(
+    out_BTH: Tensor,
+    weight_BTH: Tensor,
+    config: PoolingConfig | None = None,
+    factor: Tensor | None = None,
+    added: float = 0.0,
+) -> Tensor:
+    """Return mean and deviation, (B, 2H), under weights that sum to one over the frames.
+
+    The variance is multiplied by `factor`, and `added` is added to it.
+    """
     mean_BH, variance_BH = _Moments.apply(at_least_float32(out_BTH), at_least_float32(weight_BTH))
-    deviation_BH = variance_BH.clamp_min(LEAST_VARIANCE).sqrt()
+    if factor is not None:
+        variance_BH = variance_BH * factor
+    if added:
+        variance_BH = variance_BH + added
+    least = LEAST_VARIANCE if config is None else config.least_variance
+    deviation_BH = variance_BH.clamp_min(least).sqrt()
     return torch.cat([mean_BH.flatten(1), deviation_BH.flatten(1)], dim=1)
 
 
@@ -157,11 +187,12 @@ class Statistics(Mean):
 
     def __init__(self, config: PoolingConfig, channels: int) -> None:
         super().__init__(config, channels)
+        self.config = config
         self.dim = 2 * channels
 
     def forward(self, out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
         """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
-        return statistics(out_BTH, frames_B)
+        return statistics(out_BTH, frames_B, self.config)
 
 
 class Attentive(Pool):
@@ -176,10 +207,12 @@ class Attentive(Pool):
 
     def __init__(self, config: PoolingConfig, channels: int) -> None:
         super().__init__()
+        self.config = config
         self.dim = 2 * channels
         self.frame = nn.Linear(channels, config.attention)
         context = config.global_context
         self.context = nn.Linear(2 * channels, config.attention, bias=False) if context else None
+        self.norm = nn.BatchNorm1d(config.attention) if config.attention_norm else None
         self.score = nn.Linear(config.attention, self._weights(config, channels), bias=False)
 
     def _weights(self, config: PoolingConfig, channels: int) -> int:
@@ -190,7 +223,9 @@ class Attentive(Pool):
         """Return (B, dim); rows are valid for `frames_B` frames (None: all)."""
         inside_BTA = self.frame(out_BTH)
         if self.context is not None:
-            inside_BTA = inside_BTA + self.context(statistics(out_BTH, frames_B))[:, None]
+            inside_BTA = inside_BTA + self.context(statistics(out_BTH, frames_B, self.config))[:, None]
+        if self.norm is not None:
+            inside_BTA = self.norm(F.relu(inside_BTA).transpose(1, 2)).transpose(1, 2)
         inside_BTA, weight_HA, channels = torch.tanh(inside_BTA), self.score.weight, out_BTH.shape[2]
         beyond_BT1 = None if frames_B is None else ~mask(frames_B, out_BTH.shape[1])[:, :, None]
         if self.training or channels <= GROUP or len(weight_HA) != channels:
@@ -212,7 +247,25 @@ class Attentive(Pool):
 
     def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
         """Return the mean and deviation under weights that sum to one over the frames."""
-        return _mean_and_deviation(out_BTH, weight_BTH)
+        return _mean_and_deviation(out_BTH, weight_BTH, self.config)
+
+
+class SelfAttentive(Attentive):
+    """The mean of the frames, one weight a frame for all channels: dim is channels.
+
+    Cai, Chen and Li, "Exploring the encoding layer and loss function in end-to-end speaker and language
+    recognition system" (Odyssey 2018).
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int) -> None:
+        super().__init__(config, channels)
+        self.dim = channels
+
+    def _weights(self, config: PoolingConfig, channels: int) -> int:
+        return 1
+
+    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
+        return (at_least_float32(out_BTH) * weight_BTH).sum(dim=1)
 
 
 class MultiHead(Attentive):
@@ -236,7 +289,7 @@ class MultiHead(Attentive):
 
     def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
         out_BTNH = out_BTH.unflatten(2, (weight_BTH.shape[2], -1))
-        return _mean_and_deviation(out_BTNH, weight_BTH[..., None])
+        return _mean_and_deviation(out_BTNH, weight_BTH[..., None], self.config)
 
 
 POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {
@@ -245,6 +298,7 @@ POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {
     "statistics": Statistics,
     "attentive": Attentive,
     "multihead": MultiHead,
+    "self_attentive": SelfAttentive,
 }
 
 

@@ -28,6 +28,7 @@ class ReDimNetConfig(PoolingConfig):
     The input's bins have to be a multiple of the product of `strides`; B0 was published with 60, B2 with 72.
     """
 
+    later = PoolingConfig.later | {"tanh_gelu"}
     channels: int = Field(
         10, ge=1
     )  # of the first two-dimensional map; F bins make F * channels values a frame
@@ -35,9 +36,10 @@ class ReDimNetConfig(PoolingConfig):
     blocks: tuple[int, ...] = Field((2, 3, 3, 4, 3), min_length=1)  # two-dimensional blocks
     widen: tuple[int, ...] = Field((1, 2, 3, 2, 1), min_length=1)  # factor of the channels inside the stage
     reduce: tuple[int, ...] = Field((30, 30, 30, 10, 10), min_length=1)  # of H over time; 0: no such block
-    block: Literal["residual", "convnext"] = "residual"
+    block: Literal["residual", "residual_se", "convnext"] = "residual"
     group: int = Field(1, ge=1)  # channels that a 3x3 convolution sees together
     pooling: Pooling = "attentive"
+    tanh_gelu: bool = False  # the attention's GELU by Hendrycks and Gimpel's formula with tanh
 
     @model_validator(mode="after")
     def _fits_together(self) -> ReDimNetConfig:
@@ -83,11 +85,33 @@ class ConvNeXt(nn.Module):
         return blank(x + self.mix(F.gelu(self.norm(self.conv(x)))), valid)
 
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions within groups, each mixed by a 1x1; the input is added."""
+class BinExcitation(nn.Module):
+    """Scales each bin by what the means of all bins over channels and frames say."""
 
-    def __init__(self, channels: int, group: int) -> None:
+    def __init__(self, bins: int, squeeze: int) -> None:
         super().__init__()
+        self.down, self.up = nn.Linear(bins, squeeze), nn.Linear(squeeze, bins)
+
+    def forward(self, x_BCTF: Tensor, valid: Tensor | None) -> Tensor:
+        """Return x_BCTF scaled."""
+        mean_BTF = x_BCTF.mean(dim=1)
+        if valid is None:
+            mean_BF = mean_BTF.mean(dim=1)
+        else:
+            mean_BF = mean_BTF.masked_fill(~valid[:, 0], 0).sum(dim=1) / valid[:, 0].sum(dim=1)
+        return x_BCTF * torch.sigmoid(self.up(F.relu(self.down(mean_BF))))[:, None, None]
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions within groups, each mixed by a 1x1; the input is added.
+
+    With `bins`, every bin of what they give is scaled by what the means of all bins say.
+    """
+
+    def __init__(self, channels: int, group: int, bins: int = 0) -> None:
+        super().__init__()
+        squeeze = min(64, max(channels, 32))
+        self.excite = BinExcitation(bins, squeeze) if bins else None
 
         def grouped() -> nn.Conv2d:
             return nn.Conv2d(channels, channels, 3, padding=1, groups=channels // group, bias=False)
@@ -101,6 +125,8 @@ class Residual(nn.Module):
         """Return a tensor of the same shape, zero in the frames that are not valid."""
         inside = self.norm1(F.relu(self.mix1(self.conv1(x)), inplace=True))
         inside = self.norm2(self.mix2(self.conv2(blank(inside, valid))))
+        if self.excite is not None:
+            inside = self.excite(inside, valid)
         return blank(F.relu(inside + x, inplace=True), valid)
 
 
@@ -110,8 +136,9 @@ class Attention(nn.Module):
     The keys have no bias: it would add the same to every frame's score, which no softmax can see.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, tanh_gelu: bool) -> None:
         super().__init__()
+        self.gelu = "tanh" if tanh_gelu else "none"
         self.query, self.value = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels, bias=False)
         self.out = nn.Linear(channels, channels)
@@ -124,7 +151,7 @@ class Attention(nn.Module):
         parts = (layer(x_BTR).unflatten(2, (HEADS, -1)).transpose(1, 2) for layer in self._inputs())
         seen = F.scaled_dot_product_attention(*parts, attn_mask=valid_B11T)
         x_BTR = self.norm(x_BTR + self.out(seen.transpose(1, 2).flatten(2)))
-        return self.last_norm(x_BTR + self.narrow(F.gelu(self.wide(x_BTR))))
+        return self.last_norm(x_BTR + self.narrow(F.gelu(self.wide(x_BTR), approximate=self.gelu)))
 
     def _inputs(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
         return self.query, self.key, self.value
@@ -133,12 +160,12 @@ class Attention(nn.Module):
 class TimeBlock(nn.Module):
     """Reduce a frame's values, look ever farther over time, expand again; the input is added."""
 
-    def __init__(self, values: int, reduced: int) -> None:
+    def __init__(self, values: int, reduced: int, tanh_gelu: bool) -> None:
         super().__init__()
         self.reduce, self.norm = nn.Linear(values, reduced), nn.LayerNorm(reduced, eps=1e-6)
         # a kernel along the axis before the last: oneDNN is fastest so where each channel is alone
         self.convs = nn.ModuleList(ConvNeXt(reduced, (kernel, 1), group=1) for kernel in KERNELS)
-        self.attention = Attention(reduced)
+        self.attention = Attention(reduced, tanh_gelu)
         self.expand = nn.Linear(reduced, values)
 
     def forward(self, out_BTH: Tensor, valid_B1T1: Tensor | None) -> Tensor:
@@ -164,7 +191,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(
             ConvNeXt(wide, (3, 3), config.group)
             if config.block == "convnext"
-            else Residual(wide, config.group)
+            else Residual(wide, config.group, bins // stride if config.block == "residual_se" else 0)
             for _ in range(config.blocks[number])
         )
         self.leave = None
@@ -177,7 +204,7 @@ class Stage(nn.Module):
                 nn.Conv2d(narrow, narrow, 1),
             )
         reduced = values // config.reduce[number] if config.reduce[number] else 0
-        self.over_time = TimeBlock(values, reduced) if reduced else None
+        self.over_time = TimeBlock(values, reduced, config.tanh_gelu) if reduced else None
 
     def forward(self, out_BTH: Tensor, valid_B1T1: Tensor | None) -> Tensor:
         """Return out_BTH: bin by bin, all channels of this stage."""

@@ -28,6 +28,7 @@ from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
 from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
 from voxid.export.graphs import OPSET, summary_values, trace
+from voxid.features import Features
 from voxid.files import output_error
 from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE, Card, Graphs
 from voxid.model.network import Model
@@ -93,7 +94,7 @@ def export(
     out = Path(out).expanduser()
     source = find_model(model_folder)
     model = Model.load(source)
-    _check_place(out, source)
+    check_place(out, source)
     if int8 and data is None:
         raise ModelError(
             "an int8 model needs --data: a corpus to measure what 8 bits do to the equal error rate. "
@@ -109,7 +110,7 @@ def export(
             eers = None
             if int8 and corpus is not None:
                 eers = _to_int8(folder, model, corpus, progress)
-            _put(folder, out)
+            put(folder, out)
     except OSError as error:
         raise output_error(error, out) from error
     graphs = Card.read(out).graphs
@@ -128,7 +129,7 @@ def export(
     )
 
 
-def _check_place(out: Path, model_folder: Path) -> None:
+def check_place(out: Path, model_folder: Path) -> None:
     """Raise NotWritable when `out` is something that should not be written over."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -211,22 +212,23 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
 def _write_graphs(model: Model, folder: Path, front: bytes, encoder: bytes) -> None:
     (folder / FRONT_FILE).write_bytes(front)
     (folder / ENCODER_FILE).write_bytes(encoder)
-    features = model.features
-    _write_config(
-        folder,
-        Graphs(
-            dim=model.dim,
-            hop=features.hop,
-            lead=features.lead,
-            window=features.window,
-            summary=features.summary_kind,
-            summary_values=summary_values(model),
-            pause_db=features.pause_db,
-            fingerprint=model.fingerprint,
-            front_sha256=hashlib.sha256(front).hexdigest(),
-            encoder_sha256=hashlib.sha256(encoder).hexdigest(),
-            opset=OPSET,
-        ),
+    graphs = graphs_of(model.features, front, encoder, dim=model.dim, fingerprint=model.fingerprint)
+    _write_config(folder, graphs)
+
+
+def graphs_of(features: Features, front: bytes, encoder: bytes, **more: Any) -> Graphs:
+    """Return what config.json says of two graphs of which the first makes `features`."""
+    return Graphs(
+        hop=features.hop,
+        lead=features.lead,
+        window=features.window,
+        summary=features.summary_kind,
+        summary_values=summary_values(features),
+        pause_db=features.pause_db,
+        front_sha256=hashlib.sha256(front).hexdigest(),
+        encoder_sha256=hashlib.sha256(encoder).hexdigest(),
+        opset=OPSET,
+        **more,
     )
 
 
@@ -294,7 +296,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _put(staging: Path, out: Path) -> None:
+def put(staging: Path, out: Path) -> None:
     """Move the files of `staging` into `out`: a new folder at once, into an old one file by file.
 
     Should that be cut short, config.json names the digests of files that are not there: loading says so.

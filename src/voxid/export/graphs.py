@@ -29,6 +29,7 @@ from voxid.types import SAMPLE_RATE
 OPSET = 18
 EXAMPLE_S = 3.0  # seconds of the wave that the graphs are traced with
 MOST_SLICES = 32  # of a window, else the windows are looked up
+DYNAMIC = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}  # rows; samples or frames
 FEW_FRAMES = 13  # for recurrent layers, which the exporter walks frame by frame
 
 
@@ -119,32 +120,28 @@ def trace(model: Model, weights: bytes) -> tuple[bytes, bytes]:
     `weights` are the bytes of the safetensors file that will lie beside them.
     """
     model = copy.deepcopy(model).requires_grad_(False).eval().cpu()
-    wave_BS = torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5
-    summary_1U = torch.zeros(1, summary_values(model))
     with torch.no_grad():
-        feat_BTF = model.features(wave_BS)
+        feat_BTF = model.features(torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5)
     if any(isinstance(module, nn.RNNBase) for module in model.encoder.modules()):
         feat_BTF = feat_BTF[:, :FEW_FRAMES].contiguous()
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    front = _traced(
-        Front(model.features),
-        (wave_BS, summary_1U, torch.tensor(False)),
-        (dynamic, {}, {}),
-        (
-            ["wave", "summary", "given"],
-            ["features", "log_mel", *(["spoken"] if model.features.pause_db is not None else [])],
-        ),
-    )
-    encoder = _traced(model.encoder, (feat_BTF,), (dynamic,), (["features"], ["embedding"]))
+    encoder = _traced(model.encoder, (feat_BTF,), (DYNAMIC,), (["features"], ["embedding"]))
     _refer(encoder, weights)
-    return front.SerializeToString(), encoder.SerializeToString()
+    return trace_front(model.features), encoder.SerializeToString()
 
 
-def summary_values(model: Model) -> int:
+def trace_front(features: Features) -> bytes:
+    """Return the ONNX file of the front end alone."""
+    inputs = torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5, torch.zeros(1, summary_values(features))
+    spoken = ["spoken"] if features.pause_db is not None else []
+    names = ["wave", "summary", "given"], ["features", "log_mel", *spoken]
+    front = _traced(Front(features), (*inputs, torch.tensor(False)), (DYNAMIC, {}, {}), names)
+    return front.SerializeToString()
+
+
+def summary_values(features: Features) -> int:
     """Return how many numbers the summary of an utterance has, U."""
     with torch.no_grad():
-        logmel_BTM = model.features.log_mel(torch.zeros(1, SAMPLE_RATE))
-        return model.features._summary(logmel_BTM, None).shape[1]
+        return features._summary(features.log_mel(torch.zeros(1, SAMPLE_RATE)), None).shape[1]
 
 
 def _traced(

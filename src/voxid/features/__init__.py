@@ -6,13 +6,31 @@ Every member of FEATURES is a `Features` module (see base.py): `Feature(config)`
 
 from voxid.features.base import Features
 from voxid.features.fbank import Fbank, FbankConfig
+from voxid.features.mel import Mel, MelConfig
 from voxid.features.mfcc import Mfcc, MfccConfig
+from voxid.features.wave import Wave, WaveConfig
 from voxid.registry import Registry
 
 FEATURES = Registry(
     "features",
-    {"mfcc": "voxid.features.mfcc:Mfcc", "fbank": "voxid.features.fbank:Fbank"},
+    {
+        "mfcc": "voxid.features.mfcc:Mfcc",
+        "fbank": "voxid.features.fbank:Fbank",
+        "mel": "voxid.features.mel:Mel",
+        "wave": "voxid.features.wave:Wave",
+    },
     needs=("forward", "packed", "frames", "samples"),
 )
 
-__all__ = ["FEATURES", "Fbank", "FbankConfig", "Features", "Mfcc", "MfccConfig"]
+__all__ = [
+    "FEATURES",
+    "Fbank",
+    "FbankConfig",
+    "Features",
+    "Mel",
+    "MelConfig",
+    "Mfcc",
+    "MfccConfig",
+    "Wave",
+    "WaveConfig",
+]

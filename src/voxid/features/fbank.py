@@ -10,10 +10,10 @@ from typing import Literal, overload
 
 import numpy as np
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from voxid.config import Config
+from voxid.config import GrownConfig
 from voxid.features.base import Features, dense_blocks
 from voxid.framing import DB, STEP_DB
 from voxid.types import SAMPLE_RATE
@@ -22,13 +22,14 @@ ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's: a band with less ener
 BLOCK_MELS = 20  # bands whose part of the matrix is multiplied at once
 
 
-class FbankConfig(Config):
+class FbankConfig(GrownConfig):
     """The options of `Fbank`; the defaults are Kaldi's, with 80 bins and without dither.
 
     >>> FbankConfig(bins=40).bins
     40
     """
 
+    later = frozenset({"pause_db"})
     sample_rate: int = Field(SAMPLE_RATE, gt=0)  # Hz
     bins: int = Field(80, gt=0)  # mel bands: the features of a frame
     window_ms: float = Field(25.0, gt=0)
@@ -56,11 +57,6 @@ class FbankConfig(Config):
         if (empty := int((_mel_bands(self) == 0).all(dim=0).sum())) > 0:
             raise ValueError(f"bins is too high: {empty} of {self.bins} bands would hold no frequency")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Return the options without `pause_db` where it is off: a model from before it is the same model."""
-        return {key: value for key, value in dump(self).items() if key != "pause_db" or value is not None}
 
     def samples_of(self, milliseconds: float) -> int:
         """Return how many whole samples fit into `milliseconds`."""

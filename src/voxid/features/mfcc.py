@@ -76,7 +76,9 @@ class Mfcc(Features):
         self.lead = config.n_fft // 2
         window_N = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
         self.register_buffer("window_N", window_N.float(), persistent=False)
-        self.register_buffer("mel_KM", _slaney_mel_bands(config), persistent=False)
+        f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
+        mel_KM = slaney_mel_bands(config.mels, config.n_fft, config.sample_rate, config.f_min, f_max)
+        self.register_buffer("mel_KM", mel_KM, persistent=False)
         self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
         self.register_buffer("dct_MF", _dct(config.mels, config.coefficients), persistent=False)
 
@@ -124,12 +126,11 @@ class Mfcc(Features):
             return feat_BTF
 
 
-def _slaney_mel_bands(config: MfccConfig) -> Tensor:
+def slaney_mel_bands(mels: int, n_fft: int, sample_rate: int, f_min: float, f_max: float) -> Tensor:
     """Return mel_KM: triangles on Slaney's Auditory Toolbox scale (1998), each of unit area in Hz."""
-    f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
-    low, high = _hz_to_mel(np.array([config.f_min, f_max]))
-    edges_hz = _mel_to_hz(np.linspace(low, high, config.mels + 2))
-    bins_hz = np.arange(config.n_fft // 2 + 1) * config.sample_rate / config.n_fft
+    low, high = _hz_to_mel(np.array([f_min, f_max]))
+    edges_hz = _mel_to_hz(np.linspace(low, high, mels + 2))
+    bins_hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     left, middle, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz[:, None] - left) / (middle - left)
     falling = (right - bins_hz[:, None]) / (right - middle)

@@ -19,13 +19,15 @@ from typing import Any, Literal
 
 from pydantic import Field, InstanceOf, model_validator
 
-from voxid.config import Config
+from voxid.config import Config, GrownConfig
 from voxid.errors import BadConfig, BadModel
 from voxid.files import atomic_write
+from voxid.framing import Summary
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import COHORT_FILE, Cohort
 
-FORMAT = 3  # of the model folder; a reader refuses a higher number. 3: the graphs may leave pauses out
+FORMAT = 4  # of the model folder; a reader refuses a higher number. 4: graphs that others made
+PAUSES_FORMAT = 3  # of a folder with graphs that may leave pauses out
 GRAPHS_FORMAT = 2  # of a folder with graphs that do not
 PLAIN_FORMAT = 1  # of a folder without graphs, which an older voxid reads too
 CONFIG_FILE = "config.json"
@@ -42,16 +44,20 @@ _DTYPES = {
 }
 
 
-class InferenceConfig(Config):
+class InferenceConfig(GrownConfig):
     """How an utterance becomes one embedding.
 
     `sliding` averages the embeddings of all whole windows of `window` frames, `step` frames apart; an
     utterance shorter than a window is embedded by its full sequence. `full` always takes the full sequence.
+    With `coverage` a last window counts too of which more than this share is there; what it lacks, or an
+    utterance shorter than a window, is filled with zeros.
     """
 
+    later = frozenset({"coverage"})
     mode: Literal["sliding", "full"] = "sliding"
     window: int = Field(default=100, ge=1)  # frames
     step: int = Field(default=50, ge=1)  # frames
+    coverage: float | None = Field(default=None, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _windows_meet(self) -> InferenceConfig:
@@ -62,17 +68,22 @@ class InferenceConfig(Config):
         return self
 
 
-class Graphs(Config):
-    """The graphs of an exported folder, and what an engine has to know of them."""
+class Graphs(GrownConfig):
+    """The graphs of an exported folder, and what an engine has to know of them.
 
-    precision: Literal["fp32", "int8"] = "fp32"
+    Of the precision "own" is an encoder that came as a graph, with its weights inside.
+    """
+
+    later = frozenset({"pause_db", "alone"})
+    precision: Literal["fp32", "int8", "own"] = "fp32"
     dim: int = Field(ge=1)  # of an embedding
     hop: int = Field(ge=1)  # samples from one frame to the next
     lead: int = Field(ge=0)  # samples by which the first window begins before the wave
     window: int = Field(ge=1)  # samples in a window
-    summary: Literal["mean", "peak"]  # what the features know of the whole utterance
+    summary: Summary  # what the features know of the whole utterance
     summary_values: int = Field(ge=1)
     pause_db: float | None = None  # so much softer than the speech, a frame is left out
+    alone: bool = False  # the encoder takes one utterance at a time
     fingerprint: str  # of the model with the inference mode of this folder
     front_sha256: str
     encoder_sha256: str
@@ -138,8 +149,6 @@ class Card(Config):
         values = {"format": file_format(self.graphs), **self.model_dump(mode="json")}
         if self.graphs is None:
             del values["graphs"]
-        elif self.graphs.pause_db is None:
-            del values["graphs"]["pause_db"]
         return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
     def fingerprint_of(self, weights: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]]) -> str:
@@ -168,7 +177,9 @@ def file_format(graphs: Graphs | None) -> int:
     """
     if graphs is None:
         return PLAIN_FORMAT
-    return GRAPHS_FORMAT if graphs.pause_db is None else FORMAT
+    if graphs.precision == "own" or graphs.summary == "clipped":
+        return FORMAT
+    return GRAPHS_FORMAT if graphs.pause_db is None else PAUSES_FORMAT
 
 
 @dataclass(frozen=True)
@@ -233,7 +244,7 @@ def _parsed(path: Path) -> Card:
     if type(version) is not int or version < 1:
         raise BadModel(
             f"{path} is not a voxid model's: its format is {version!r}; expected a number up to {FORMAT}. "
-            f"Give a folder that `voxid train` or `voxid import-seed` wrote."
+            f"Give a folder that `voxid train` or `voxid import` wrote."
         )
     if version > FORMAT:
         raise BadModel(

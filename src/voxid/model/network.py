@@ -166,13 +166,13 @@ class Model(nn.Module):
         if not folder.is_dir():
             raise UnknownModel(
                 f"no model folder {folder}. A model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}; "
-                "`voxid train` and `voxid import-seed` write one."
+                "`voxid train` and `voxid import` write one."
             )
         content = Card.read(folder, mode)
         if content.graphs is not None and content.graphs.precision != "fp32":
             raise BadModel(
                 f"{folder} holds {content.graphs.precision} graphs for onnxruntime and no weights for torch. "
-                "Load it with the onnx engine, or take the folder it was exported from."
+                "Load it with the onnx engine, or take the folder or file it was made from."
             )
         try:
             model = cls(

@@ -6,21 +6,18 @@ It is opened with `weights_only=True`: a pickle that asks to run code is refused
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import re
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from voxid.errors import BadCheckpoint, BadConfig, RunExists
-from voxid.model.network import CONFIG_FILE, WEIGHTS_FILE, InferenceConfig, Model, misfits
+from voxid.errors import BadCheckpoint, BadConfig
+from voxid.model.network import InferenceConfig, Model, misfits
+from voxid.published import checkpoints
 
 COEFFICIENTS = 40  # MFCC coefficients a frame, in every published system
 HEADS = 8  # of the published Transformer: the tensors have one shape whatever the number of heads
@@ -62,7 +59,7 @@ def import_seed(
             f"the tensors in {path} make up no whole network: {problems}. Download the file again."
         )
     model.load_state_dict(weights)
-    _keep_other_models(out)
+    checkpoints.keep_other_models(out)
     model.save(out)
     return model.eval()
 
@@ -71,43 +68,14 @@ def _read(path: Path) -> dict[str, Any]:
     """Return the dict in the file, with nothing in it but tensors and plain values."""
     if not os.path.isfile(path):  # noqa: PTH113 - Path raises where a folder may not be entered
         raise BadCheckpoint(f"there is no checkpoint file {path}. Give the path of a published .pt file.")
-    try:
-        _check_sums(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of archives it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except BadCheckpoint:
-        raise
-    except PermissionError as error:
-        raise BadCheckpoint(f"cannot read {path}: {error.strerror}. Check that you may read it.") from None
-    except Exception as error:  # bytes that are not a checkpoint fail anywhere in torch's reader
-        if called := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise BadCheckpoint(
-                f"{path} was not opened: it would run or build {called[1]!r}. A checkpoint may hold only "
-                "tensors, lists, dicts and numbers. Do not open it elsewhere unless you trust its maker."
-            ) from None
+    content = checkpoints.read(path, origin="the original system")
+    if not isinstance(content.get("encoder_state_dict"), dict):
         raise BadCheckpoint(
-            f"{path} is damaged or is not a torch checkpoint ({type(error).__name__}). "
-            "Expected a .pt file of the original system; download it again."
-        ) from None
-    if not isinstance(content, dict) or not isinstance(content.get("encoder_state_dict"), dict):
-        got = f"keys {sorted(map(str, content))[:6]}" if isinstance(content, dict) else type(content).__name__
-        raise BadCheckpoint(
-            f"{path} is not a checkpoint of the original system: it holds {got}. "
+            f"{path} is not a checkpoint of the original system: it holds keys "
+            f"{sorted(map(str, content))[:6]}. "
             "Expected a dict with 'encoder_state_dict', 'losses' and 'training_time'."
         )
     return content
-
-
-def _check_sums(path: Path) -> None:
-    """Raise BadCheckpoint when a record of the archive does not have its checksum: torch does not look."""
-    if not zipfile.is_zipfile(path):
-        return  # torch's format before 1.6 has no checksums
-    with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise BadCheckpoint(
-                f"{path} is damaged: the checksum of {damaged!r} inside it is wrong. Download the file again."
-            )
 
 
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
@@ -123,8 +91,7 @@ def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
             f"'encoder_state_dict' of {path} is not a set of named, dense float tensors. "
             "Expected the weights of the original's LSTM or Transformer."
         )
-    if sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
-        raise BadCheckpoint(f"{path} claims more weights than it has bytes. Download the file again.")
+    checkpoints.check_size(tensors, path)
     return tensors
 
 
@@ -179,22 +146,7 @@ def _metadata(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         seconds = None
     return {
-        "name": path.name.removesuffix(".pt"),
-        "imported_from": path.name,
-        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **checkpoints.source_of(path),
         "training_steps": len(losses) if isinstance(losses, list) else None,
         "training_time_s": seconds,
     }
-
-
-def _keep_other_models(out: Path) -> None:
-    """Raise RunExists where `out` holds a model that importing again could not bring back."""
-    if not (out / WEIGHTS_FILE).exists():
-        return
-    try:
-        metadata = json.loads((out / CONFIG_FILE).read_bytes())["metadata"]
-        earlier_import = "imported_from" in metadata
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier_import = False
-    if not earlier_import:
-        raise RunExists(f"{out} holds another model already. Choose another folder with -o.")

@@ -149,7 +149,7 @@ def load_recipe(source: str | os.PathLike[str] | Recipe, overrides: Sequence[str
     else:
         values = read_toml(recipe_text(source), f"recipe {source}")
     for override in overrides:
-        _override(values, override)
+        override_with(values, override)
     values = _nones(values)
     for table, config in TABLES.items():  # each by its own class, so that an error names its own keys
         if isinstance(values.get(table), dict):
@@ -237,7 +237,7 @@ def _left_over(problem: str, overrides: Sequence[str]) -> str:
     return ""
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def override_with(values: dict[str, Any], override: str) -> None:
     """Put "table.key=value" into `values`."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
