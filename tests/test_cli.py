@@ -223,6 +223,7 @@ main()
         "calibrate model --data corpus",
         "embed model corpus -o e.npz",
         "compare a.wav b.wav --model model",
+        "import a.pt -o out",
         "import-seed a.pt -o out",
         "demo -o out",
         "prepare corpus -o prepared",

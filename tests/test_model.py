@@ -147,8 +147,8 @@ def test_a_config_without_a_part(folder: Path) -> None:
 
 
 def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
-    edit_config(folder, format=4, something_new={})
-    with pytest.raises(BadModel, match=r"format 4; this voxid reads up to 3\. Upgrade"):
+    edit_config(folder, format=5, something_new={})
+    with pytest.raises(BadModel, match=r"format 5; this voxid reads up to 4\. Upgrade"):
         Model.load(folder)
 
 

@@ -125,7 +125,7 @@ class Fbank(Features):
         length_B1 = samples_B.clamp_min(1)[:, None]
         place_BS = place_S % (2 * length_B1)  # there and back again, as often as it takes
         place_BS = torch.where(place_BS < length_B1, place_BS, 2 * length_B1 - 1 - place_BS)
-        return wave_BS.gather(1, place_BS.expand(len(wave_BS), -1))
+        return wave_BS.gather(1, place_BS.expand(wave_BS.shape[0], -1))
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM, natural logarithms."""

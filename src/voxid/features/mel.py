@@ -124,7 +124,7 @@ class Mel(Features):
         # of each frame's hop: its energy came from the window, and this is how many samples are the wave's
         starts_T = torch.arange(logmel_BTM.shape[1], device=wave_BS.device) * self.hop
         ends_B1 = wave_BS.shape[1] if samples_B is None else samples_B.to(wave_BS.device)[:, None]
-        count_BT = (ends_B1 - starts_T).clamp(0, self.hop).expand(len(wave_BS), -1)
+        count_BT = (ends_B1 - starts_T).clamp(0, self.hop).expand(wave_BS.shape[0], -1)
         return torch.cat([logmel_BTM, count_BT[:, :, None].to(logmel_BTM.dtype)], dim=2)
 
     def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
@@ -140,7 +140,7 @@ class Mel(Features):
         last_B1 = (samples_B - 1).clamp_min(1)[:, None]
         place_BS = place_S % (2 * last_B1)  # there and back again, as often as it takes
         place_BS = torch.where(place_BS > last_B1, 2 * last_B1 - place_BS, place_BS)
-        return wave_BS.gather(1, place_BS.clamp_max(wave_BS.shape[1] - 1).expand(len(wave_BS), -1))
+        return wave_BS.gather(1, place_BS.clamp_max(wave_BS.shape[1] - 1).expand(wave_BS.shape[0], -1))
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM; with a level the energy of the hop in the middle behind it."""
@@ -164,8 +164,7 @@ class Mel(Features):
             valid_BT1 = torch.ones_like(logmel_BTM[:, :, :1], dtype=torch.bool)
         count_B1 = valid_BT1.sum(dim=1).clamp_min(1)
         if not self.config.clip:
-            total_BM = logmel_BTM.double().masked_fill(~valid_BT1, 0.0).sum(dim=1)
-            return (total_BM / count_B1).to(logmel_BTM.dtype)
+            return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / count_B1
         peak_B1 = logmel_BTM.masked_fill(~valid_BT1, -torch.inf).amax(dim=(1, 2))[:, None]
         clipped_BTM = torch.maximum(logmel_BTM, (peak_B1 - CLIP_DB)[:, :, None])
         return torch.cat([peak_B1, clipped_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / count_B1], dim=1)
