@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxid.augment import AugmentConfig, Sources, WaveAugment, samples_needed, speed
+from voxid.augment import AugmentConfig, Sources, WaveAugment
+from voxid.augment.speed import samples_needed, speed
 from voxid.augment.clips import Clips
 from voxid.encoders import ENCODERS
 from voxid.features import Fbank, FbankConfig

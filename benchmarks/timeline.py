@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import voxid
-from voxid.corpora.conversations import Conversation, make_conversations
+from voxid.timeline.conversations import Conversation, make_conversations
 from voxid.metrics.diarization import TimelineErrors, read_rttm, timeline_errors
 
 CORPORA = ("LibriSpeech/test-other-mini", "speechocean762/dev", "wuw2/dev", "msc-malayalam/dev")

@@ -91,8 +91,11 @@ def test_from_nobody_to_a_decision(server: Serving, clips: dict[str, Path]) -> N
     assert who["candidates"][0]["llr"] == pytest.approx(identified.candidates[0].llr, abs=1e-3)
     _, who = send(server, "POST", "/collections/default/identify", files(clips["a3"]))
     assert (who["decision"], who["speaker"], who["enrolled"]) == ("accepted", "alice", 1)
+    _, told = send(server, "POST", "/collections/default/timeline?speakers=1", files(clips["a3"]))
+    assert [one["speaker"] for one in told["speakers"]] == ["alice"]
     examples = json.loads(EXAMPLES.read_text())["answers"]
-    for name, answer in (("EnrollmentOut", one), ("DecisionOut", said), ("IdentificationOut", who)):
+    answers = {"EnrollmentOut": one, "DecisionOut": said, "IdentificationOut": who, "TimelineOut": told}
+    for name, answer in answers.items():
         assert answer.keys() == examples[name].keys(), name
 
 

@@ -419,6 +419,17 @@ def test_live_says_in_the_end_what_the_file_says(keyed: tuple[Serving, dict[str,
         said = [json.loads(text) for text in talk]
     heard = [one for one in said if one["type"] == "heard"]
     assert heard[-1]["net_speech_s"] > 1
+    with connect(url) as talk:  # who spoke when, by the engine of the library
+        talk.send(json.dumps({"type": "start", "question": "timeline", "key": keys["read"]}))
+        talk.recv()
+        talk.send(pcm)
+        talk.send(json.dumps({"type": "end"}))
+        told = [json.loads(text) for text in talk]
+    with Client(server.url, key=keys["read"], collection="live") as client:
+        timeline = client.timeline(speech)
+    assert {one["type"] for one in told} == {"heard", "turn", "final"}
+    assert told[-1]["turns"] == [turn.to_dict() for turn in timeline.turns]
+    assert told[-1]["speakers"][0]["speaker"] == timeline.turns[0].speaker == "ann"
     assert [one["decision"] for one in said if one["type"] == "turn"][-1] == "accepted"
     assert said[-1]["type"] == "final"
     assert said[-1]["llr"] == pytest.approx(by_file.candidates[0].llr, abs=1e-4)

@@ -20,15 +20,24 @@ from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from voxid.cli import build_app
-from voxid.corpora.conversations import make_conversations
+from voxid.timeline.conversations import make_conversations
 from voxid.corpora.synthetic import make_corpus
-from voxid.errors import AudioSilent, AudioTooShort, BadConfig, BadScores, ModelMismatch
+from voxid.errors import (
+    AudioEmpty,
+    AudioSilent,
+    AudioTooShort,
+    BadAudioInput,
+    BadConfig,
+    BadScores,
+    ModelMismatch,
+)
 from voxid.metrics.diarization import Spoken, assign, compare_rttm, read_rttm, rttm, timeline_errors
 from voxid.recognizer import Recognizer
 from voxid.timeline import Timeline, Turn
 from voxid.timeline import speakers as speakers_room
 from voxid.timeline.clustering import agglomerate, smoothed
 from voxid.timeline.naming import names_of
+from voxid.timeline.streaming import LATENCY_S
 from voxid.timeline.transcript import with_names
 from voxid.types import Candidate, Identification
 
@@ -115,6 +124,36 @@ def test_many_windows_are_clustered_in_parts(rec: Recognizer, found: Timeline, m
     assert [turn.speaker for turn in again.turns] == [turn.speaker for turn in found.turns]
 
 
+def test_a_stream_ends_with_the_timeline_of_the_file(rec: Recognizer, found: Timeline) -> None:
+    wave_S, truth = talk()
+    stream, told, late = rec.stream(), [], []
+    for chunk in np.array_split(wave_S, 97):  # of no round number of samples
+        for turn in stream.add(chunk):
+            told.append(turn)
+            late.append(stream.heard_s - turn.end)
+    assert stream.now is None or stream.now.end <= stream.heard_s
+    ended = stream.end()
+    assert [turn.to_dict() for turn in ended.turns] == [turn.to_dict() for turn in found.turns]
+    assert [one.to_dict() for one in ended.speakers] == [one.to_dict() for one in found.speakers]
+    assert max(late) <= LATENCY_S + len(wave_S) / 97 / RATE
+    right = [Spoken(*one[:2], "unknown 1" if one.speaker == "p2" else one.speaker) for one in truth[:-1]]
+    errors = timeline_errors(right, [Spoken(t.start, t.end, t.speaker) for t in told], collar_s=0.25)
+    assert (errors.der, errors.wrong_name) < (0.1, 0.05)
+    phone = rec.stream(8000)  # 16-bit samples, resampled
+    line_S = (wave_S[: 12 * RATE : 2] * 30_000).astype(np.int16)
+    phone.add(line_S)
+    assert phone.end().to_rttm("a") == rec.timeline((line_S, 8000)).to_rttm("a")
+    for chunk, said in ((np.zeros((9, 2)), "one channel"), (np.zeros(9, np.int16), "began with float32")):
+        other = rec.stream()
+        other.add(np.zeros(5, np.float32))
+        with pytest.raises(BadAudioInput, match=said):
+            other.add(chunk)
+    with pytest.raises(BadConfig, match="rate is in Hz"):
+        rec.stream(0)
+    with pytest.raises(AudioEmpty, match="nothing was heard"):
+        rec.stream().end()
+
+
 def test_each_channel_of_a_call_is_a_speaker(rec: Recognizer) -> None:
     left_S, right_S = np.zeros((2, 16 * RATE), np.float32)
     left_S[RATE : 6 * RATE], right_S[5 * RATE : 10 * RATE] = say(0, 5, 5.0)[0], say(2, 5, 5.0)[0]
@@ -167,9 +206,9 @@ def test_a_name_goes_to_the_speaker_it_fits_best() -> None:
 
     answers = [heard(("ann", 4.0), ("bob", 3.0)), heard(("ann", 6.0)), heard(("cy", 1.0))]
     apart, alike = np.full((3, 3), -5.0), np.full((3, 3), 5.0)
-    assert names_of(answers, apart, join=True) == ["bob", "ann", "unknown 1"]
-    assert names_of(answers, alike, join=True) == ["ann", "ann", "unknown 1"]
-    assert names_of(answers, alike, join=False) == ["bob", "ann", "unknown 1"]
+    assert names_of(answers, apart, join=True) == ["bob", "ann", None]
+    assert names_of(answers, alike, join=True) == ["ann", "ann", None]
+    assert names_of(answers, alike, join=False) == ["bob", "ann", None]
 
 
 def test_clustering_and_assignment_against_scipy() -> None:

@@ -14,7 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxid.augment import AugmentConfig, Sources, WaveAugment, samples_needed, speed, speed_length
+from voxid.augment import AugmentConfig, Sources, WaveAugment
+from voxid.augment.speed import samples_needed, speed, speed_length
 from voxid.augment.channel import amplify, band_limit, clip, fast_length, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import active_rms, add_at_snr

@@ -19,6 +19,7 @@ from voxid.audio import Source, is_one, name_of
 from voxid.audio.sources import Part
 from voxid.errors import ServiceError, VoxidError
 from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
+from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
 
 TRIES = 4
@@ -81,6 +82,14 @@ class Client:
             raise NO_DECISION[said["decision"]](said["reason"])
         candidates = tuple(_made(Candidate, one) for one in said["candidates"])
         return _made(Identification, {**said, "candidates": candidates})
+
+    def timeline(self, audio: Source, speakers: int | None = None, **rule: float | None) -> Timeline:
+        """Return who spoke when, under the names of enrolled people."""
+        params = {"speakers": speakers, **rule}
+        said = self._ask("POST", self._path("/timeline"), [("file", audio)], params=params)
+        turns = tuple(_made(Turn, one) for one in said["turns"])
+        found = tuple(_made(TimelineSpeaker, one) for one in said["speakers"])
+        return _made(Timeline, {**said, "turns": turns, "speakers": found})
 
     def compare(self, a: Source, b: Source, **rule: float | None) -> Decision:
         """Return whether one speaker said both recordings."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from voxid.audio import Inspected, Part
     from voxid.recognizer import Recognizer
+    from voxid.timeline import Timeline
 
 VERBS = ("verify", "identify", "enroll")
 COMPUTES = ("cpu", "cuda", "mps", "auto")
@@ -53,7 +54,12 @@ def listen(
     seconds: Annotated[
         float | None, typer.Option(help="How many seconds of speech to wait for; 5, or 20 to enroll.")
     ] = None,
-    most: Annotated[float, typer.Option(help="Stop listening after so many seconds.")] = 120.0,
+    most: Annotated[
+        float | None, typer.Option(help="Stop listening after so many seconds; 120, no limit for --timeline.")
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Tell who talks when, turn by turn, until Ctrl-C.")
+    ] = False,
     recording: Annotated[
         str | None,
         typer.Option("--from", help="A recording in place of the microphone; - reads standard input."),
@@ -75,12 +81,15 @@ def listen(
 ) -> None:
     """Listen to a microphone until there is enough speech, then verify, identify, enroll, or write a file.
 
+    With --timeline each turn is shown as it settles, 2 s after its end at most, and the whole timeline when
+    listening ends.
+
     The microphone needs an extra: `pip install 'voxid[mic]'`. A recording (`--from`) needs none. Exit code 1:
     not accepted, or unknown.
 
     Example: `voxid listen alice --as verify`
     """
-    _check(name, verb, out)
+    _check(name, verb, out, timeline)
     if device.partition(":")[0] not in COMPUTES:  # before --microphone there was only this
         microphone, device = device, "cpu"
     if channel is not None and recording is None:
@@ -88,14 +97,14 @@ def listen(
     wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
 
     def hear() -> Inspected:
-        found = _hear(recording, channel, microphone, wanted_s, most, vad)
+        found = _hear(recording, channel, microphone, wanted_s, most or 120.0, vad)
         if out is not None and found.wave is not None:  # listening keeps all that it heard
             from voxid.audio.writing import write_wav
 
             write_wav(out, found.wave)
         return found
 
-    if verb is None:
+    if verb is None and not timeline:
         found = hear()
         emit({**found.as_dict(), "out": out}, json, lambda: echo(f"{found}\nwritten: {out}"))
         return
@@ -113,17 +122,25 @@ def listen(
         vad=vad,
         device=device,
     ) as recognizer:
+        if timeline:
+            told = _told(recognizer, recording, channel, microphone, most or float("inf"), quiet=json)
+            emit(told.to_dict(), json, lambda: echo(f"\n{told}"))
+            return
         if verb == "verify":
             recognizer.get(name or "")
         found = hear()
-        answer, yes = _ask(recognizer, verb, name or "", found)
-    emit({"heard": found.as_dict(), verb: answer.to_dict()}, json, lambda: echo(str(answer)))
+        answer, yes = _ask(recognizer, str(verb), name or "", found)
+    emit({"heard": found.as_dict(), str(verb): answer.to_dict()}, json, lambda: echo(str(answer)))
     if not yes:
         raise typer.Exit(NO)
 
 
-def _check(name: str | None, verb: str | None, out: str | None) -> None:
+def _check(name: str | None, verb: str | None, out: str | None, timeline: bool) -> None:
     """Raise BadParameter for options that do not go together, before anything is recorded."""
+    if timeline:
+        if verb or out or name:
+            raise typer.BadParameter("--timeline goes without a name, --as and --out.")
+        return
     if verb is not None and verb not in VERBS:
         raise typer.BadParameter(f"--as takes {', '.join(VERBS)}; got {verb!r}.")
     if verb is None and out is None:
@@ -152,6 +169,34 @@ def _hear(
         print(file=sys.stderr)  # the answer does not go over what is left of the last line
     require_speech(found, min(wanted_s, LEAST_SPEECH_S))
     return found
+
+
+def _told(
+    recognizer: Recognizer,
+    recording: str | None,
+    channel: str | None,
+    mic: str | None,
+    most_s: float,
+    quiet: bool,
+) -> Timeline:
+    """Return the timeline of what was said, after showing each turn as it settled."""
+    from voxid.audio import Part
+
+    part = None if recording is None else Part.of(sources([recording], channel)[0])
+    if part is not None and most_s < float("inf"):
+        part = _beginning(part, most_s)
+    stream = recognizer.stream()
+    with closing(_blocks(part, mic, 300.0)) as blocks:
+        try:
+            for wave_S in blocks:
+                for turn in stream.add(wave_S):
+                    if not quiet:
+                        echo(str(turn))
+                if stream.heard_s >= most_s:
+                    break
+        except KeyboardInterrupt:  # enough was heard
+            pass
+    return stream.end()
 
 
 def _beginning(part: Part, most_s: float) -> Part:

@@ -27,6 +27,7 @@ from voxid.cli.people import (
     ModelOption,
     PriorOption,
     Recording,
+    ServerOption,
     recognizer_of,
     sources,
 )
@@ -54,6 +55,7 @@ def timeline(
         typer.Option("--out", "-o", help="The transcript with names; - prints it. NAME.named.EXT"),
     ] = None,
     db: DbOption = DB,
+    server: ServerOption = None,
     collection: CollectionOption = COLLECTION,
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
@@ -72,7 +74,7 @@ def timeline(
     """
     from voxid.files import atomic_write
 
-    with recognizer_of(db, model, collection, None, vad=vad, device=device) as recognizer:
+    with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
         found = recognizer.timeline(sources([audio], channel)[0], speakers, prior=prior, far=far)
     name = "recording" if audio == "-" else Path(audio).stem
     written = [(rttm, found.to_rttm(name)), (labels, found.to_audacity())]
@@ -108,11 +110,17 @@ def conversations(
     speakers: Annotated[int, typer.Option("--speakers", min=1, help="People in each conversation.")] = 2,
     count: Annotated[int, typer.Option("--count", min=1, help="How many conversations.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", help="How long each is, about.")] = 120.0,
-    overlap: Annotated[float, typer.Option("--overlap", help="Share of turns that interrupt.")] = 0.1,
+    overlap: Annotated[float, typer.Option("--overlap", help="Share of turns that interrupt.")] = 0.3,
     enrolled: Annotated[
         float, typer.Option("--enrolled", help="Share of people with clips to enroll.")
     ] = 0.5,
     enroll_seconds: Annotated[float, typer.Option("--enroll-seconds", help="Speech to enroll.")] = 20.0,
+    room: Annotated[
+        float, typer.Option("--room", help="All in one room with this reverberation time, seconds.")
+    ] = 0.0,
+    line: Annotated[
+        str | None, typer.Option("--line", help="Telephone: pcm, a-law, mu-law, adpcm, gsm or celp.")
+    ] = None,
     layout: LayoutOption = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Who talks, and when.")] = 0,
     json: JsonFlag = False,
@@ -121,7 +129,7 @@ def conversations(
 
     Example: `voxid conversations LibriSpeech/dev-clean -o talks --speakers 4 --count 5`
     """
-    from voxid.corpora.conversations import make_conversations
+    from voxid.timeline.conversations import make_conversations
 
     made = make_conversations(
         list(data),
@@ -132,6 +140,8 @@ def conversations(
         overlap=overlap,
         enrolled=enrolled,
         enroll_s=enroll_seconds,
+        room_s=room,
+        line=line,  # type: ignore[arg-type]
         layout=layout,
         seed=seed,
     )

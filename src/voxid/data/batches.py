@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from voxid.augment import samples_needed, speed
+from voxid.augment.speed import samples_needed, speed
 from voxid.config import Config
 from voxid.data.features_cache import FeatureStore, to_float
 from voxid.data.pack import Packed

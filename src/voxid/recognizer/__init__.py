@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from voxid.recognizer.people import People
     from voxid.recognizer.recognizer import Recognizer
     from voxid.recognizer.reembedding import Reembedded, kept_audio
+    from voxid.recognizer.streaming import Stream
 
-__all__ = ["Adapted", "People", "Recognizer", "Reembedded", "adapt", "compare", "kept_audio"]
+__all__ = ["Adapted", "People", "Recognizer", "Reembedded", "Stream", "adapt", "compare", "kept_audio"]
 
 __getattr__ = names(
     __name__,
@@ -24,5 +25,6 @@ __getattr__ = names(
         "Recognizer": "voxid.recognizer.recognizer",
         "Reembedded": "voxid.recognizer.reembedding",
         "kept_audio": "voxid.recognizer.reembedding",
+        "Stream": "voxid.recognizer.streaming",
     },
 )

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule
 from voxid.scoring.evidence import llr_table
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
-from voxid.timeline.naming import names_of
+from voxid.timeline.naming import nameless, names_of
 from voxid.timeline.speakers import cluster_sides, speakers_of
 from voxid.timeline.turns import Span, spans_of
 from voxid.timeline.windows import Windows, channels_of, windows_of
@@ -27,9 +28,78 @@ from voxid.types import Identification
 
 TOP = 5  # people who may give a speaker their name
 NO_OVERLAP = "overlapped speech is not found: where two people talk at once, one of them is named."
+GUARD_LLR = -3.0  # a turn that sounds so much unlike the enrolled person does not get the name
+DOUBTED = "unknown"  # what it is called
 LITTLE_S = 3.0  # net speech of a speaker: with less a name is a guess, and so is the speaker
 
 Ranked = Callable[[Heard, int], tuple[Identification, Near]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Named:
+    """A speaker, compared with the people enrolled: the name or None, the answer, who was compared."""
+
+    name: str | None
+    answer: Identification
+    near: Near
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Naming:
+    """How speakers get names: `ranked` compares one with the people enrolled, as `identify` does."""
+
+    runtime: Embedder
+    asked: Rule
+    cohort: Cohort | None
+    ranked: Ranked
+    vad: str
+
+    def names(self, sides: Sequence[Side], of: tuple[str, float], *, join: bool) -> list[Named]:
+        """Return each speaker of a recording (its name, its seconds) with a name, or None."""
+        answers = [
+            self.ranked(
+                Heard(s.emb_ND[0], of[0], of[1], float(s.speech_s_N[0]), (), clips=float(s.clips_N[0])), TOP
+            )
+            for s in sides
+        ]
+        between_KK = np.zeros((len(sides), len(sides)))
+        if len(sides) > 1:
+            alls = Side(
+                *(
+                    np.concatenate([getattr(s, at) for s in sides])
+                    for at in ("emb_ND", "speech_s_N", "clips_N")
+                )
+            )
+            between_KK = llr_table(self.asked.calibration, alls, alls, self.cohort)
+        given = names_of([answer for answer, _ in answers], between_KK, join=join)
+        return [Named(name, *answer) for name, answer in zip(given, answers, strict=True)]
+
+    def turn(
+        self,
+        named: Named,
+        called: str,
+        own: Side,
+        span: tuple[float, float],
+        confidence: float,
+        channel: int | None = None,
+    ) -> Turn:
+        """Return a turn of a speaker who is `called` so; one that does not sound like the name has none."""
+        order = [candidate.speaker for candidate in named.answer.candidates]
+        llr_ = None
+        if order:
+            at = order.index(named.name) if named.name in order else 0
+            [llr_] = llr(self.asked.calibration, named.near.side.take([at]), own, self.cohort).tolist()
+            if named.name is not None and llr_ < GUARD_LLR:
+                called = DOUBTED
+        return Turn(
+            start=round(span[0], 3),
+            end=round(span[1], 3),
+            speaker=called,
+            llr=None if llr_ is None else round(llr_, 3),
+            speech_s=round(float(own.speech_s_N[0]), 2),
+            confidence=round(confidence, 3),
+            channel=channel,
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,45 +111,39 @@ class _Voice:
     spans: list[Span]
     channel: int | None
 
-    def turn(self, span: Span) -> Side:
-        """Return what one turn sounds like."""
-        return _together(self.windows, list(span.windows))
-
 
 def timeline(
-    runtime: Embedder,
-    asked: Rule,
-    cohort: Cohort | None,
+    naming: Naming,
     audio: Source,
     speakers: int | None,
-    ranked: Ranked,
-    *,
-    vad: str,
+    known: Mapping[tuple[int, int], np.ndarray] | None = None,
 ) -> Timeline:
-    """Return who spoke when; `ranked` compares a speaker with the people enrolled."""
+    """Return who spoke when. `known` has embeddings of windows, as `windows_of` takes them."""
     if speakers is not None and not (isinstance(speakers, int | np.integer) and speakers >= 1):
         raise BadConfig(f"speakers is how many people talk, a whole number from 1; got {speakers!r}.")
-    found = inspect(audio, vad=vad)
+    found = inspect(audio, vad=naming.vad)
     warnings = [
         said for said in found.warnings if not said.startswith(("very long", "the two channels hold"))
     ]
+    embed = naming.runtime.embed_waves
     if found.unlike and speakers in (None, 2):
         voices: list[_Voice] = []
-        for channel, (one, mask_T) in enumerate(channels_of(found.part, vad)):
-            windows = windows_of(runtime.embed_waves, one, mask_T)
+        for channel, (one, mask_T) in enumerate(channels_of(found.part, naming.vad)):
+            windows = windows_of(embed, one, mask_T)
             voices += _voices(windows, np.ones((len(windows), min(1, len(windows)))), channel)
         warnings.append("the two channels hold different sound: each is taken for one speaker.")
         join = False
     else:
-        windows = windows_of(runtime.embed_waves, found)
-        voices = _voices(windows, speakers_of(windows, asked.calibration, cohort, speakers), None)
+        windows = windows_of(embed, found, known=known)
+        post_WK = speakers_of(windows, naming.asked.calibration, naming.cohort, speakers)
+        voices = _voices(windows, post_WK, None)
         warnings.append(NO_OVERLAP)
         join = speakers is None
         if speakers is not None and len(voices) < speakers:
             warnings.append(f"{speakers} speakers were asked for, and {len(voices)} were found.")
     if not voices:
         warnings.append("no speech was found.")
-    return _named(voices, asked, cohort, ranked, join, (found.name, found.total_s), warnings)
+    return _told(naming, voices, join, (found.name, found.total_s), warnings)
 
 
 def _voices(windows: Windows, post_WK: np.ndarray, channel: int | None) -> list[_Voice]:
@@ -100,68 +164,45 @@ def _together(windows: Windows, some: list[int]) -> Side:
     return cluster_sides(windows, label_W)
 
 
-def _named(
-    voices: list[_Voice],
-    asked: Rule,
-    cohort: Cohort | None,
-    ranked: Ranked,
-    join: bool,
-    of: tuple[str, float],
-    warnings: list[str],
+def _told(
+    naming: Naming, voices: list[_Voice], join: bool, of: tuple[str, float], warnings: list[str]
 ) -> Timeline:
-    name, total_s = of
-    answers: list[tuple[Identification, Near]] = []
-    for voice in voices:
-        side = voice.side
-        heard = Heard(
-            side.emb_ND[0], name, total_s, float(side.speech_s_N[0]), (), clips=float(side.clips_N[0])
+    found = naming.names([voice.side for voice in voices], of, join=join)
+    answers = [one.answer for one in found]
+    kind, numbers = nameless(answers), count(1)
+    called = [one.name or f"{kind} {next(numbers)}" for one in found]
+    turns = [
+        naming.turn(
+            one,
+            who,
+            _together(voice.windows, list(span.windows)),
+            (span.start_s, span.end_s),
+            span.confidence,
+            voice.channel,
         )
-        answers.append(ranked(heard, TOP))
-    found = [answer for answer, _ in answers]
-    between_KK = np.zeros((len(voices), len(voices)))
-    if len(voices) > 1:
-        alls = [
-            np.concatenate([getattr(v.side, at) for v in voices])
-            for at in ("emb_ND", "speech_s_N", "clips_N")
-        ]
-        between_KK = llr_table(asked.calibration, Side(*alls), Side(*alls), cohort)
-    given = names_of(found, between_KK, join=join)
-    turns: list[Turn] = []
-    for voice, who, (answer, near) in zip(voices, given, answers, strict=True):
-        order = [candidate.speaker for candidate in answer.candidates]
-        at = order.index(who) if who in order else 0
-        for span in voice.spans:
-            own = voice.turn(span)
-            fits = llr(asked.calibration, near.side.take([at]), own, cohort)[0] if order else None
-            turns.append(_turn(span, own, who, fits, voice.channel))
+        for voice, one, who in zip(voices, found, called, strict=True)
+        for span in voice.spans
+    ]
     turns.sort(key=lambda turn: (turn.start, turn.end))
     speakers = [
         _speaker(
             who,
-            [t for t in turns if t.speaker == who],
-            [a for a, n in zip(found, given, strict=True) if n == who],
+            [turn for turn in turns if turn.speaker == who],
+            [one for one, name in zip(answers, called, strict=True) if name == who],
         )
         for who in dict.fromkeys(turn.speaker for turn in turns)
     ]
     little = [one.speaker for one in speakers if one.speech_s < LITTLE_S]
     if little:
         warnings.append(f"less than {LITTLE_S:g} s of speech, so rather a guess: {', '.join(little)}.")
-    left_out = {said for answer in found for said in answer.warnings if said.startswith("left out")}
-    enrolled = max((answer.enrolled for answer in found), default=0)
+    left_out = {said for answer in answers for said in answer.warnings if said.startswith("left out")}
     return Timeline(
-        tuple(turns), tuple(speakers), round(total_s, 3), name, enrolled, (*warnings, *sorted(left_out))
-    )
-
-
-def _turn(span: Span, own: Side, who: str, fits: float | None, channel: int | None) -> Turn:
-    return Turn(
-        start=round(span.start_s, 3),
-        end=round(span.end_s, 3),
-        speaker=who,
-        llr=None if fits is None else round(float(fits), 3),
-        speech_s=round(float(own.speech_s_N[0]), 2),
-        confidence=round(span.confidence, 3),
-        channel=channel,
+        tuple(turns),
+        tuple(speakers),
+        round(of[1], 3),
+        of[0],
+        max((answer.enrolled for answer in answers), default=0),
+        (*warnings, *sorted(left_out)),
     )
 
 
@@ -175,6 +216,7 @@ def _speaker(who: str, turns: list[Turn], found: list[Identification]) -> Timeli
             for c, one in zip(candidates, found, strict=True)
         ),
         key=lambda candidate: -np.inf if candidate is None else candidate.llr,
+        default=None,
     )
     return TimelineSpeaker(
         speaker=who,

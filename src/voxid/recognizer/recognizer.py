@@ -14,7 +14,7 @@ from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Embedder
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.adapting import joined
-from voxid.recognizer.conversing import timeline
+from voxid.recognizer.conversing import Naming, timeline
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
 from voxid.recognizer.hearing import (
     DEFAULT_MODEL,
@@ -30,11 +30,12 @@ from voxid.recognizer.identifying import AT_LEAST, NAMED, identification
 from voxid.recognizer.people import DEFAULT_URL, People, sides
 from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voiceprint
 from voxid.recognizer.roster import MEMORY, Near, Roster
+from voxid.recognizer.streaming import Stream
 from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule, decide, is_number, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
-from voxid.types import Decision, Enrollment, Identification
+from voxid.types import SAMPLE_RATE, Decision, Enrollment, Identification
 
 if TYPE_CHECKING:
     from voxid.audio import Source
@@ -294,10 +295,33 @@ class Recognizer(People):
         alice
         """
         asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+        return timeline(self._naming(asked), audio, speakers)
+
+    def stream(
+        self,
+        rate: int = SAMPLE_RATE,
+        *,
+        prior: float | None = None,
+        cost_miss: float | None = None,
+        cost_false_alarm: float | None = None,
+        far: float | None = None,
+    ) -> Stream:
+        """Return what takes samples as they are heard, at `rate` Hz, and gives turns as they settle.
+
+        A turn comes at most 2 s of sound after its end, under the name that its speaker has by then. `end`
+        gives the timeline that the file would have got. Raise as `timeline` does.
+
+        >>> stream, wave_S = rec.stream(), voxid.audio.load("alice1.wav")
+        >>> turns = [turn for chunk in np.array_split(wave_S, 40) for turn in stream.add(chunk)]
+        >>> [turn.speaker for turn in stream.end().turns]
+        ['alice']
+        """
+        asked = self.rule(prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+        return Stream(self._naming(asked), rate)
+
+    def _naming(self, asked: Rule) -> Naming:
         self._need_model()
-        return timeline(
-            self.runtime, asked, self._cohort, audio, speakers, partial(self._ranked, asked), vad=self._vad
-        )
+        return Naming(self.runtime, asked, self._cohort, partial(self._ranked, asked), self._vad)
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Return how many people are in memory, after reading them. Otherwise the first `identify` does that.

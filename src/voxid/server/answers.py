@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from voxid.errors import AudioSilent, AudioTooShort, TooLittleSpeech
 from voxid.scoring.decision import Rule
 from voxid.stores import AuditEntry, Erasure, Person
+from voxid.timeline import Timeline
 from voxid.types import Decision, Enrollment, Identification
 
 TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
@@ -103,6 +104,43 @@ class IdentificationOut(Evidence):
     reason: str
     speech_s: float | None = None
     net_speech_s: float | None = None
+    warnings: list[str] = []
+
+
+class TurnOut(Out):
+    """Somebody talks."""
+
+    start: float = Field(description="Seconds from the beginning.")
+    end: float
+    speaker: str = Field(description='A name, or "unknown 1".')
+    llr: Llr = Field(None, description="Of this turn alone; null where nobody is enrolled.")
+    speech_s: float
+    confidence: float = Field(description="How sure it is that this speaker talks here, 0 to 1.")
+    channel: int | None = None
+    doubtful: bool
+
+
+class TimelineSpeakerOut(Out):
+    """One speaker of a recording."""
+
+    speaker: str
+    known: bool
+    speech_s: float
+    turns: int
+    nearest: str | None = Field(None, description="The enrolled person whom the voice is nearest to.")
+    llr: Llr = None
+    threshold: float | None = None
+    probability: float | None = None
+
+
+class TimelineOut(Evidence):
+    """Who spoke when."""
+
+    turns: list[TurnOut]
+    speakers: list[TimelineSpeakerOut]
+    total_s: float
+    source: str
+    enrolled: int = Field(description="People who were searched.")
     warnings: list[str] = []
 
 
@@ -325,6 +363,11 @@ def identification_out(found: Identification, evidence: dict[str, Any]) -> dict[
         "llr": best.llr if best else None,
         "probability": best.probability if best else None,
     }
+
+
+def timeline_out(found: Timeline, evidence: dict[str, Any]) -> dict[str, Any]:
+    """Return a Timeline as the service says it."""
+    return {**evidence, **found.to_dict()}
 
 
 def receipt_out(receipt: Erasure) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The live socket: PCM comes in as it is spoken; who it is, and how sure, goes out twice a second.
 
-The client says `{"type": "start", "rate": 16000, "question": "identify"}` (or "verify" with a "name", or
-"none"), then sends 16-bit little-endian mono samples, and `{"type": "end"}`. Answers are `ready`, `heard`
-(every 0.5 s of audio: net speech so far, and who talks in the turn that is open), `turn` (one has ended, with
-its decision) and `final`: the answer that the file API gives to the same audio. A turn ends in a pause; two
-people who talk without a pause between them are one turn.
+The client says `{"type": "start", "rate": 16000, "question": "identify"}` (or "verify" with a "name",
+"timeline", or "none"), then sends 16-bit little-endian mono samples, and `{"type": "end"}`. Answers are
+`ready`, `heard` (every 0.5 s of audio: net speech so far, and who talks in the turn that is open), `turn`
+(one has ended, with its decision) and `final`: the answer that the file API gives to the same audio. With
+"identify" and "verify" a turn ends in a pause, and two people who talk without a pause between them are one
+turn; with "timeline" turns are those of `Recognizer.stream`.
 
 # S samples, T frames
 """
@@ -25,10 +26,10 @@ from voxid.audio import SpeechMeter
 from voxid.audio import inspect as measure
 from voxid.audio.sources import RATES
 from voxid.audio.speech import FRAME_S
-from voxid.errors import OptedOut, PersonNotFound, VoxidError
-from voxid.recognizer import Recognizer
+from voxid.errors import AudioError, OptedOut, PersonNotFound, VoxidError
+from voxid.recognizer import Recognizer, Stream
 from voxid.server import metrics
-from voxid.server.answers import TOO_LITTLE, decision_out, identification_out, no_decision
+from voxid.server.answers import TOO_LITTLE, decision_out, identification_out, no_decision, timeline_out
 from voxid.server.problems import Refusal
 from voxid.server.service import Service
 from voxid.types import SAMPLE_RATE
@@ -38,7 +39,7 @@ LEAST_WAIT_S = 0.25  # between two answers to a client that sends faster than an
 PAUSE_S = 0.8  # of silence that ends a turn
 LOOK_S = 10.0  # of an open turn that are looked at
 SILENT_S = 30.0  # without a message, after which a client is taken for gone
-QUESTIONS = ("identify", "verify", "none")
+QUESTIONS = ("identify", "verify", "timeline", "none")
 
 
 async def live(socket: WebSocket, collection: str) -> None:
@@ -134,6 +135,13 @@ class Hearing:
     last: float = -1e9
     odd: bytes = b""  # half a sample
     stream: Any = None
+    talk: Stream | None = None  # for the question "timeline"
+    told: int = 0  # chunks that it has had
+
+    def __post_init__(self) -> None:
+        """Begin the stream that a timeline is made by."""
+        if self.start["question"] == "timeline":
+            self.talk = self.recognizer.stream(self.start["rate"])
 
     async def take(self, pcm: bytes) -> list[dict[str, Any]]:
         """Return what is to be said after more samples."""
@@ -155,6 +163,9 @@ class Hearing:
         if self.heard / SAMPLE_RATE > most_s:
             raise Refusal(413, "AudioTooLong", f"{most_s:g} s are the most that one connection takes.")
         self.raw.append(samples)
+        if self.talk is not None:
+            self.heard += round(samples.size * SAMPLE_RATE / self.start["rate"])
+            return
         wave_S = samples.astype(np.float32) / 32768
         if self.start["rate"] != SAMPLE_RATE:
             if self.stream is None:
@@ -164,7 +175,21 @@ class Hearing:
         self.meter.add(wave_S)
         self.heard += wave_S.size
 
+    def _look_at_talk(self, talk: Stream) -> list[dict[str, Any]]:
+        """Return the turns that have settled, and who talks."""
+        chunk_S = np.concatenate([np.zeros(0, np.int16), *self.raw[self.told :]])
+        self.told = len(self.raw)
+        turns = talk.add(chunk_S) if chunk_S.size else []
+        now = talk.now
+        heard = {"type": "heard", "at_s": round(talk.heard_s, 2), "net_speech_s": talk.net_speech_s}
+        if now is not None:
+            heard |= {"turn": {"start_s": now.start}, "speaker": now.speaker, "llr": now.llr}
+        ended = [{"type": "turn", "start_s": t.start, "end_s": t.end, **t.to_dict()} for t in turns]
+        return [*ended, heard]
+
     def _look(self) -> list[dict[str, Any]]:
+        if self.talk is not None:
+            return self._look_at_talk(self.talk)
         mask_T = self.meter.mask()
         at_s = self.heard / SAMPLE_RATE
         said: list[dict[str, Any]] = []
@@ -185,6 +210,16 @@ class Hearing:
         return [*said, heard]
 
     def _finish(self) -> list[dict[str, Any]]:
+        if self.talk is not None:
+            said = self._look_at_talk(self.talk)
+            evidence = self.service.evidence(self.recognizer, self.recognizer.rule())
+            try:
+                return [*said, {"type": "final", **timeline_out(self.talk.end(), evidence)}]
+            except AudioError as error:  # silence, or nothing at all
+                return [
+                    *said,
+                    {"type": "final", **evidence, "turns": [], "speakers": [], "warnings": [str(error)]},
+                ]
         mask_T = self.meter.mask()
         said = [
             {"type": "turn", "start_s": start_s, "end_s": end_s, **self._asked(start_s, end_s)}

@@ -12,13 +12,12 @@ import numpy as np
 from voxid.types import Identification
 
 
-def names_of(found: Sequence[Identification], between_KK: np.ndarray, *, join: bool) -> list[str]:
-    """Return a name for each speaker; speakers of one name are one person.
+def names_of(found: Sequence[Identification], between_KK: np.ndarray, *, join: bool) -> list[str | None]:
+    """Return a name for each speaker, or None; speakers of one name are one person.
 
     A name goes to the speaker whom it fits best. Another one who passes as the same person is joined, where
     the two sound like one person (an LLR `between_KK` of 0 or more) and `join` allows it; else the next name
-    that passes is taken, or the speaker is unknown. Speakers without a name are numbered in the order they
-    are given: "unknown 1", or "speaker 1" where nobody is enrolled.
+    that passes is taken, or none.
     """
     passes = sorted(
         (
@@ -39,6 +38,13 @@ def names_of(found: Sequence[Identification], between_KK: np.ndarray, *, join: b
             owner[name], name_K[k] = k, name
         elif join and between_KK[k, owner[name]] >= 0:
             name_K[k] = name
-    kind = "unknown" if any(one.enrolled for one in found) else "speaker"
-    numbers = iter(range(1, len(found) + 1))
-    return [name if name is not None else f"{kind} {next(numbers)}" for name in name_K]
+    return name_K
+
+
+def nameless(found: Sequence[Identification]) -> str:
+    """Return what speakers without a name are called, before their number.
+
+    >>> nameless([])
+    'speaker'
+    """
+    return "unknown" if any(one.enrolled for one in found) else "speaker"

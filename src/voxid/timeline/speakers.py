@@ -16,7 +16,7 @@ import numpy as np
 from voxid.scoring import Calibration, Cohort, Side, llr, reference, unit_rows
 from voxid.scoring.evidence import llr_table
 from voxid.timeline.clustering import agglomerate, renumbered, smoothed
-from voxid.timeline.windows import Windows
+from voxid.timeline.windows import WINDOW_S, Windows
 
 STOP_LLR = 0.3  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
 TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs takes 8 MB
@@ -44,12 +44,11 @@ def speakers_of(
     label_W[clear] = _clusters(side.take(clear), calibration, cohort, count)
     if count is None:
         label_W = _without_small(label_W, windows.net_s_W)
-    gap_W = np.concatenate(([0.0], np.maximum(windows.start_W[1:] - windows.end_W[:-1], 0)))
     post_WK = np.zeros((len(windows), 0))
     for _ in range(PASSES):
         clusters = cluster_sides(windows, label_W)
         fits_WK = llr_table(calibration, side, replace(clusters, clips_N=np.ones(len(clusters))), cohort)
-        post_WK = smoothed(fits_WK, gap_W, change=CHANGE, trust=TRUST)
+        post_WK = smoothed(fits_WK, windows.pause_s, change=CHANGE, trust=TRUST)
         label_W = renumbered(post_WK.argmax(axis=1))
     return post_WK
 
@@ -74,22 +73,28 @@ def _clusters(side: Side, calibration: Calibration, cohort: Cohort | None, count
         first = int(label_W[part_W].max()) + 1
     if parts == 1:
         return label_W
-    weight_I = np.bincount(label_W).astype(float)
     mean_ID = np.zeros((first, side.emb_ND.shape[1]))
     np.add.at(mean_ID, label_W, unit_rows(side.emb_ND))
-    mean_ID /= weight_I[:, None]  # not of unit length: its products are the mean cosines of the windows
-    items = Side.of(mean_ID.astype(np.float32), np.full(first, 1.5))
-    left_K, right_K = (index.ravel() for index in np.indices((first, first)))
-    score = llr(
-        calibration,
-        items,
-        items,
-        cohort,
-        cosine_K=(mean_ID @ mean_ID.T).ravel(),
-        left_K=left_K,
-        right_K=right_K,
-    )
-    return agglomerate(score.reshape(first, first), weight_I, stop=STOP_LLR, count=count)[label_W]
+    weight_I = np.bincount(label_W).astype(float)
+    return joined_means(mean_ID / weight_I[:, None], weight_I, calibration, cohort, count)[label_W]
+
+
+def joined_means(
+    mean_ID: np.ndarray,
+    weight_I: np.ndarray,
+    calibration: Calibration,
+    cohort: Cohort | None,
+    count: int | None = None,
+) -> np.ndarray:
+    """Return the cluster of each of some groups of windows, by the mean of their unit-length embeddings.
+
+    The means are not of unit length: their products are the mean cosines of the windows.
+    """
+    items = Side.of(mean_ID.astype(np.float32), np.full(len(mean_ID), WINDOW_S))
+    left_K, right_K = (index.ravel() for index in np.indices((len(items), len(items))))
+    cosine_K = (mean_ID @ mean_ID.T).ravel()
+    score = llr(calibration, items, items, cohort, cosine_K=cosine_K, left_K=left_K, right_K=right_K)
+    return agglomerate(score.reshape(len(items), len(items)), weight_I, stop=STOP_LLR, count=count)
 
 
 def _without_small(label_W: np.ndarray, speech_s_W: np.ndarray) -> np.ndarray:

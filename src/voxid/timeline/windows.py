@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,41 +42,73 @@ class Windows:
     def __len__(self) -> int:
         return len(self.start_W)
 
+    @property
+    def pause_s(self) -> np.ndarray:
+        """The pause before each window, seconds."""
+        return np.concatenate(([0.0], np.maximum(self.start_W[1:] - self.end_W[:-1], 0)))
+
 
 def windows_of(
-    embed: Callable[[Sequence[np.ndarray]], np.ndarray], found: Inspected, mask_T: np.ndarray | None = None
+    embed: Callable[[Sequence[np.ndarray]], np.ndarray],
+    found: Inspected,
+    mask_T: np.ndarray | None = None,
+    known: Mapping[tuple[int, int], np.ndarray] | None = None,
 ) -> Windows:
     """Return the windows of the speech of a recording, embedded by `embed`, a number of them at a time.
 
-    `mask_T` says what is speech, if not the recording's own mask. Memory does not grow with the samples.
+    `mask_T` says what is speech, if not the recording's own mask. `known` has embeddings by (first sample,
+    sample after the last). Memory does not grow with the samples.
     """
     mask_T = found.mask_T if mask_T is None else mask_T
-    edge = (
-        np.flatnonzero(np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))).reshape(-1, 2) * FRAME_S
-    )
-    stretches = joined([(float(a), min(float(b), found.total_s)) for a, b in edge], BRIDGE_S)
+    start_W, end_W, slot_WE = laid(stretches_of(mask_T, found.total_s), found.total_s)
+    first_W, last_W = at_samples(start_W, end_W)
+    emb_of = {} if known is None else dict(known)
+    new = [w for w, key in enumerate(zip(first_W, last_W, strict=True)) if key not in emb_of]
+    keys = iter([(first_W[w], last_W[w]) for w in new])
+    waves = cut(found.blocks(), np.array(first_W)[new], np.array(last_W)[new]) if new else iter(())
+    while gathered := list(islice(waves, GATHER)):
+        emb_of |= zip(islice(keys, len(gathered)), embed(gathered), strict=True)
+    rows = [emb_of[key] for key in zip(first_W, last_W, strict=True)]
+    emb_WD = np.stack(rows) if rows else np.zeros((0, 1), np.float32)
+    side = Side.of(emb_WD, np.maximum(net_s(mask_T, start_W, end_W), FRAME_S))
+    return Windows(start_W, end_W, slot_WE, net_s(mask_T, *slot_WE.T), side)
+
+
+def stretches_of(mask_T: np.ndarray, total_s: float, first: int = 0) -> list[tuple[float, float]]:
+    """Return (start, end) of each stretch of speech, over short pauses; `mask_T` begins with frame `first`.
+
+    >>> stretches_of(np.repeat([False, True, False, True], [10, 50, 100, 30]), 9.0)
+    [(0.1, 0.6), (1.6, 1.9)]
+    """
+    change_T = np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))
+    edges = ((np.flatnonzero(change_T) + first) * FRAME_S).reshape(-1, 2)
+    return joined([(float(a), min(float(b), total_s)) for a, b in edges], BRIDGE_S)
+
+
+def laid(
+    stretches: Sequence[tuple[float, float]], total_s: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the windows of stretches of speech lie: start_W, end_W, slot_WE as in `Windows`."""
     rows = [
-        (*window, number)
-        for number, stretch in enumerate(stretches)
-        for window in _cuts(stretch, found.total_s)
+        (*window, number) for number, stretch in enumerate(stretches) for window in _cuts(stretch, total_s)
     ]
     start_W, end_W, stretch_W = np.array(rows, np.float64).reshape(-1, 3).T
     middle_W, slot_WE = (start_W + end_W) / 2, np.array(stretches).reshape(-1, 2)[stretch_W.astype(int)]
     inside = np.flatnonzero(np.diff(stretch_W) == 0)
     slot_WE[inside, 1] = slot_WE[inside + 1, 0] = (middle_W[inside] + middle_W[inside + 1]) / 2
+    return start_W, end_W, slot_WE
+
+
+def at_samples(start_W: np.ndarray, end_W: np.ndarray) -> list[list[int]]:
+    """Return the first sample of each window, and the sample after its last."""
+    return [np.round(edge_W * SAMPLE_RATE).astype(int).tolist() for edge_W in (start_W, end_W)]
+
+
+def net_s(mask_T: np.ndarray, from_W: np.ndarray, to_W: np.ndarray) -> np.ndarray:
+    """Return the seconds of speech between two times, (W,)."""
     speech_T = np.concatenate(([0], np.cumsum(mask_T))) * FRAME_S
-
-    def net_s(from_W: np.ndarray, to_W: np.ndarray) -> np.ndarray:
-        at = np.minimum(np.round(np.stack((from_W, to_W)) / FRAME_S).astype(int), len(speech_T) - 1)
-        return speech_T[at[1]] - speech_T[at[0]]
-
-    first_W, last_W = (np.round(edge_W * SAMPLE_RATE).astype(int) for edge_W in (start_W, end_W))
-    waves, embedded = cut(found.blocks(), first_W, last_W), []
-    while gathered := list(islice(waves, GATHER)):
-        embedded.append(embed(gathered))
-    emb_WD = np.concatenate(embedded) if embedded else np.zeros((0, 1), np.float32)
-    side = Side.of(emb_WD, np.maximum(net_s(start_W, end_W), FRAME_S))
-    return Windows(start_W, end_W, slot_WE, net_s(*slot_WE.T), side)
+    at = np.clip(np.round(np.stack((from_W, to_W)) / FRAME_S).astype(int), 0, len(speech_T) - 1)
+    return speech_T[at[1]] - speech_T[at[0]]
 
 
 def _cuts(stretch: tuple[float, float], total_s: float) -> list[tuple[float, float]]:

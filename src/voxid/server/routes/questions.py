@@ -18,10 +18,12 @@ from voxid.server.answers import (
     EnrollmentOut,
     IdentificationOut,
     ModelOut,
+    TimelineOut,
     decision_out,
     enrollment_out,
     identification_out,
     no_decision,
+    timeline_out,
 )
 from voxid.server.problems import remedy_of
 from voxid.server.routes.shared import (
@@ -162,6 +164,30 @@ async def identify(
         none |= {"speech_s": None, "net_speech_s": None}
         return counted("identify", none)
     return counted("identify", identification_out(found, evidence))
+
+
+@router.post(
+    "/collections/{collection}/timeline",
+    response_model=TimelineOut,
+    summary="Who spoke when in a conversation, by name",
+    openapi_extra=audio("file"),
+)
+async def timeline(
+    request: Request,
+    service: At,
+    caller: ReaderHeard,
+    collection: Collection,
+    rules: Rules,
+    speakers: Annotated[int | None, Query(ge=1, description="How many people talk, if known.")] = None,
+    channel: Channel = None,
+) -> Any:
+    """Find the turns; people who are not enrolled are "unknown 1", "unknown 2"."""
+    recognizer = await service.recognizer(collection)
+    evidence = service.evidence(recognizer, recognizer.rule(**rules))
+    async with service.body(request) as (body, heard):
+        body.of("file")
+        found = await service.thread(recognizer.timeline, heard[0], speakers, **rules)
+    return timeline_out(found, evidence)
 
 
 @router.post(

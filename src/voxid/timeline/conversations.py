@@ -1,8 +1,10 @@
 """Conversations made from a corpus: people take turns and interrupt; who talks when is known.
 
 The time from the end of a turn to the next one varies around 0.2 s, as in the conversations of ten languages
-(Stivers et al., "Universals and cultural variation in turn-taking in conversation", PNAS 2009). A share of
-the turns begins before the one before has ended.
+(Stivers et al., "Universals and cultural variation in turn-taking in conversation", PNAS 2009). Three turns
+in ten begin before the one before has ended, most of them 0.1 to 0.4 s before, as on the telephone lines of
+Switchboard (Levinson and Torreira, "Timing in turn-taking and its implications for processing models of
+language", Frontiers in Psychology 2015). Pauses within what a person says are those of the recordings.
 
 # S samples
 """
@@ -15,11 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from voxid.audio import inspect, load
 from voxid.audio.writing import write_wav
+from voxid.augment.lossy import Line, compress
+from voxid.augment.rooms import FROM_WALL_M, SIZE_M, room_response
 from voxid.corpora.scanning import scan
 from voxid.errors import AudioError, BadConfig, NotEnoughSpeakers
 from voxid.files import atomic_write
@@ -28,9 +33,11 @@ from voxid.types import SAMPLE_RATE, Utterance
 
 TURN_S = (3.0, 0.7)  # median of the length of a turn, standard deviation of its logarithm
 GAP_S = (0.2, 0.35)  # mean and standard deviation of the time between two turns
-INTERRUPTS_S = (0.2, 1.0)  # how much earlier a turn begins that interrupts
+INTERRUPTS_S = (0.205, 0.77)  # how much earlier a turn begins that interrupts: median, log's deviation
 PAUSE_S = 0.3  # shorter pauses belong to a turn
 LEVEL = 0.05  # RMS of speech in every turn
+MOST_ROOM_S = 3.0
+LINE_LEVEL = 0.5  # how hard "celp" compresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,11 @@ def make_conversations(
     speakers: int = 2,
     count: int = 1,
     seconds: float = 120.0,
-    overlap: float = 0.1,
+    overlap: float = 0.3,
     enrolled: float = 0.5,
     enroll_s: float = 20.0,
+    room_s: float = 0.0,
+    line: Line | None = None,
     layout: str = "auto",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -64,8 +73,10 @@ def make_conversations(
     """Return `count` conversations of `speakers` people each, written to `out` (WAV, RTTM, clips to enroll).
 
     `overlap` is the share of turns that interrupt, `enrolled` the share of people for whom `enroll_s` seconds
-    of other utterances are written. The same numbers give the same bytes. Raise BadConfig,
-    NotEnoughSpeakers, a CorpusError or an OutputError.
+    of other utterances are written. With `room_s` all sit in one made-up room with that reverberation time
+    (RT60, seconds); `line` is a telephone line: "pcm", "a-law", "mu-law", "adpcm", "gsm" or "celp". Clips to
+    enroll have neither. The same numbers give the same bytes. Raise BadConfig, NotEnoughSpeakers, a
+    CorpusError or an OutputError.
 
     >>> [made] = make_conversations("people", "talks", seconds=10, enroll_s=2)
     >>> made.audio.name, len(made.speakers), len(made.enroll)
@@ -75,6 +86,11 @@ def make_conversations(
         raise BadConfig(
             "speakers and count are whole numbers from 1, seconds more than 0, overlap and enrolled shares "
             f"from 0 to 1; got {speakers}, {count}, {seconds:g}, {overlap:g}, {enrolled:g}."
+        )
+    if not (0 <= room_s <= MOST_ROOM_S and line in (None, *get_args(Line))):
+        raise BadConfig(
+            f"room_s is a reverberation time from 0 to {MOST_ROOM_S:g} s, and line one of "
+            f"{', '.join(get_args(Line))}; got {room_s:g}, {line!r}."
         )
     said: dict[str, list[Utterance]] = {}
     for utterance in scan(data, layout):
@@ -95,7 +111,10 @@ def make_conversations(
         enroll = {one: folder / f"{name}-enroll" / f"{one.replace('/', '_')}.wav" for one in known}
         for one, path in enroll.items():
             write_wav(path, _to_enroll(parts[one][1], enroll_s))
-        wave_S, spoken = _talk({one: _endless(parts[one][0]) for one in who}, seconds, overlap, rng)
+        heard = {one: _endless(parts[one][0]) for one in who}
+        wave_S, spoken = _talk(heard, seconds, overlap, room_s, rng)
+        if line is not None:
+            wave_S = compress(wave_S, line, LINE_LEVEL)
         write_wav(folder / f"{name}.wav", wave_S)
         with atomic_write(folder / f"{name}.rttm", "w") as file:
             file.write(rttm(name, spoken))
@@ -165,20 +184,26 @@ def _talk(
     clips: dict[str, Iterator[tuple[np.ndarray, list[tuple[float, float]]]]],
     seconds: float,
     overlap: float,
+    room_s: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, list[Spoken]]:
     """Return the samples of a conversation and who talks when."""
     end, placed, spoken = 0.5, [], []
+    seats = _seats(list(clips), room_s, rng) if room_s else {}
     for who in _turns(list(clips), rng):
         if end > seconds:
             break
         early = rng.random() < overlap and bool(placed)
-        start = end - rng.uniform(*INTERRUPTS_S) if early else end + max(0.0, rng.normal(*GAP_S))
+        start = end + max(0.0, rng.normal(*GAP_S))
+        if early:
+            start = end - INTERRUPTS_S[0] * np.exp(INTERRUPTS_S[1] * rng.standard_normal())
         wanted_s = TURN_S[0] * np.exp(TURN_S[1] * rng.standard_normal())
         while wanted_s > 0:
             wave_S, stretches = _cut(*next(clips[who]), wanted_s)
             wanted_s -= stretches[-1][1]
             placed.append((max(0, round(start * SAMPLE_RATE)), wave_S))
+            if who in seats:
+                placed[-1] = (placed[-1][0], _convolved(wave_S, seats[who]))
             spoken += [Spoken(round(start + a, 3), round(start + b, 3), who) for a, b in stretches]
             end = max(end, start + wave_S.size / SAMPLE_RATE)
             start = end + abs(rng.normal(*GAP_S))
@@ -187,6 +212,24 @@ def _talk(
         mixed_S[at : at + wave_S.size] += wave_S
     mixed_S += 1e-4 * rng.standard_normal(mixed_S.size).astype(np.float32)
     return mixed_S * min(1.0, 0.95 / float(np.abs(mixed_S).max())), sorted(spoken)
+
+
+def _seats(who: list[str], room_s: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the impulse response from where each person sits to one microphone, at one loudness."""
+    size_3 = rng.uniform(*SIZE_M)
+    microphone_3 = rng.uniform(FROM_WALL_M, size_3 - FROM_WALL_M)
+    seats = {}
+    for one in who:
+        source_3 = rng.uniform(FROM_WALL_M, size_3 - FROM_WALL_M)
+        response_S = room_response(size_3, source_3, microphone_3, room_s, round(room_s * SAMPLE_RATE), rng)
+        seats[one] = response_S / np.sqrt(np.sum(response_S**2))
+    return seats
+
+
+def _convolved(wave_S: np.ndarray, response_S: np.ndarray) -> np.ndarray:
+    length = wave_S.size + response_S.size - 1
+    spectrum_F = np.fft.rfft(wave_S, length) * np.fft.rfft(response_S, length)
+    return np.fft.irfft(spectrum_F, length).astype(np.float32)
 
 
 def _cut(
