@@ -96,6 +96,11 @@ class Stream:
             known = self._live.known if self._rate == SAMPLE_RATE else None
             return timeline(self._naming, (samples_S, self._rate), None, known)
 
+    def __del__(self) -> None:
+        """Forget the samples of a stream that nobody ended."""
+        if hasattr(self, "_kept"):
+            self._kept.close()
+
     def _named(self, turns: list[LiveTurn], told: bool = True) -> list[Turn]:
         """Return turns with the names that their speakers have by now."""
         sides = {number: together(windows) for number, windows in self._live.speakers.items()}
