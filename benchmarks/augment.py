@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from voxid.augment import AugmentConfig, Sources, WaveAugment
-from voxid.augment.speed import samples_needed, speed
 from voxid.augment.clips import Clips
+from voxid.augment.speed import samples_needed, speed
 from voxid.encoders import ENCODERS
 from voxid.features import Fbank, FbankConfig
 from voxid.losses import LOSSES

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import voxid
-from voxid.timeline.conversations import Conversation, make_conversations
 from voxid.metrics.diarization import TimelineErrors, read_rttm, timeline_errors
+from voxid.timeline.conversations import Conversation, make_conversations
 
 CORPORA = ("LibriSpeech/test-other-mini", "speechocean762/dev", "wuw2/dev", "msc-malayalam/dev")
 

@@ -20,7 +20,6 @@ from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from voxid.cli import build_app
-from voxid.timeline.conversations import make_conversations
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import (
     AudioEmpty,
@@ -36,6 +35,7 @@ from voxid.recognizer import Recognizer
 from voxid.timeline import Timeline, Turn
 from voxid.timeline import speakers as speakers_room
 from voxid.timeline.clustering import agglomerate, smoothed
+from voxid.timeline.conversations import make_conversations
 from voxid.timeline.naming import names_of
 from voxid.timeline.streaming import LATENCY_S
 from voxid.timeline.transcript import with_names

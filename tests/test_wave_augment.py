@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxid.augment import AugmentConfig, Sources, WaveAugment
-from voxid.augment.speed import samples_needed, speed, speed_length
 from voxid.augment.channel import amplify, band_limit, clip, fast_length, mu_law
 from voxid.augment.clips import Clips
 from voxid.augment.levels import active_rms, add_at_snr
 from voxid.augment.lossy import CODECS, Codec, compress
 from voxid.augment.reverb import BEFORE, Rooms, aligned, convolve
 from voxid.augment.rooms import images, random_room, room_response, wall_reflectivity
+from voxid.augment.speed import samples_needed, speed, speed_length
 from voxid.errors import BadConfig, CorpusNotFound, EmptyCorpus
 
 RATE = 16_000
