@@ -42,6 +42,9 @@ def timeline(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Write the turns as a label track of Audacity.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page to look at and listen to: one file.")
+    ] = None,
     transcript: Annotated[
         Path | None,
         typer.Option(
@@ -75,9 +78,16 @@ def timeline(
     from voxid.files import atomic_write
 
     with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
-        found = recognizer.timeline(sources([audio], channel)[0], speakers, prior=prior, far=far)
+        [source] = sources([audio], channel)
+        found = recognizer.timeline(source, speakers, prior=prior, far=far)
     name = "recording" if audio == "-" else Path(audio).stem
     written = [(rttm, found.to_rttm(name)), (labels, found.to_audacity())]
+    if html is not None:
+        from voxid.timeline.page import options_of, page
+
+        asked = {"db": (db, DB), "collection": (collection, COLLECTION), "model": (model, MODEL)}
+        given = options_of(**{key: value for key, (value, usual) in asked.items() if value != usual})
+        written.append((html, page(found, source, folder=html.parent, options=given)))
     warnings: list[str] = []
     if transcript is not None:
         from voxid.timeline.transcript import with_names
