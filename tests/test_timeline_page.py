@@ -1,4 +1,4 @@
-"""The page of a timeline in a real Chromium: it shows, it plays, it fits, it loads nothing, names are no markup."""
+"""The page of a timeline in a real Chromium: it plays, it fits, it loads nothing, names are no markup."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 from hearing import RATE, say
-from test_html_browser import browser, chromium  # noqa: F401 -- fixtures
+from test_html_browser import browser, chromium, playwright  # noqa: F401 -- fixtures
 
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.timeline import page as page_room
 from voxid.timeline.page import options_of, page
 
+expect = playwright.expect
 EVIL = "</script><img src=x onerror=alert(1)> O'Hara & co"
 FOUND = Timeline(
     (Turn(0.5, 2.0, EVIL, 7.1, 1.4, 0.99), Turn(2.5, 4.0, "unknown 1", -3.0, 1.4, 0.5)),
@@ -53,9 +54,10 @@ def test_the_page_shows_plays_and_says_how_to_enroll(browser: Any, written: Path
         assert tab.locator(".turn .doubt").count() == 1
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         tab.locator(".turn").nth(1).click()
-        tab.wait_for_function("audio.currentTime > 2.5 && document.querySelector('.turn.now b')")
-        assert tab.inner_text(".turn.now b") == tab.inner_text("#who") == "unknown 1"
-        tab.wait_for_function("audio.paused && audio.currentTime >= 4")  # a turn ends where it ends
+        expect(tab.locator("#play")).to_have_attribute("aria-label", "Pause")
+        expect(tab.locator(".turn.now b")).to_have_text("unknown 1")
+        expect(tab.locator("#play")).to_have_attribute("aria-label", "Play")  # it ends where the turn does
+        assert 4.0 <= tab.evaluate("audio.currentTime") < 4.6
         tab.fill("input", "Zoë O'Neil; rm *")
         command = shlex.split(tab.inner_text("code"))
         wanted = ["voxid", "enroll", "Zoë O'Neil; rm *", "--from", str(written.parent / "my talk.wav")]
