@@ -28,7 +28,7 @@ from voxid.types import Identification
 
 TOP = 5  # people who may give a speaker their name
 NO_OVERLAP = "overlapped speech is not found: where two people talk at once, one of them is named."
-GUARD_LLR = -3.0  # a turn that sounds so much unlike the enrolled person does not get the name
+GUARD = 1.0  # a turn whose own LLR is further below the threshold than this does not get the name
 DOUBTED = "unknown"  # what it is called
 LITTLE_S = 3.0  # net speech of a speaker: with less a name is a guess, and so is the speaker
 
@@ -89,7 +89,7 @@ class Naming:
         if order:
             at = order.index(named.name) if named.name in order else 0
             [llr_] = llr(self.asked.calibration, named.near.side.take([at]), own, self.cohort).tolist()
-            if named.name is not None and llr_ < GUARD_LLR:
+            if named.name is not None and llr_ < self.asked.threshold() - GUARD:
                 called = DOUBTED
         return Turn(
             start=round(span[0], 3),
