@@ -179,6 +179,9 @@ def evaluate_timeline(
     enrolled: Annotated[
         list[str] | None, typer.Option("--enrolled", help="A name that could be known; may be repeated.")
     ] = None,
+    uem: Annotated[
+        Path | None, typer.Option("--uem", readable=False, help="UEM file: which stretches count.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Measure a timeline: DER, JER, the number of speakers, time under a wrong name and under none.
@@ -189,7 +192,9 @@ def evaluate_timeline(
     """
     from voxid.metrics.diarization import compare_rttm
 
-    found = compare_rttm(hypothesis, reference, collar_s=collar, overlap=overlap, enrolled=enrolled or None)
+    found = compare_rttm(
+        hypothesis, reference, collar_s=collar, overlap=overlap, enrolled=enrolled or None, uem=uem
+    )
     result = {"recordings": {name: one.to_dict() for name, one in found.items()}}
 
     def show() -> None:

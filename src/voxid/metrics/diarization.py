@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ import numpy as np
 from voxid.errors import BadScores
 from voxid.types import Answer
 
-NAMELESS = re.compile(r"(unknown|speaker)[_ ]\d+$")
+NAMELESS = re.compile(r"(unknown|(unknown|speaker)[_ ]\d+)$")
 
 
 class Spoken(NamedTuple):
@@ -93,13 +93,14 @@ def timeline_errors(
     collar_s: float = 0.0,
     overlap: bool = True,
     enrolled: Iterable[str] | None = None,
+    scored: Iterable[tuple[float, float]] | None = None,
 ) -> TimelineErrors:
     """Return what `hypothesis` gets wrong. Names of the hypothesis matter for the errors of names alone.
 
     `collar_s` seconds on both sides of each edge of the reference do not count, nor, without `overlap`, time
     in which several people of the reference talk. `enrolled` are the names that could be known; without them
-    all names of the hypothesis, but for "unknown 1", "speaker 1" and the like. Raise BadScores where nothing
-    is left to measure.
+    all names of the hypothesis, but for "unknown 1", "speaker 1" and the like. `scored` are the stretches
+    (start, end) that count; all if it is not given. Raise BadScores where nothing is left to measure.
 
     >>> truth = [Spoken(0, 4, "alice"), Spoken(4, 8, "bob")]
     >>> found = timeline_errors(truth, [Spoken(0, 5, "alice"), Spoken(5, 8, "unknown 1")])
@@ -109,6 +110,8 @@ def timeline_errors(
     truth, found = list(reference), list(hypothesis)
     who_R, who_H = (list(dict.fromkeys(one.speaker for one in side)) for side in (truth, found))
     edges = {time for one in (*truth, *found) for time in one[:2]}
+    counts = None if scored is None else list(scored)
+    edges |= {time for stretch in counts or () for time in stretch}
     edges |= {max(0.0, time + way) for one in truth for time in one[:2] for way in (-collar_s, collar_s)}
     edge_T = np.array(sorted(edges))
     if edge_T.size < 2:
@@ -117,6 +120,8 @@ def timeline_errors(
     length_T, middle_T = np.diff(edge_T), (edge_T[1:] + edge_T[:-1]) / 2
     for time in {time for one in truth for time in one[:2]} if collar_s > 0 else ():
         length_T[np.abs(middle_T - time) < collar_s] = 0
+    if counts is not None:
+        length_T[~np.any([(middle_T > a) & (middle_T < b) for a, b in counts] or [middle_T < 0], axis=0)] = 0
     if not overlap:
         length_T[talks_RT.sum(axis=0) > 1] = 0
     many_RT, many_HT = talks_RT.sum(axis=0), talks_HT.sum(axis=0)
@@ -236,15 +241,8 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
     {'call': [Spoken(start_s=0.5, end_s=2.0, speaker='alice')]}
     """
     found: dict[str, list[Spoken]] = {}
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadScores(
-            f"{path}: cannot be read as RTTM ({error}). Give a text file of SPEAKER lines."
-        ) from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
-        if not words or words[0].startswith((";", "SPKR-INFO", "LEXEME", "NON-", "NOSCORE")):
+    for number, words in _lines(path, "RTTM"):
+        if words[0].startswith(("SPKR-INFO", "LEXEME", "NON-", "NOSCORE")):
             continue
         try:
             start, length = float(words[3]), float(words[4])
@@ -253,12 +251,44 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
             spoken = Spoken(start, start + length, words[7])
         except (ValueError, IndexError):
             raise BadScores(
-                f"{path}, line {number}: {line[:60]!r} is no RTTM. Wanted: SPEAKER FILE 1 START SECONDS <NA> "
+                f"{path}, line {number}: {' '.join(words)[:60]!r} is no RTTM. Wanted: SPEAKER FILE 1 START SECONDS <NA> "
                 "<NA> NAME <NA> <NA>."
             ) from None
         if length > 0:
             found.setdefault(words[1], []).append(spoken)
     return found
+
+
+def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]]]:
+    """Return the stretches that count, by recording: lines FILE CHANNEL START END. Raise BadScores.
+
+    >>> _ = Path("call.uem").write_text("call 1 0.5 60\\n")
+    >>> read_uem("call.uem")
+    {'call': [(0.5, 60.0)]}
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for number, words in _lines(path, "UEM"):
+        try:
+            start, end = float(words[2]), float(words[3])
+            if not 0 <= start < end < float("inf"):
+                raise ValueError
+        except (ValueError, IndexError):
+            raise BadScores(
+                f"{path}, line {number}: {' '.join(words)[:60]!r} is no UEM. Wanted: FILE CHANNEL START END."
+            ) from None
+        found.setdefault(words[0], []).append((start, end))
+    return found
+
+
+def _lines(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the words of each line that is no comment."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadScores(f"{path}: cannot be read as {kind} ({error}). Give a text file.") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if (words := line.split()) and not words[0].startswith(";"):
+            yield number, words
 
 
 def joined(stretches: Sequence[tuple[float, float]], gap_s: float) -> list[tuple[float, float]]:
@@ -283,11 +313,13 @@ def compare_rttm(
     collar_s: float = 0.0,
     overlap: bool = True,
     enrolled: Iterable[str] | None = None,
+    uem: str | os.PathLike[str] | None = None,
 ) -> dict[str, TimelineErrors]:
     """Return the errors of each recording of the RTTM file `reference`; one that was not heard is all missed.
 
-    Where each file has one recording, they are held together whatever they are called. Raise BadScores where
-    the hypothesis has a recording that the reference lacks.
+    Where each file has one recording, they are held together whatever they are called. `uem` is a file of the
+    stretches that count. Raise BadScores where the hypothesis has a recording that the reference lacks, or
+    the UEM lacks one.
 
     >>> _ = Path("call.rttm").write_text(rttm("call", [Spoken(0.5, 2.0, "alice")]))
     >>> compare_rttm("call.rttm", "call.rttm")["call"].der
@@ -301,7 +333,17 @@ def compare_rttm(
     if strange := sorted(found.keys() - truth.keys()):
         raise BadScores(f"{hypothesis}: {strange[0]!r} is not in {reference}, which has {', '.join(truth)}.")
     names = None if enrolled is None else list(enrolled)
+    scored = None if uem is None else read_uem(uem)
+    if scored is not None and (lacking := sorted(truth.keys() - scored.keys())):
+        raise BadScores(f"{uem}: says nothing of {lacking[0]!r}, which is in {reference}.")
     return {
-        name: timeline_errors(spoken, found.get(name, []), collar_s=collar_s, overlap=overlap, enrolled=names)
+        name: timeline_errors(
+            spoken,
+            found.get(name, []),
+            collar_s=collar_s,
+            overlap=overlap,
+            enrolled=names,
+            scored=None if scored is None else scored[name],
+        )
         for name, spoken in truth.items()
     }
