@@ -251,8 +251,8 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
             spoken = Spoken(start, start + length, words[7])
         except (ValueError, IndexError):
             raise BadScores(
-                f"{path}, line {number}: {' '.join(words)[:60]!r} is no RTTM. Wanted: SPEAKER FILE 1 START SECONDS <NA> "
-                "<NA> NAME <NA> <NA>."
+                f"{path}, line {number}: {' '.join(words)[:60]!r} is no RTTM. Wanted: SPEAKER FILE 1 START "
+                "SECONDS <NA> <NA> NAME <NA> <NA>."
             ) from None
         if length > 0:
             found.setdefault(words[1], []).append(spoken)
