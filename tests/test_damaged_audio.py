@@ -130,6 +130,31 @@ def test_files_appended_to_one_another_are_one_recording(kind: str) -> None:
         np.testing.assert_array_equal(part, audio.load(whole(kind), start_s=1, duration_s=1.0))
 
 
+@pytest.mark.parametrize("kind", ["wav", "flac", "vorbis", "mp3"])
+def test_whatever_lies_behind_a_wav_is_read(kind: str) -> None:
+    """Another file, and another behind that: neither is samples of the first, and neither is lost."""
+    data = 2 * whole("wav") + whole(kind)
+    assert audio.inspect(data).total_s == pytest.approx(3 * SECONDS, abs=0.15)
+    expected = audio.load(whole(kind), start_s=1, duration_s=1.0)
+    if kind != "mp3":  # a decoder of MP3 begins somewhere else
+        part = audio.load(data, start_s=2 * SECONDS + 1, duration_s=1.0)
+        np.testing.assert_allclose(part, expected, atol=1e-6)
+
+
+def test_the_place_of_the_damage_is_told() -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * RATE).astype(np.float32)
+    data = encoded(noise, "FLAC", "PCM_16")  # as many bytes for every second
+    with pytest.raises(AudioTruncated, match=r"damaged after \S+ s of 20\.00 s") as refused:
+        audio.load(data[: len(data) // 2])
+    assert float(str(refused.value).split(" s of 20")[0].split()[-1]) == pytest.approx(10, abs=0.5)
+
+
+def test_files_without_end_are_refused() -> None:
+    tiny = encoded(np.zeros(600, np.float32), "WAV", "PCM_16")
+    with pytest.raises(AudioUndecodable, match="1,000 files and more"):
+        audio.load(tiny * 1_001)
+
+
 def test_a_second_file_of_another_rate_is_told() -> None:
     file = io.BytesIO()
     soundfile.write(file, spoken(), 8000, format="FLAC")

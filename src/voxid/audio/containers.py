@@ -140,8 +140,7 @@ def _samples(file: BinaryIO, size: int, start: int, length: int, number: str) ->
     end = start + length + length % 2
     following = _following(file, end, size, number)
     if following == "file":
-        rest = View(file, [(end, size)])
-        return Survey([View(file, [(0, start + length)]), rest], flawed=True)
+        return Survey([View(file, [(0, start + length)])], flawed=True, behind=View(file, [(end, size)]))
     if following == "samples" and there < _UNKNOWN_FROM:
         repaired = View(file, [(0, start - 4), struct.pack(number, there), (start, size)])
         share = f"{length:,} of {there:,} bytes of samples"
@@ -178,8 +177,12 @@ def _following(file: BinaryIO, position: int, size: int, number: str) -> str:
         if size - position < 1024:  # a tag, padding
             return "chunks"
         file.seek(position)
-        header = file.read(12)
+        header = file.read(64)
         if header[:4] in (b"RIFF", b"RF64", b"FORM") and header[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
+            return "file"
+        if header.startswith((b"OggS", b"fLaC", b"ID3\3", b"ID3\4")):
+            return "file"
+        if frame_at(header[:4]) and (b"Xing" in header or b"Info" in header):  # MPEG audio
             return "file"
         if not _is_name(header[:4]) or b"TAG" in header[:4]:
             break

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -80,6 +80,8 @@ _READ = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf
 AUDIO_SUFFIXES = frozenset(f"{_READ} .m4a .mp4 .aac .webm .wma .amr .awb .3gp .ac3 .spx".split())
 
 MAX_PATH = 4096  # bytes
+MOST_FILES = 1000  # appended to one another
+STEP = 4096  # frames; how exactly the place of damage is told
 _LENGTH_UNKNOWN = 1 << 60  # frames; libsndfile answers with more for a stream that does not state its length
 
 
@@ -241,13 +243,23 @@ def _decoder(file: BinaryIO, path: Path | None, name: str) -> Iterator[Opened]:
     try:
         if file.seek(0, io.SEEK_END) == 0:
             raise AudioEmpty(f"{name}: no bytes at all. Copy or download it again.")
-        found = survey(file, name)
+        surveys = [survey(file, name)]
+        while (behind := surveys[-1].behind) is not None:
+            if len(surveys) == MOST_FILES:
+                raise AudioUndecodable(
+                    f"{name}: {MOST_FILES:,} files and more were appended to one another. Give each alone."
+                )
+            surveys.append(survey(behind, name))
+            behind.seek(0)
         file.seek(0)
     except OSError as error:
         raise AudioNotReadable(f"{name}: reading failed ({error.strerror}). Check the disk.") from error
-    targets = found.parts if found.flawed or path is None else [path]
     with ExitStack() as stack:
-        decoders = [stack.enter_context(_decoder_of(target, name, found)) for target in targets]
+        decoders = [
+            stack.enter_context(_decoder_of(target, name, found))
+            for found in surveys
+            for target in (found.parts if found.flawed or path is None or found is not surveys[0] else [path])
+        ]
         yield decoders[0] if len(decoders) == 1 else Joined(decoders)
 
 
@@ -322,6 +334,14 @@ class Decoder:
         return samples
 
     def _broken(self, frame: int) -> AudioTruncated:
+        """Return the error, after a look at where the damage is, which libsndfile does not say."""
+        source = self._sound.name
+        with suppress(soundfile.LibsndfileError, OSError, ValueError):
+            if hasattr(source, "seek"):
+                source.seek(0)
+            with soundfile.SoundFile(source) as again:
+                for block in again.blocks(STEP, dtype="int16"):
+                    frame = max(frame, again.tell()) if len(block) == STEP else frame
         return AudioTruncated(
             f"{self.name}: breaks off or is damaged after {frame / self.rate:.2f} s of "
             f"{self.frames / self.rate:.2f} s. Copy or download it again."

@@ -18,7 +18,8 @@ class Survey:
 
     `flawed` says that a decoder needs the parts, and cannot take the file itself. `foreign` names a format
     that libsndfile does not read. `exact` is False where the decoder's number of frames is a guess. `missing`
-    is the share of the promised samples that is not there. `notes` are for a person.
+    is the share of the promised samples that is not there. `notes` are for a person. In `behind` another
+    file begins, of any format.
     """
 
     parts: Sequence[Any]
@@ -27,6 +28,7 @@ class Survey:
     exact: bool = True
     missing: float = 0.0
     notes: list[str] = field(default_factory=list)
+    behind: BinaryIO | None = None
 
 
 class View(io.RawIOBase):
@@ -37,6 +39,10 @@ class View(io.RawIOBase):
     """
 
     def __init__(self, file: BinaryIO, pieces: list[bytes | tuple[int, int]]) -> None:
+        if isinstance(file, View) and len(file._pieces) == 1 and isinstance(base := file._pieces[0], tuple):
+            # a view of a stretch of a view: one step to the file, however many files lie behind one another
+            pieces = [p if isinstance(p, bytes) else (p[0] + base[0], p[1] + base[0]) for p in pieces]
+            file = file._file
         self._file, self._pieces = file, pieces
         self._sizes = [len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces]
         self._position = 0
