@@ -399,6 +399,8 @@ def test_times_in_a_list_are_read_for_what_they_are(
         ),
         ("speaker,path,start,stop\nann,gone.wav,0,64000\n", "the column 'stop' may be seconds or samples"),
         ("talker,recording\nann,call.wav\n", "line 1: .* names no column of speakers"),
+        ("speaker,path,num_frames\nann,call.wav,99\n", "the column 'num_frames' seems to say a time"),
+        ("speaker,path,Path\nann,call.wav,b.wav\n", "line 1: the column 'path' is there twice"),
         ("speaker,path,age\nann,call.wav,old\n", "line 2: the age 'old' is not a number"),
     ],
 )
@@ -412,6 +414,13 @@ def test_columns_of_no_use_are_named_once(tmp_path: Path) -> None:
     stream = scan(write(tmp_path / "a.csv", "speaker,path,langauge,sentence\nann,x.wav,de,\nbob,y.wav,fr,\n"))
     assert [u.language for u in stream] == ["", ""]
     assert stream.warnings == [f"{tmp_path}/a.csv: columns that voxid does not read: langauge."]
+
+
+def test_rows_of_several_splits_are_told(tmp_path: Path) -> None:
+    stream = scan(write(tmp_path / "a.csv", "speaker,path,Split\nann,x.wav,train\nbob,y.wav,test\n"))
+    assert len(list(stream)) == 2
+    said = f"{tmp_path}/a.csv: rows of test, train are read as one corpus. Write a list for each."
+    assert stream.warnings == [said]
 
 
 def test_rows_without_a_name_are_named_by_their_piece(tmp_path: Path) -> None:

@@ -131,12 +131,14 @@ def age_of(word: str) -> float | None:
 
     Teens are None: they may be children or adults. Raise ValueError for any other word.
 
-    >>> age_of("31"), age_of("twenties"), age_of("teens"), age_of("")
-    (31.0, 25.0, None, None)
+    >>> age_of("31"), age_of("twenties"), age_of("30s"), age_of("teens"), age_of("")
+    (31.0, 25.0, 35.0, None, None)
     """
     said = word.strip().lower()
     if said in NO_AGE:
         return None
+    if len(said) == 3 and said.endswith("0s") and said[0] in "23456789":
+        return float(said[:2]) + 5
     return DECADES[said] if said in DECADES else float(said)
 
 

@@ -47,7 +47,9 @@ UNITS = {  # the last word of a column's name -> seconds in one; 0: one is a sam
 }
 LIKE_A_TIME = re.compile(
     r"(?:.*_)?(?:start|end|stop|begin|onset|offset|dur(?:ation)?|tmin|tmax)(?:[_\[(].*)?"
+    r"|(?:n|num|nb)?_?(?:frames|samples)"  # of a part, of the file, or of features: nobody can tell
 )
+SPLITS = ("split", "subset", "partition", "fold", "set")  # columns that say which rows belong together
 # Columns of published lists that say nothing about who speaks and when.
 NO_USE = {
     *(
@@ -60,7 +62,7 @@ NO_USE = {
         "up_votes",
         "comment",
     ),
-    *("down_votes", "accent", "accents", "variant", "segment", "track", "split", "wav_format", "wav_opts"),
+    *("down_votes", "accent", "accents", "variant", "segment", "track", *SPLITS, "wav_format", "wav_opts"),
     *("spk_id_format", "spk_id_opts"),
 }
 MAYBE_SAMPLES = 1000  # a whole number from here on may be samples: the file itself has to say
@@ -101,6 +103,11 @@ class Header:
         """The columns that are none of ours."""
         return [name for place, name in enumerate(self.names) if place not in self.places.values()]
 
+    @property
+    def splits(self) -> list[int]:
+        """Where rows say which part of the corpus they belong to."""
+        return [place for place, name in enumerate(self.names) if name.lower() in SPLITS]
+
 
 def _unit(word: str) -> tuple[str, float | None]:
     """Return a column's name without its unit, and the seconds in one.
@@ -128,6 +135,7 @@ class CsvList:
         """Yield the rows; raise BadCorpusFile naming file and line, UnknownLayout when several lists fit."""
         listing = path if path.is_file() else self.only(path)
         header: Header | None = None
+        splits: set[str] = set()
         for number, row in _rows(listing):
             if header is None:
                 if header := Header.of(row):
@@ -139,7 +147,11 @@ class CsvList:
                 what = f"{','.join(row)!r} has {len(row)} column{'s' * (len(row) != 1)}, expected "
                 what += f"{len(header.names)}: {', '.join(header.names)}"
                 raise bad_line(listing, number, what, "Separate them by commas; quote a path with commas.")
+            splits.update(row[place] for place in header.splits)
             yield self._utterance(listing, number, row, header)
+        if len(splits) > 1:
+            names = ", ".join(sorted(splits)[:5]) + ", ..." * (len(splits) > 5)
+            self.warnings.append(f"{listing}: rows of {names} are read as one corpus. Write a list for each.")
 
     def only(self, folder: Path) -> Path:
         """Return the one list in `folder` that fits; raise EmptyCorpus or UnknownLayout."""
@@ -157,6 +169,12 @@ class CsvList:
 
     def _checked(self, listing: Path, number: int, header: Header) -> Header:
         """Return the header with the unit of every time; raise BadCorpusFile for a time nobody can read."""
+        words = [name.lower() for name in header.names]
+        for name in header.names:
+            if name and words.count(name.lower()) > 1:
+                raise bad_line(
+                    listing, number, f"the column {name!r} is there twice", "Rename or remove one."
+                )
         for name in header.unread:
             if LIKE_A_TIME.fullmatch(name.lower()):
                 known = ", ".join(dict.fromkeys(one for names in TIMES.values() for one in names))
