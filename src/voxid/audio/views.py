@@ -28,7 +28,7 @@ class Survey:
     exact: bool = True
     missing: float = 0.0
     notes: list[str] = field(default_factory=list)
-    behind: BinaryIO | None = None
+    behind: Any = None
 
 
 class View(io.RawIOBase):
