@@ -1,8 +1,10 @@
 """`voxid serve` against the library it serves: latency, throughput, refusals, memory, in one run.
 
-    python -m benchmarks.service [--model voxid-base] [--requests 20000]
+    python -m benchmarks.service [--model voxid-base] [--requests 20000] [--plot FILE] [--peer PYTHON]
 
-One process makes all the load, on the machine that also serves; so every figure is a lower bound.
+One process makes all the load, on the machine that also serves; so every figure is a lower bound. `--peer`
+names the python of an environment with resemblyzer, fastapi and uvicorn: the same recordings go to a server
+made of these, for comparison.
 """
 
 from __future__ import annotations
@@ -91,13 +93,13 @@ async def offered(
         return answered, refused, time.perf_counter() - began
 
 
-async def clients(url: str, content: bytes, count: int, requests: int) -> float:
+async def clients(url: str, content: bytes, count: int, requests: int, path: str = VERIFY) -> float:
     """Return answers a second to `count` clients that ask one after the other."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
 
         async def one() -> None:
             for _ in range(requests // count):
-                answer = await http.post(VERIFY, content=content, headers={"Content-Type": "audio/wav"})
+                answer = await http.post(path, content=content, headers={"Content-Type": "audio/wav"})
                 assert answer.status_code == 200, answer.text
 
         began = time.perf_counter()
@@ -110,6 +112,8 @@ def main() -> None:
     asked.add_argument("--model", default="voxid-base")
     asked.add_argument("--requests", type=int, default=2_000)
     asked.add_argument("--seconds", type=float, default=10.0)
+    asked.add_argument("--plot", type=Path, help="draw times against offered load into this file")
+    asked.add_argument("--peer", type=Path, help="the python of an environment with resemblyzer")
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder_:
         folder = Path(folder_)
@@ -122,12 +126,62 @@ def main() -> None:
                 for n in range(10):
                     wave = (speak(voice(n), 8.0, np.random.default_rng(n)), 16_000)
                     recognizer.enroll(f"p{n}", [wave])
-                run(service, recognizer, content, options)
+                rows = run(service, recognizer, content, options)
         finally:
             service.stop()
+        if options.peer:
+            peer(options.peer, clip, content)
+    if options.plot:
+        draw(rows, options.plot)
 
 
-def run(service: Service, recognizer: Any, content: bytes, options: argparse.Namespace) -> None:
+def peer(python: Path, clip: Path, content: bytes) -> None:
+    """Print how fast Resemblyzer behind FastAPI answers the same question."""
+    port = 8731
+    command = [python, Path(__file__).with_name("_resemblyzer_server.py"), str(port), clip]
+    process = subprocess.Popen(command)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=url, timeout=60) as http:
+            while True:
+                try:
+                    http.get("/ready")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.3)
+            took = []
+            for n in range(40):
+                began = time.perf_counter()
+                assert http.post("/verify", content=content).status_code == 200
+                if n >= 10:
+                    took.append(time.perf_counter() - began)
+        at_four = asyncio.run(clients(url, content, 4, 100, "/verify"))
+        one = f"one client p50 {statistics.median(took) * 1000:.1f} ms"
+        print(f"Resemblyzer behind FastAPI: {one}; 4 clients {at_four:.1f} a second", flush=True)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def draw(rows: list[dict[str, float]], path: Path) -> None:
+    """Draw the times of answers against the load that was offered."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    load = [100 * row["load"] for row in rows]
+    for name in ("p99", "p95", "p50"):
+        axes.plot(load, [row[name] for row in rows], marker="o", label=name)
+    axes.set(xlabel="offered load, % of the capacity", ylabel="time of an answer, ms", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def run(
+    service: Service, recognizer: Any, content: bytes, options: argparse.Namespace
+) -> list[dict[str, float]]:
+    """Print every figure; return the times by offered load."""
     calls, asked = [], []
     with httpx.Client(base_url=service.url, timeout=60) as http:
         for n in range(60):  # in turns, so that the machine's moods fall on both
@@ -173,6 +227,7 @@ def run(service: Service, recognizer: Any, content: bytes, options: argparse.Nam
     grown = f"{after:.0f} MB ({after / before - 1:+.1%})"
     print(f"memory: {before:.0f} MB, after {options.requests:,} more requests {grown}")
     print(json.dumps(rows))
+    return rows
 
 
 if __name__ == "__main__":
