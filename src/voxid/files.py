@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from voxid.errors import DiskFull, NotWritable, OutputError
+
+TRIES, PAUSE_S = 5, 0.2  # of a read from elsewhere; the pause doubles each time
 
 
 def user_cache() -> Path:
@@ -84,3 +87,29 @@ def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
         return NotWritable(f"cannot write {path} ({error.strerror}). Choose a folder you may write to.")
     return OutputError(f"cannot write {path}: {error.strerror or error}.")
+
+
+def fetched(
+    url: str | os.PathLike[str], start: int = 0, end: int | None = None, *, tries: int = TRIES
+) -> bytes:
+    """Return bytes `start` to `end` of a file on disk or at an address that fsspec reads (s3://..., gs://...).
+
+    A read that times out, is refused (503) or comes back short is tried again, after ever longer pauses.
+    Raise the OSError of the last try; a file that is not there is not asked for twice.
+    """
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(os.fspath(url))
+    for attempt in range(tries):
+        try:
+            content = files.cat_file(path, start=start, end=end)
+            if end is not None and len(content) != end - start:
+                raise OSError(errno.EIO, f"got {len(content)} bytes of {end - start}", os.fspath(url))
+            return content
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # every file system of fsspec has its own
+            if attempt + 1 == tries:
+                raise OSError(errno.EIO, f"{type(error).__name__}: {error}", os.fspath(url)) from error
+            time.sleep(PAUSE_S * 2**attempt)
+    raise AssertionError

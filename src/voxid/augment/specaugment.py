@@ -43,11 +43,15 @@ class SpecAugment:
     def __init__(self, config: SpecAugmentConfig) -> None:
         self.config = config
 
-    def __call__(self, feat_BTF: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a new feat_BTF with the masks in place; the same generator state gives the same masks."""
+    def __call__(self, feat_BTF: Tensor, generator: torch.Generator, rank: int = 0, world: int = 1) -> Tensor:
+        """Return a new feat_BTF with the masks in place; the same generator state gives the same masks.
+
+        Where `feat_BTF` is the part of `rank` of a batch, its rows get the masks that they would get there.
+        """
         config = self.config
         rows, frames, dim = feat_BTF.shape
-        draws_6B = torch.rand(6, rows, generator=generator, device=generator.device).to(feat_BTF.device)
+        draws_6B = torch.rand(6, rows * world, generator=generator, device=generator.device)
+        draws_6B = draws_6B[:, rank * rows : (rank + 1) * rows].to(feat_BTF.device)
         band_BF = _stretch(draws_6B[:3], dim, config.freq_max_width, config.freq_prob)
         stretch_BT = _stretch(draws_6B[3:], frames, config.time_max_width, config.time_prob)
         mean_B11 = feat_BTF.mean(dim=(1, 2), keepdim=True)

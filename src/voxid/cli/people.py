@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -102,8 +103,8 @@ Recording = Annotated[str, typer.Argument(help="A recording; - reads standard in
 
 def enroll(
     name: Annotated[
-        str, typer.Argument(help="The person's name, new or enrolled.", autocompletion=_complete.names)
-    ],
+        str | None, typer.Argument(help="The person's name, new or enrolled.", autocompletion=_complete.names)
+    ] = None,
     clips: Annotated[
         list[str] | None, typer.Argument(help="Recordings of them; - reads standard input.")
     ] = None,
@@ -112,6 +113,10 @@ def enroll(
     ] = None,
     speaker: Annotated[
         str | None, typer.Option("--speaker", help='Who is meant in the conversation: "unknown 2".')
+    ] = None,
+    from_parquet: Annotated[
+        Path | None,
+        typer.Option(help="Everybody in a folder that `voxid embed --engine ray` wrote, in place of a name."),
     ] = None,
     db: DbOption = DB,
     server: ServerOption = None,
@@ -131,10 +136,28 @@ def enroll(
 
     With --from and --speaker, turns of a conversation are the clips (`voxid timeline` names its speakers).
 
+    With --from-parquet, everybody that `voxid embed --engine ray` has embedded is enrolled, under the names
+    of the speakers there. Loading again what is there adds nothing.
+
     Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
-    if (not clips and talk is None) or (talk is None) != (speaker is None):
-        raise typer.BadParameter("give recordings, or a conversation (--from) and who is meant (--speaker).")
+    if from_parquet is not None:
+        if name or clips or talk or server:
+            raise typer.BadParameter("--from-parquet enrolls everybody in the folder: give nothing else.")
+        from voxid import stores
+        from voxid.embed.parts import enroll_parquet
+
+        with stores.open(db) as store:
+            loaded = enroll_parquet(store, from_parquet, collection=collection)
+            store.optimize(collection=collection)
+        emit(
+            loaded, json, lambda: echo(f"{loaded['people']:,} people, {loaded['voiceprints']:,} voiceprints")
+        )
+        return
+    if name is None or (not clips and talk is None) or (talk is None) != (speaker is None):
+        raise typer.BadParameter(
+            "give a name and recordings, or a conversation (--from) and who is meant (--speaker)."
+        )
     if talk is not None and server is not None:
         raise typer.BadParameter(
             "--from finds the speaker here, and --server asks a service: give one of them."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json as json_module
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, printable, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, printable, progress_bar
+from voxid.errors import CorpusError
 
 if TYPE_CHECKING:
     from voxid.data.prepare import Prepared
@@ -34,7 +36,9 @@ def prepare(
     corpora: Annotated[
         list[Path], typer.Argument(readable=False, help="Corpora on disk: folders, or CSV files.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The prepared folder to write.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="The prepared folder to write; shards may go to s3://....")
+    ],
     layout: Annotated[
         str, typer.Option(help="How the corpus is laid out; auto finds out (docs/corpora.md).")
     ] = "auto",
@@ -43,6 +47,13 @@ def prepare(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Recordings decoded at the same time.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared folder.")] = False,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Pack into so many shards, with --workers processes.")
+    ] = None,
+    shard: Annotated[
+        int | None, typer.Option(min=0, help="Pack this shard only: another machine packs another one.")
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check every shard that is there, first.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Decode, validate and pack a corpus: what training and evaluation read.
@@ -51,15 +62,37 @@ def prepare(
     that was left out.
 
     Example: `voxid prepare LibriSpeech -o prepared/train --subset train-clean-100 --subset train-clean-360`
-    · a CSV of speaker,path: `voxid prepare my-voices.csv -o prepared/mine`
+    · a CSV of speaker,path: `voxid prepare my-voices.csv -o prepared/mine` · in parts, on disk or in object
+    storage, resumable: `voxid prepare voices.csv -o s3://bucket/voices --shards 64 --workers 16`
     """
     from voxid.corpora import scan
     from voxid.data.prepare import prepare as run
 
+    if shards is not None:
+        _sharded(partial(scan, corpora, layout, subset), str(out), shards, shard, workers, verify, json)
+        return
     utterances = scan(corpora, layout, subset)
     with progress_bar("preparing", quiet=json) as update:
         result = run(utterances, out, workers=workers, progress=update, overwrite=overwrite)
     emit({**asdict(result), "folder": str(result.folder)}, json, lambda: _print(result))
+
+
+def _sharded(
+    scanned: Any, out: str, shards: int, shard: int | None, workers: int, verify: bool, json: bool
+) -> None:
+    from voxid.data.shards import damaged_shards, prepare_shard, prepare_shards
+
+    if verify and (wrong := damaged_shards(out)):
+        raise CorpusError(
+            f"{'; '.join(wrong)}. Delete these folders in {out} and run the same command without --verify."
+        )
+    if shard is not None:
+        prepare_shard(scanned, out, shard, shards)
+        emit({"shard": shard}, json, lambda: echo(f"{out}: shard {shard} of {shards} is there"))
+        return
+    info = prepare_shards(scanned, out, shards, workers=workers)
+    echoed = f"{info['n_utterances']:,} utterances of {info['n_speakers']:,} speakers"
+    emit({**info, "folder": out}, json, lambda: echo(f"{out}: {echoed} in {len(info['shards'])} shards"))
 
 
 def _print(result: Prepared) -> None:

@@ -29,7 +29,7 @@ from voxid.data.samplers import (
     shares_of,
 )
 from voxid.data.triplets import CROPS, SPEEDS, WAVES, WINDOW, TripletSampler, generator
-from voxid.errors import NotEnoughSpeakers, did_you_mean
+from voxid.errors import BadRecipe, NotEnoughSpeakers, did_you_mean
 from voxid.types import SAMPLE_RATE
 
 Augment = Callable[[Tensor, Tensor, np.random.Generator], Tensor]  # (wave_BS, labels_B, random numbers)
@@ -137,7 +137,9 @@ class Sampler(Protocol):
 
 
 class Batches:
-    """The batches of a training: `batch(step)` depends on nothing but the data, the seed, step and rank.
+    """The batches of a training: `batch(step)` depends on nothing but the data, the seed and the step.
+
+    Of several processes each gets its `rank`'s part of that very batch; only `augment` draws anew for each.
 
     With a `store`, windows are cut from stored features; without, from the waveform, long enough for the
     same number of frames, then brought to another speed and augmented where the recipe says so. Safe to call
@@ -157,7 +159,7 @@ class Batches:
         world: int = 1,
     ) -> None:
         self.packed, self.features, self.config, self.seed = packed, features, config, seed
-        self.store, self.augment, self.rank = store, augment, rank
+        self.store, self.augment, self.rank, self.world = store, augment, rank, world
         self.hop = features.hop
         self.window = config.window
         if config.seconds is not None:
@@ -170,26 +172,29 @@ class Batches:
         allowed_N = ~short_N if config.short_utterances == "drop" else None
         used_N = packed.speakers_N if allowed_N is None else packed.speakers_N[allowed_N]
         _need_speakers(packed, used_N)
-        drawn = config.batch_rows // config.crops * world
-        self.steps_per_epoch = max(1, len(used_N) // drawn)
-        self.sampler = _sampler(packed, config, seed, allowed_N, rank, world)
+        _need_whole_parts(config, world)
+        self.steps_per_epoch = max(1, len(used_N) // (config.batch_rows // config.crops))
+        self.sampler = _sampler(packed, config, seed, allowed_N)
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of `step`, 0 being the first."""
+        """Return the batch of `step`, 0 being the first, or this process' part of it."""
         config = self.config
         rows_B = np.repeat(self.sampler.batch(step).ravel(), config.crops)
         window = self.window_of(step)
         room_B = np.maximum(self.frames_N[rows_B] - window, 0)
-        starts_B = generator(self.seed, step, CROPS, self.rank).integers(room_B + 1)
+        starts_B = generator(self.seed, step, CROPS).integers(room_B + 1)
+        part = len(rows_B) // self.world
+        mine = slice(self.rank * part, (self.rank + 1) * part)
+        rows_B, room_B, starts_B = rows_B[mine], room_B[mine], starts_B[mine]
         labels_B = torch.from_numpy(self.packed.speakers_N[rows_B].astype(np.int64))
         if self.store is not None:
             feat_BTF = torch.from_numpy(self.store.gather(rows_B, starts_B, window))
             return Batch(step, rows_B, starts_B, labels_B, feat_BTF=feat_BTF)
         samples = self.features.samples(window)
         if config.speeds:
-            draw = generator(self.seed, step, SPEEDS, self.rank)
-            speed_G = draw.integers(1 + len(config.speeds), size=len(rows_B) // config.together)
-            speed_B = np.repeat(speed_G, config.together)
+            groups = config.batch_rows // config.together
+            speed_G = generator(self.seed, step, SPEEDS).integers(1 + len(config.speeds), size=groups)
+            speed_B = np.repeat(speed_G, config.together)[mine]
             labels_B = labels_B + self.speakers * torch.from_numpy(speed_B)
             wave_BS = self._at_speeds(rows_B, starts_B, room_B, samples, speed_B)
         else:
@@ -254,6 +259,16 @@ class Batches:
         return wave_BS
 
 
+def _need_whole_parts(config: DataConfig, world: int) -> None:
+    """Raise BadRecipe where the rows of a batch, or those drawn as one, cannot be shared out evenly."""
+    if world > 1 and config.batch_rows % (world * config.together):
+        raise BadRecipe(
+            f"data.{config.rows_option} makes batches of {config.batch_rows} windows, {config.together} of "
+            f"them drawn as one: they cannot be shared out evenly among {world} processes. Make it a "
+            f"multiple of {world * config.together} windows, or start another number of processes."
+        )
+
+
 def _need_speakers(packed: Packed, used_N: np.ndarray) -> None:
     """Raise NotEnoughSpeakers where a batch cannot hold two voices to be told apart."""
     speakers = len(np.unique(used_N))
@@ -266,30 +281,25 @@ def _need_speakers(packed: Packed, used_N: np.ndarray) -> None:
         )
 
 
-def _sampler(
-    packed: Packed, config: DataConfig, seed: int, allowed_N: np.ndarray | None, rank: int, world: int
-) -> Sampler:
+def _sampler(packed: Packed, config: DataConfig, seed: int, allowed_N: np.ndarray | None) -> Sampler:
     """Return the sampler that `config` names, over the utterances that are allowed."""
     speakers_N = packed.speakers_N
     if config.sampler == "triplets":
-        return TripletSampler(speakers_N, config.triplets, seed, allowed_N, rank)
+        return TripletSampler(speakers_N, config.triplets, seed, allowed_N)
     numbers = np.arange(packed.n) if allowed_N is None else np.flatnonzero(allowed_N)
     sessions_N = sessions_of(packed) if config.balance == "sessions" else None
     if config.sampler == "pk":
-        return SpeakerSampler(
-            speakers_N, numbers, config.speakers, config.utterances, seed, rank, world, sessions_N
-        )
+        return SpeakerSampler(speakers_N, numbers, config.speakers, config.utterances, seed, sessions_N)
     drawn = config.rows // config.crops
     if ":" in config.sampler:
-        return OWN.get(config.sampler)(packed, numbers, drawn, seed, rank, world)
+        return OWN.get(config.sampler)(packed, numbers, drawn, seed, 0, 1)
     if config.sampler == "uniform":
-        return UniformSampler(numbers, drawn, seed, rank, world)
+        return UniformSampler(numbers, drawn, seed)
     if config.sampler == "speakers":
-        return SpeakerSampler(speakers_N, numbers, drawn, 1, seed, rank, world)
+        return SpeakerSampler(speakers_N, numbers, drawn, 1, seed)
     names, corpus_N = corpora_of(packed.speaker_names, speakers_N)
-    by_speaker = config.balance != "utterances"
     return CorpusSampler(
-        *(corpus_N, speakers_N, numbers, drawn, seed, config.temperature, by_speaker, rank, world),
+        *(corpus_N, speakers_N, numbers, drawn, seed, config.temperature, config.balance != "utterances"),
         sessions_N=sessions_N,
         lone=config.lone,
         fixed=shares_of(names, config.shares),

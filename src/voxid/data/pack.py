@@ -26,6 +26,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,7 +40,7 @@ from voxid.types import SAMPLE_RATE, Dropped, Utterance
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 1
+VERSION, SHARDED = 1, 2  # of prepared.json: samples in the folder itself, or in shards (shards.py)
 ROWS_PER_GROUP = 20_000  # manifest rows held in memory before they are written
 MANIFEST_COLUMNS = {
     "speaker": "string",
@@ -246,24 +247,39 @@ class Packed:
         self.offsets = offsets
         self.lengths_N = np.diff(offsets)
         self.speakers_N = speakers_N
+        self._by_speaker: tuple[np.ndarray, np.ndarray] | None = None
         self.speaker_names: list[str] = json.loads((folder / "speaker_names.json").read_text("utf-8"))
+        self._samples: Any
+        if info["version"] == SHARDED:
+            from voxid.data.shards import ShardedSamples
+
+            self._samples = ShardedSamples(folder, info)
+            self._release = self._samples.release
+            return
         with (folder / "audio.i16").open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._samples = np.frombuffer(self._map, "<i2")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._samples = np.frombuffer(mapped, "<i2")
+        self._release = partial(release, mapped)
 
     @classmethod
     def open(cls, folder: str | Path) -> Packed:
         """Return the prepared folder, its index checked; raise CorpusError.
 
+        A folder of shards may lie at an address such as s3://bucket/speech.
+
         >>> Packed.open("prepared").wave(0).dtype  # doctest: +SKIP
         dtype('int16')
         """
+        if "://" in str(folder):
+            from voxid.data.shards import open_shards
+
+            return open_shards(str(folder))
         folder = Path(folder)
         info = _read_info(folder)
         try:
             offsets = np.load(folder / "offsets.npy", allow_pickle=False)
             speakers_N = np.load(folder / "speakers.npy", allow_pickle=False)
-            size = (folder / "audio.i16").stat().st_size
+            size = sum(s["bytes"] for s in info.get("shards", ())) or (folder / "audio.i16").stat().st_size
             n, last = info["n_utterances"], int(offsets[-1])
             fault = (
                 f"offsets.npy has {offsets.shape} entries for {n} utterances"
@@ -295,6 +311,15 @@ class Packed:
         """Return the sha256 (hex) of all samples, speaker names and utterance names."""
         return self.info["fingerprint"]
 
+    def of_speaker(self, speaker: int) -> np.ndarray:
+        """Return the numbers of the utterances of a speaker, as `speakers_N` numbers them."""
+        if self._by_speaker is None:
+            order_N = np.argsort(self.speakers_N, kind="stable").astype(np.int32)
+            every = np.arange(len(self.speaker_names) + 1)
+            self._by_speaker = order_N, np.searchsorted(self.speakers_N[order_N], every)
+        order_N, starts = self._by_speaker
+        return order_N[starts[speaker] : starts[speaker + 1]]
+
     def wave(self, i: int) -> np.ndarray:
         """Return utterance `i` as an int16 view (S,) of the file; `/ 32768` makes it float."""
         return self._samples[self.offsets[i] : self.offsets[i + 1]]
@@ -310,7 +335,7 @@ class Packed:
 
     def release(self) -> None:
         """Let go of the pages that reads have mapped, so that resident memory stays small."""
-        release(self._map)
+        self._release()
 
     def manifest(self) -> pa.Table:
         """Return the manifest as a pyarrow table, read from disk now."""
@@ -347,8 +372,8 @@ def _read_info(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _bad(folder, f"prepared.json cannot be read ({error})") from error
     version = info.get("version") if isinstance(info, dict) else None
-    if version != VERSION:
-        raise _bad(folder, f"it is of version {version!r}, this voxid reads version {VERSION}")
+    if version not in (VERSION, SHARDED):
+        raise _bad(folder, f"it is of version {version!r}, this voxid reads {VERSION} and {SHARDED}")
     if info.get("sample_rate") != SAMPLE_RATE:
         raise _bad(folder, f"its sample rate is {info.get('sample_rate')!r}, voxid works at {SAMPLE_RATE} Hz")
     return info

@@ -24,7 +24,7 @@ from voxid import audio
 from voxid.audio.meters import Tap
 from voxid.corpora import Scan, scan
 from voxid.corpora.seen import Seen
-from voxid.data.pack import VERSION, PackWriter, is_prepared, to_int16
+from voxid.data.pack import VERSION, Packed, PackWriter, is_prepared, to_int16
 from voxid.errors import AudioError, CorpusError, EmptyCorpus, NotWritable
 from voxid.files import output_error, user_cache
 from voxid.parallel import ordered
@@ -118,6 +118,8 @@ def ensure_prepared(
     the size and time of change of its files; when one of them changes, the corpus is prepared anew. Raise as
     `prepare` and `scan` do.
     """
+    if isinstance(paths, str) and "://" in paths:
+        return Packed.open(paths).folder
     given = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     try:
         prepared = [path for path in given if is_prepared(path)]

@@ -1,15 +1,15 @@
 """Which utterances make the batch of a step, when a loss does not ask for triplets.
 
-Every sampler is a pure function of (seed, step, rank, world size): `batch(step)` are utterance numbers, and a
-resumed training needs no state. All ranks draw the same batch of the whole world, and each takes its part: as
-long as the data lasts, no two processes of a step get the same utterance.
+Every sampler is a pure function of (seed, step): `batch(step)` are utterance numbers, and a resumed training
+needs no state. In a training of several processes each draws the same batch, and `Batches` takes its part.
 
 A sampler outside of voxid, `data.sampler = "my_module:MySampler"`, is made as
 `MySampler(packed, numbers, rows, seed, rank, world)`: `packed` is the speech (`packed.speakers_N` are speaker
-numbers), `numbers` the utterances it may draw, `rows` how many `batch(step)` returns. `MySampler.pairs` is
-True where every batch is sure to have two utterances of one speaker. Its `Config` has no options.
+numbers), `numbers` the utterances it may draw, `rows` how many `batch(step)` returns; `rank` and `world` are
+0 and 1. `MySampler.pairs` is True where every batch is sure to have two utterances of one speaker. Its
+`Config` has no options.
 
-N utterances, B rows of one process' batch, W rows of the whole world's batch
+N utterances, B rows of a batch
 """
 
 from __future__ import annotations
@@ -30,6 +30,30 @@ LEAST_RIVALS = 8  # speakers of a language that are enough to be told from each 
 SHUFFLE = 2**62  # beyond any step: numbers that belong to an epoch, or to the whole training
 
 
+def shuffled(places_B: np.ndarray, count: int, key: tuple[int, int, int]) -> np.ndarray:
+    """Return where each of `places_B` is in a shuffled order of `count`, which nobody has to hold or make.
+
+    A Feistel network over the next power of four, walked until it falls below `count` (Black and Rogaway
+    2002, "Ciphers with arbitrary finite domains"): every place comes once, another `key` gives another order.
+
+    >>> sorted(shuffled(np.arange(10), 10, (0, 0, 0)).tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    half = max(1, (max(count - 1, 1).bit_length() + 1) // 2)
+    mask, keys = (1 << half) - 1, generator(*key).integers(1 << 63, size=6, dtype=np.uint64)
+    found = places_B.astype(np.uint64)
+    walking = np.ones(len(found), bool)
+    while walking.any():
+        left, right = found[walking] >> half, found[walking] & mask
+        for one in keys:
+            mixed = (right + one) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> 29)) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> 32) & mask)
+        found[walking] = (left << half) | right
+        walking &= found >= count
+    return found.astype(np.int64)
+
+
 class UniformSampler:
     """All utterances, once each an epoch, in an order shuffled anew for every epoch.
 
@@ -41,22 +65,16 @@ class UniformSampler:
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
-    def __init__(self, numbers: np.ndarray, rows: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, numbers: np.ndarray, rows: int, seed: int) -> None:
         _need(numbers, 1)
-        self.numbers, self.rows, self.seed, self.rank, self.world = numbers, rows, seed, rank, world
-        self.steps = max(1, len(numbers) // (rows * world))  # of an epoch
-        self._kept = (-1, numbers)  # an epoch and its order; one value, so that threads cannot mix them up
+        self.numbers, self.rows, self.seed = numbers, rows, seed
+        self.steps = max(1, len(numbers) // rows)  # of an epoch
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B,)."""
         epoch, place = divmod(step, self.steps)
-        kept, order = self._kept
-        if epoch != kept:
-            order = generator(self.seed, SHUFFLE + epoch, ROWS).permutation(self.numbers)
-            order = np.resize(order, max(len(order), self.rows * self.world))
-            self._kept = (epoch, order)
-        first = (place * self.world + self.rank) * self.rows
-        return order[first : first + self.rows]
+        places_B = np.arange(place * self.rows, (place + 1) * self.rows) % len(self.numbers)
+        return self.numbers[shuffled(places_B, len(self.numbers), (self.seed, SHUFFLE + epoch, ROWS))]
 
 
 class SpeakerSampler:
@@ -80,8 +98,6 @@ class SpeakerSampler:
         speakers: int,
         each: int,
         seed: int,
-        rank: int = 0,
-        world: int = 1,
         sessions_N: np.ndarray | None = None,
     ) -> None:
         shuffled = generator(seed, SHUFFLE, ROWS).permutation(numbers)
@@ -94,14 +110,13 @@ class SpeakerSampler:
         )
         _need(numbers, 1)
         _need(self._counts, 2 if each > 1 else 1)
-        self.speakers, self.each, self.seed, self.rank, self.world = speakers, each, seed, rank, world
+        self.speakers, self.each, self.seed = speakers, each, seed
         self.rows = speakers * each
         self._passes: dict[int, np.ndarray] = {}  # the last few orders of speakers
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B,), speaker after speaker."""
-        first = (step * self.world + self.rank) * self.speakers
-        visit = first + np.arange(self.speakers)
+        visit = step * self.speakers + np.arange(self.speakers)
         turn = visit // len(self._counts)  # how often the speaker has been visited before
         speaker = np.empty_like(visit)
         for one in range(int(turn[0]), int(turn[-1]) + 1):
@@ -150,15 +165,13 @@ class CorpusSampler:
         seed: int,
         temperature: float = 1.0,
         by_speaker: bool = False,
-        rank: int = 0,
-        world: int = 1,
         *,
         sessions_N: np.ndarray | None = None,
         lone: float = 1.0,
         fixed: Mapping[int, float] | None = None,
     ) -> None:
         _need(numbers, 1)
-        self.rows, self.seed, self.rank, self.world = rows, seed, rank, world
+        self.rows, self.seed = rows, seed
         groups_N = speakers_N if by_speaker else np.arange(len(speakers_N))
         there = np.unique(corpus_N[numbers])
         self._corpora = [
@@ -175,13 +188,12 @@ class CorpusSampler:
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B,)."""
         rng = generator(self.seed, step, ROWS)
-        everyone = self.rows * self.world
-        corpus_W = rng.choice(len(self.shares), everyone, p=self.shares)
-        rows_W = np.empty(everyone, np.int64)
+        corpus_B = rng.choice(len(self.shares), self.rows, p=self.shares)
+        rows_B = np.empty(self.rows, np.int64)
         for number, corpus in enumerate(self._corpora):
-            mine = np.flatnonzero(corpus_W == number)
-            rows_W[mine] = corpus.draw(rng, len(mine))
-        return rows_W[self.rank * self.rows : (self.rank + 1) * self.rows]
+            mine = np.flatnonzero(corpus_B == number)
+            rows_B[mine] = corpus.draw(rng, len(mine))
+        return rows_B
 
 
 class _Weighted:

@@ -40,11 +40,9 @@ class TripletSampler:
         triplets: int,
         seed: int,
         allowed_N: np.ndarray | None = None,
-        rank: int = 0,
     ) -> None:
         self.triplets = triplets
         self.seed = seed
-        self.rank = rank
         numbers = np.arange(len(speakers_N)) if allowed_N is None else np.flatnonzero(allowed_N)
         speakers = speakers_N[numbers]
         by_speaker = np.argsort(speakers, kind="stable")
@@ -60,7 +58,7 @@ class TripletSampler:
 
     def batch(self, step: int) -> np.ndarray:
         """Return utterance numbers, int64 (B, 3): anchor and positive of one speaker, negative of another."""
-        rng = generator(self.seed, step, TRIPLETS, self.rank)
+        rng = generator(self.seed, step, TRIPLETS)
         same_B = self._pairable[rng.integers(len(self._pairable), size=self.triplets)]
         other_B = _skip(rng.integers(len(self._counts) - 1, size=self.triplets), same_B)
         anchor_B = rng.integers(self._counts[same_B])

@@ -50,12 +50,12 @@ class SphereFace2Loss(MarginLoss):
         super().__init__(config, embedding_dim, n_speakers)
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def _loss(self, cos_BC: Tensor, cos_B1: Tensor, labels_B: Tensor) -> Tensor:
+    def _costs(self, cos_BC: Tensor, true_H: Tensor, where_H: tuple[Tensor, Tensor]) -> Tensor:
         config, margin = self.config, self.margin
         other_BC = F.softplus(config.scale * (self._spread(cos_BC) + margin) + self.bias)
-        true_B1 = F.softplus(-config.scale * (self._spread(cos_B1) - margin) - self.bias)
-        other_B = other_BC.scatter(1, labels_B[:, None], 0.0).sum(dim=1)
-        return (config.balance * true_B1.squeeze(1) + (1 - config.balance) * other_B).mean()
+        true = F.softplus(-config.scale * (self._spread(true_H) - margin) - self.bias).sum()
+        other = other_BC.index_put(where_H, other_BC.new_zeros(())).sum()
+        return config.balance * true + (1 - config.balance) * other
 
     def _spread(self, cos: Tensor) -> Tensor:
         return 2 * ((cos + 1) / 2).pow(self.config.sharpness) - 1

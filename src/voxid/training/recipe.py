@@ -40,6 +40,7 @@ class TrainingConfig(Config):
     clip_norm: float | None = Field(default=None, gt=0)  # longest gradient, by its 2-norm
     precision: Literal["float32", "bf16"] = "float32"  # bf16: half the bits where torch says they are enough
     classes_from_init: bool = False  # with --init: classes start at their speakers' mean embeddings there
+    accumulate: int = Field(default=1, ge=1)  # pieces of a batch that go through the encoder one by one
     parts: int = Field(default=1, ge=1)  # of a batch, each with its own batch norm, on a core each
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: as many as there are cores
     loaders: int | None = Field(default=None, ge=0)  # threads that make batches ahead; None: as it is best

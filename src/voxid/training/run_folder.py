@@ -8,7 +8,8 @@ import io
 import json
 import pickle
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,7 @@ CHECKPOINTS = "checkpoints"
 CURVE = "training.png"
 LOG = "log.jsonl"
 RECIPE = "recipe.toml"
+LOCK = ".lock"  # held by the training that is going on
 INIT = "init.json"  # there from before the first checkpoint on: the model that the run started from
 OURS = (
     *(RECIPE, INIT, LOG, CHECKPOINTS, CURVE),
@@ -34,7 +36,7 @@ FORMAT = 1  # of checkpoints
 
 # What may differ between a checkpoint and the training that goes on from it: none of it changes a step.
 FREE = {"name", "description", "published_eer", "trained_on", "inference", "whitening"}
-FREE_TRAINING = {"max_seconds", "save_every", "keep", "threads", "loaders", "valid_every"}
+FREE_TRAINING = {"max_seconds", "save_every", "keep", "threads", "loaders", "valid_every", "accumulate"}
 
 
 # ---- the folder --------------------------------------------------------------------------------------------
@@ -115,6 +117,30 @@ def _check_start(folder: Path, given: dict[str, Any] | None, then: dict[str, Any
             f"the run in {folder} started {start}, not from {named(given)}. Leave --init out to go on with "
             "it, or start in another folder."
         )
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep every other training out of it; raise RunExists when one is going on there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise output_error(error, folder) from error
+    with lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ModuleNotFoundError:  # Windows
+            pass
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunExists(
+                    f"another training is going on in {folder}. Wait for its end, or choose another folder "
+                    "with -o."
+                ) from error  # else: a file system without locks
+        yield
 
 
 def describe_batch(folder: Path, batch: Batch, names: list[str], **more: Any) -> Path:
@@ -308,13 +334,16 @@ class Row:
 class TrainingLog:
     """Appends rows to `log.jsonl`, and to TensorBoard if asked; `rows` are all rows since step 0.
 
-    Opened at `step`, it first cuts off what a killed run wrote beyond it, a torn last line too. Raise
-    OutputError kinds, and MissingExtra when TensorBoard is asked for and not installed.
+    Opened at `step`, it first cuts off what a killed run wrote beyond it, a torn last line too. One that does
+    not `write` only keeps the rows. Raise OutputError kinds, and MissingExtra when TensorBoard is asked for
+    and not installed.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
-        self._board = _open_board(folder / "tensorboard", step) if tensorboard else None
-        self.path = folder / LOG
+    def __init__(self, folder: Path, step: int, tensorboard: bool = False, write: bool = True) -> None:
+        self._board = _open_board(folder / "tensorboard", step) if tensorboard and write else None
+        self.path, self.rows, self._file = folder / LOG, [], None
+        if not write:
+            return
         self.rows = [row for row in read_log(self.path) if row.step <= step]
         with atomic_write(self.path, "w") as file:
             file.writelines(row.to_json() for row in self.rows)
@@ -327,13 +356,16 @@ class TrainingLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
     def add(self, row: Row) -> None:
         """Append `row`; a reader sees it at once. Raise DiskFull or OutputError."""
         self.rows.append(row)
+        if self._file is None:
+            return
         try:
             self._file.write(row.to_json())
             self._file.flush()

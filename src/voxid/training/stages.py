@@ -81,7 +81,12 @@ class Stage:
 
 
 def make_stages(
-    recipe: Recipe, packed: Packed, model: Model, augment: Augment | None = None, world: int = 1
+    recipe: Recipe,
+    packed: Packed,
+    model: Model,
+    augment: Augment | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> list[Stage]:
     """Return the stages of training `recipe` on `packed`; raise NotEnoughSpeakers or BadRecipe.
 
@@ -94,7 +99,9 @@ def make_stages(
         data, where = recipe.data_of(stage), f"stage.{number - 1}." if number else ""
         _check_rows(recipe, model, data, where)
         used = augment if stage.augment else None
-        batches = Batches(packed, model.features, data, recipe.training.seed, None, augment=used)
+        batches = Batches(
+            *(packed, model.features, data, recipe.training.seed, None), augment=used, rank=rank, world=world
+        )
         steps = stage.steps or max(1, round((stage.epochs or 0) * batches.steps_per_epoch))
         schedule = Schedule(
             stage.schedule,
@@ -102,7 +109,7 @@ def make_stages(
             margin=stage.margin if stage.margin is not None else margin,
             steps=steps,
             steps_per_epoch=batches.steps_per_epoch,
-            rows=data.batch_rows * world,
+            rows=data.batch_rows,
         )
         stages.append(
             Stage(

@@ -8,7 +8,7 @@ import copy
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from voxid.encoders.threads import PartThreads, RowThreads
 from voxid.errors import BadRecipe, TrainingError
+from voxid.losses.shards import Ranks
 from voxid.parallel import usable_cores
+from voxid.training.distributed import average_buffers, parallel
 
+ALONE = Ranks()
 ROWS_PER_WORKER = 6  # fewer are not worth a thread: an LSTM takes a step for one row as long as for a few
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 TRIED_ROWS, TRIED_FRAMES = 2, 20  # of the batch that shows whether a device can compute in 16 bits
@@ -37,7 +40,9 @@ class Stepper:
 
     With `workers` above one, parts of the batch go through the encoder side by side (see `RowThreads`); with
     `parts` above one, each of that many parts has its own batch statistics (see `PartThreads`). With `bf16`
-    the encoder computes in 16 bits where torch says they are enough; weights and loss keep 32.
+    the encoder computes in 16 bits where torch says they are enough; weights and loss keep 32. With
+    `accumulate` above one, that many parts of the batch go through it one after the other, in less memory.
+    With several `ranks`, the rows are this process' part of the batch, and the step is that of all of it.
     """
 
     def __init__(
@@ -50,35 +55,111 @@ class Stepper:
         *,
         parts: int = 1,
         bf16: bool = False,
+        accumulate: int = 1,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.loss, self.optimizer, self.clip_norm, self.bf16 = loss, optimizer, clip_norm, bf16
-        self.parameters = [*encoder.parameters(), *loss.parameters()]
-        self.encode: nn.Module | RowThreads = encoder
+        self.encoder, self.ranks, self.accumulate = encoder, ranks, accumulate
+        self.threads: RowThreads | None = None
         if parts > 1:
-            self.encode = PartThreads(encoder, parts, workers)
+            self.threads = PartThreads(encoder, parts, workers)
         elif workers > 1:
-            self.encode = RowThreads(encoder, workers)
+            self.threads = RowThreads(encoder, workers)
+        self.encode = parallel(encoder, self.threads or encoder, ranks)
+        self.shared_out = ranks.world > 1 and hasattr(loss, "all_classes")  # classes, over the processes
+        self.compares = self.shared_out or loss.needs != "rows"  # rows with rows, or with others' classes
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self.encode, RowThreads):
-            self.encode.close()
+        if self.threads is not None:
+            self.threads.close()
 
     def __call__(self, feat_BTF: Tensor, labels_B: Tensor) -> StepResult:
         """Take one step, and return what it saw; whether the loss is finite is for the caller to look at."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(feat_BTF.device.type, torch.bfloat16, enabled=self.bf16):
-            emb_BD = self.encode(feat_BTF)
-        loss = self.loss(emb_BD.float(), labels_B)
-        loss.backward()
+        if self.accumulate == 1:
+            loss = self._loss(self._encode(feat_BTF), labels_B)
+            loss.backward()
+            seen = torch.stack([loss.detach(), self.loss.active.to(loss.device)])
+        else:
+            seen = self._piecewise(feat_BTF, labels_B)
+        if self.ranks.world > 1:
+            own = self.loss.weight if self.shared_out else None
+            for parameter in self.loss.parameters():
+                if parameter.grad is not None and parameter is not own:
+                    total = self.ranks.sum(parameter.grad)
+                    parameter.grad = total if self.shared_out else total / self.ranks.world
+            if not self.compares:
+                seen = self.ranks.sum(seen) / self.ranks.world
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+            self._clip(self.clip_norm)
         self.optimizer.step()
-        if isinstance(self.encode, PartThreads):
-            self.encode.finish()
-        return StepResult(loss.detach(), self.loss.active)
+        if isinstance(self.threads, PartThreads):
+            self.threads.finish()
+        average_buffers(self.encoder, self.ranks)
+        return StepResult(*seen)
+
+    def _encode(self, feat_BTF: Tensor) -> Tensor:
+        with torch.autocast(feat_BTF.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.encode(feat_BTF).float()
+
+    def _loss(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
+        if self.compares:
+            emb_BD, labels_B = self.ranks.gather(emb_BD, self.shared_out), self.ranks.concat(labels_B)
+        return self.loss(emb_BD, labels_B)
+
+    def _piecewise(self, feat_BTF: Tensor, labels_B: Tensor) -> Tensor:
+        """Leave the gradients of the batch, piece by piece; return its loss and share of wrong rows.
+
+        A loss over single rows is added up. One that compares rows needs all embeddings first, and a second
+        pass for the gradients (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory
+        limited setup"); both passes draw the same random numbers and see the same running statistics.
+        """
+        pieces, labels = feat_BTF.tensor_split(self.accumulate), labels_B.tensor_split(self.accumulate)
+        seed = torch.initial_seed()
+        grads: list[Tensor | None] = [None] * len(pieces)
+        seen = torch.zeros(2, device=feat_BTF.device)
+        if self.compares:
+            before = [buffer.clone() for buffer in self.encoder.buffers()]
+            found = []
+            with torch.no_grad():
+                for number, piece in enumerate(pieces):
+                    torch.manual_seed(seed + number)
+                    found.append(self._encode(piece))
+                for buffer, value in zip(self.encoder.buffers(), before, strict=True):
+                    buffer.copy_(value)
+            emb_BD = torch.cat(found).requires_grad_()
+            torch.manual_seed(seed)
+            loss = self._loss(emb_BD, labels_B)
+            loss.backward()
+            assert emb_BD.grad is not None
+            grads = [*emb_BD.grad.tensor_split(self.accumulate)]
+            seen = torch.stack([loss.detach(), self.loss.active])
+        for number, (piece, label, grad) in enumerate(zip(pieces, labels, grads, strict=True)):
+            torch.manual_seed(seed + number)
+            alone = self.ranks.world > 1 and number + 1 < len(pieces)
+            with self.encode.no_sync() if alone else nullcontext():
+                emb_BD = self._encode(piece)
+                if grad is not None:
+                    emb_BD.backward(grad)
+                    continue
+                loss = self._loss(emb_BD, label) * (len(piece) / len(feat_BTF))
+                loss.backward()
+            seen = seen + torch.stack([loss.detach(), self.loss.active * (len(piece) / len(feat_BTF))])
+        return seen
+
+    def _clip(self, limit: float) -> None:
+        """Shorten the gradient to `limit`; where classes are shared out, its norm is over all processes."""
+        parameters = [*self.encoder.parameters(), *self.loss.parameters()]
+        if not self.shared_out:
+            nn.utils.clip_grad_norm_(parameters, limit)
+            return
+        own = self.loss.weight
+        square = sum(p.grad.square().sum() for p in parameters if p.grad is not None and p is not own)
+        norm = (square + self.ranks.sum(own.grad.square().sum())).sqrt()
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
 
 
 def row_workers(

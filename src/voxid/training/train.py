@@ -35,8 +35,19 @@ from voxid.embed.torch import TorchNetwork
 from voxid.errors import TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
+from voxid.losses.shards import Ranks
 from voxid.model.network import Model
+from voxid.parallel import usable_cores
 from voxid.training.averaging import Average
+from voxid.training.distributed import (
+    SharedOut,
+    any_of,
+    check_recipe,
+    device_of,
+    first_on_machine,
+    once,
+    ranks_of_launcher,
+)
 from voxid.training.optimizers import OPTIMIZERS
 from voxid.training.recipe import Recipe, load_recipe
 from voxid.training.run_folder import (
@@ -46,12 +57,14 @@ from voxid.training.run_folder import (
     Row,
     TrainingLog,
     describe_batch,
+    hold,
     open_run,
     refuse_to_spoil,
 )
 from voxid.training.stages import Plan, Stage, make_stages
 from voxid.training.start import check_parts, class_centers, first_loss, initial_model, start_from
 from voxid.training.step import (
+    ALONE,
     Stepper,
     StepResult,
     memory_advice,
@@ -132,48 +145,60 @@ def train(
     0.0612
     """
     # What can be wrong is found now: before minutes of decoding, and hours of steps.
-    recipe, out, on = load_recipe(recipe, overrides), Path(out), pick_device(device)
-    refuse_to_spoil(out, resume or overwrite)
-    model = initial_model(recipe)
-    check_parts(recipe, model, on)
-    start = start_from(model, init) if init is not None else None
+    recipe, out, on = load_recipe(recipe, overrides), Path(out), device_of(pick_device(device))
+    with ExitStack() as stack:
+        ranks = stack.enter_context(ranks_of_launcher(on))
+        if not ranks.first:
+            progress = on_plan = on_row = None
+        once(ranks, lambda: refuse_to_spoil(out, resume or overwrite))
+        model = initial_model(recipe)
+        check_parts(recipe, model, on)
+        warnings = check_recipe(recipe, model, ranks)
+        start = start_from(model, init) if init is not None else None
 
-    packed = _speech(train, "training", layout, progress)
-    tested = None if test is None else _speech(test, "test", layout, progress)
-    if tested is not None:
-        make_trials(trials, read_data(tested.folder))
-    held_out = None if valid is None else _speech(valid, "held-out", layout, progress)
-    if held_out is not None:
-        make_trials("all", read_data(held_out.folder))
-    augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
-    stages = make_stages(recipe, packed, model, augment)
-    loss = first_loss(recipe, stages, model.dim)
-    if recipe.whitening is not None:
-        check_whitening(model, packed, recipe.whitening)
-    checkpoint, warnings = open_run(out, recipe, packed.fingerprint, resume, start)
-    warnings += [*_speakers_met(packed, held_out), *(augment.sources.warnings if augment else [])]
-    if start := checkpoint.init if checkpoint else start:
-        model.metadata["init"] = start
-    plan = Plan.of(recipe, packed, model, loss, stages)
-    if on_plan:
-        on_plan(plan, warnings)
+        packed = _speech(ranks, train, "training", layout, progress)
+        tested = None if test is None else _speech(ranks, test, "test", layout, progress)
+        if tested is not None:
+            make_trials(trials, read_data(tested.folder))
+        held_out = None if valid is None else _speech(ranks, valid, "held-out", layout, progress)
+        if held_out is not None:
+            make_trials("all", read_data(held_out.folder))
+        augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
+        stages = make_stages(recipe, packed, model, augment, ranks.rank, ranks.world)
+        loss = first_loss(recipe, stages, model.dim)
+        if recipe.whitening is not None:
+            check_whitening(model, packed, recipe.whitening)
+        once(ranks, lambda: stack.enter_context(hold(out)))
+        checkpoint, found = once(ranks, lambda: open_run(out, recipe, packed.fingerprint, resume, start))
+        warnings += [*found, *_speakers_met(packed, held_out), *(augment.sources.warnings if augment else [])]
+        if start := checkpoint.init if checkpoint else start:
+            model.metadata["init"] = start
+        plan = Plan.of(recipe, packed, model, loss, stages)
+        if on_plan:
+            on_plan(plan, warnings)
 
-    with threads_of_torch(recipe.training.threads):
+        stack.enter_context(threads_of_torch(recipe.training.threads))
         model.to(on)
         for stage in stages:
             if stage.stores_features:
                 told = partial(progress, "features") if progress else None
-                stage.batches.store = cached_features(packed, model.features, told)
+                stage.batches.store = first_on_machine(
+                    ranks, lambda told=told: cached_features(packed, model.features, told)
+                )
         if recipe.training.classes_from_init and start and not checkpoint:
             most = max(stages, key=lambda stage: stage.batches.classes)
             loss.set_centers(class_centers(model, most.batches))  # pyright: ignore[reportCallIssue]
-        with TrainingLog(out, checkpoint.step if checkpoint else 0, tensorboard) as log:
-            run = Training(recipe, stages, model, loss.to(on), log, out, checkpoint)
-            run.go(held_out, progress, on_row)
-            if recipe.whitening is not None:
-                run.whiten()
+        if ranks.world > 1 and hasattr(loss, "share_out"):
+            loss.share_out(ranks)  # pyright: ignore[reportCallIssue]
+        log = stack.enter_context(
+            TrainingLog(out, checkpoint.step if checkpoint else 0, tensorboard, write=ranks.first)
+        )
+        run = Training(recipe, stages, model, loss.to(on), log, out, checkpoint, ranks)
+        run.go(held_out, progress, on_row)
+        if recipe.whitening is not None and ranks.first:
+            run.whiten()
     report = None
-    if tested is not None:
+    if tested is not None and ranks.first:
         told = partial(progress, "measuring") if progress else None
         report = evaluate([out], tested.folder, trials, out / EVALUATION, device=device, progress=told)
     return TrainResult(
@@ -191,11 +216,11 @@ def train(
     )
 
 
-def _speech(speech: Speech, what: str, layout: str, progress: Progress | None) -> Packed:
+def _speech(ranks: Ranks, speech: Speech, what: str, layout: str, progress: Progress | None) -> Packed:
     if isinstance(speech, Packed):
         return speech
     told = partial(progress, f"decoding the {what} speech") if progress else None
-    return Packed.open(ensure_prepared(speech, layout=layout, progress=told))
+    return first_on_machine(ranks, lambda: Packed.open(ensure_prepared(speech, layout=layout, progress=told)))
 
 
 def _speakers_met(packed: Packed, held_out: Packed | None) -> list[str]:
@@ -221,12 +246,15 @@ class Training:
         log: TrainingLog,
         out: Path,
         checkpoint: Checkpoint | None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.recipe, self.options, self.stages, self.out, self.log = recipe, recipe.training, stages, out, log
         self.model, self.loss = model, loss
         self.device = next(model.encoder.parameters()).device
         optimizer_class, optimizer_config = OPTIMIZERS.parse(recipe.optimizer, "optimizer")
         self.optimizer = optimizer_class(optimizer_config, [*model.encoder.parameters(), *loss.parameters()])
+        self.shared_out = SharedOut(loss, self.optimizer)
         self.learned = nn.ModuleDict({"encoder": model.encoder, "loss": loss})  # what is averaged
         averages = any(stage.average for stage in stages)
         self.shown = copy.deepcopy(model) if averages else model  # with averaged weights
@@ -245,8 +273,11 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Be where the checkpoint was."""
         self.model.encoder.load_state_dict(checkpoint.encoder)
-        self.loss.load_state_dict(checkpoint.loss)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        loss, optimizer, average = self.shared_out.mine(
+            checkpoint.loss, checkpoint.optimizer, checkpoint.average
+        )
+        self.loss.load_state_dict(loss)
+        self.optimizer.load_state_dict(optimizer)
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
         self.loss_sum, self.active_sum = checkpoint.loss_sum, checkpoint.active_sum
         self.pending = checkpoint.pending
@@ -254,7 +285,7 @@ class Training:
         self.stage = next(stage for stage in self.stages if self.step <= stage.end)
         self.average = self.new_average(self.stage)
         if self.average:
-            self.average.load(checkpoint.averaged, checkpoint.average)
+            self.average.load(checkpoint.averaged, average)
 
     # ---- the loop ------------------------------------------------------------------------------------------
 
@@ -286,11 +317,13 @@ class Training:
 
                         now = time.perf_counter()
                         self.seconds = self.first_seconds + now - self.start
-                        last = self.step == end or self.seconds >= (options.max_seconds or math.inf)
+                        looks = self.ranks.world == 1 or self.step % options.log_every == 0
+                        over = self.seconds >= (options.max_seconds or math.inf)
+                        last = self.step == end or (looks and any_of(self.ranks, over, self.device))
                         valid = held_out is not None and (last or self.step % valid_every == 0)
                         if last or valid or self.step % options.log_every == 0:
                             self.write_row(now, self.eer(held_out) if held_out and valid else None, on_row)
-                        stopped = stop.is_set()
+                        stopped = looks and any_of(self.ranks, stop.is_set(), self.device)
                         if last or stopped or self.step % options.save_every == 0:
                             self.save(draw=last or stopped or now - self.drawn > DRAW_EVERY_S)
                         if progress:
@@ -314,8 +347,11 @@ class Training:
     def stepper(self, stage: Stage) -> Iterator[Stepper]:
         """Yield what takes the steps of `stage`; inside, running out of memory says what to change."""
         options, data = self.options, stage.batches.config
-        rows = data.batch_rows
-        workers = row_workers(self.model.encoder, self.device, rows, options.threads, options.parts)
+        rows, world = data.batch_rows // self.ranks.world, self.ranks.world
+        threads = options.threads
+        if world > 1 and threads is None:  # the cores of a machine are shared out, too
+            threads = max(1, usable_cores() // self.ranks.local_world)
+        workers = row_workers(self.model.encoder, self.device, rows, threads, max(1, options.parts // world))
         if hasattr(self.loss, "classes"):
             self.loss.classes = stage.batches.classes  # pyright: ignore[reportArgumentType]
         bf16 = options.precision == "bf16"
@@ -332,11 +368,13 @@ class Training:
             self.optimizer,
             options.clip_norm,
             workers,
-            parts=options.parts,
+            parts=max(1, options.parts // self.ranks.world),
             bf16=bf16,
+            accumulate=options.accumulate,
+            ranks=self.ranks,
         )
         with ExitStack() as stack:
-            alone = workers > 1 or options.parts > 1
+            alone = workers > 1 or options.parts > 1 or world > 1
             stack.enter_context(threads_of_torch(1 if alone else options.threads))
             stack.enter_context(memory_advice(str(self.device), need, advice))
             yield stack.enter_context(stepper)
@@ -348,7 +386,7 @@ class Training:
         margin = stage.schedule.margin_at(step - stage.first)
         if margin is not None:
             self.loss.set_margin(margin)  # pyright: ignore[reportCallIssue]
-        torch.manual_seed(self.seed_of(step, TORCH))
+        torch.manual_seed(self.seed_of(step, TORCH, self.ranks.rank))
 
     def features(self, stage: Stage, batch: Batch, feat_BTF: Tensor | None) -> Tensor:
         """Return feat_BTF of `batch` on the device, with SpecAugment if the recipe has it."""
@@ -361,11 +399,12 @@ class Training:
         assert feat_BTF is not None
         if self.specaugment is None or not stage.specaugment:
             return feat_BTF
-        return self.specaugment(feat_BTF, torch.Generator().manual_seed(self.seed_of(batch.step, AUGMENT)))
+        draws = torch.Generator().manual_seed(self.seed_of(batch.step, AUGMENT))
+        return self.specaugment(feat_BTF, draws, self.ranks.rank, self.ranks.world)
 
-    def seed_of(self, step: int, purpose: int) -> int:
-        """Return the seed of one step and one purpose."""
-        return int(generator(self.options.seed, step, purpose).integers(2**63))
+    def seed_of(self, step: int, purpose: int, rank: int = 0) -> int:
+        """Return the seed of one step, one purpose and one process."""
+        return int(generator(self.options.seed, step, purpose, rank).integers(2**63))
 
     # ---- after a step --------------------------------------------------------------------------------------
 
@@ -380,12 +419,15 @@ class Training:
         """Return the error rate on held-out speakers, a fraction; the time it takes is no time of steps."""
         self.read_results()  # not with weights after a loss nobody looked at
         before = time.perf_counter()
-        runtime = Embedder(TorchNetwork(self.model_now(), str(self.device)))
-        report = evaluate(
-            [runtime], held_out.folder, "all", resamples=0, device=str(self.device), cache=False
-        )
+
+        def measure() -> float:
+            runtime = Embedder(TorchNetwork(self.model_now(), str(self.device)))
+            told = {"resamples": 0, "device": str(self.device), "cache": False}
+            return evaluate([runtime], held_out.folder, "all", **told).models[0].eer
+
+        found = once(self.ranks, measure)
         self.start += time.perf_counter() - before
-        return report.models[0].eer
+        return found
 
     def read_results(self) -> None:
         """Fetch the losses of the steps since the last call; raise TrainingError."""
@@ -459,18 +501,24 @@ class Training:
     def save(self, draw: bool) -> None:
         """Write a checkpoint, and the model as it is now."""
         self.read_results()  # no checkpoint holds weights after a loss nobody looked at
+        loss, optimizer, average = self.shared_out.whole(
+            self.loss.state_dict(), self.optimizer.state_dict(), self.average.mean if self.average else {}
+        )
+        self.saved = self.step
+        if not self.ranks.first:
+            return
         Checkpoint(
             step=self.step,
             seconds=self.seconds,
             encoder=self.model.encoder.state_dict(),
-            loss=self.loss.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            loss=loss,
+            optimizer=optimizer,
             recipe=self.recipe.model_dump(mode="json"),
             data=self.packed.fingerprint,
             loss_sum=self.loss_sum,
             active_sum=self.active_sum,
             pending=self.pending,
-            average=self.average.mean if self.average else {},
+            average=average,
             averaged=self.average.count if self.average else 0,
             init=self.model.metadata.get("init", {}),
         ).save(self.out / CHECKPOINTS, self.options.keep)
@@ -487,7 +535,6 @@ class Training:
             },
         }
         self.model_now().save(self.out)
-        self.saved = self.step
         if draw and self.log.rows:
             from voxid.plots import training_curve
 

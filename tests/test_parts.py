@@ -1,0 +1,174 @@
+"""Bulk embedding in parts: one row for each input, whatever dies; on a Ray cluster where ray is installed."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+import voxid
+from voxid import stores
+from voxid.cli import build_app
+from voxid.corpora.synthetic import speak, voice
+from voxid.embed import parts
+from voxid.errors import EmptyCorpus, ModelMismatch, RunExists
+
+KILLS, KILLS_ONCE = 12_345, 12_346  # sample rates of recordings that end whoever opens them
+HOSTILE = """
+import os, signal
+import soundfile
+opened = soundfile.SoundFile.__init__
+def init(self, *args, **options):
+    opened(self, *args, **options)
+    once = os.environ["VOXID_TEST_MARK"]
+    if self.samplerate == 12345 or (self.samplerate == 12346 and not os.path.exists(once)):
+        if self.samplerate == 12346:
+            open(once, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+soundfile.SoundFile.__init__ = init
+"""
+WORKER = """
+import sys
+from pathlib import Path
+import voxid
+from voxid.embed import parts
+out = Path(sys.argv[1])
+for number in parts.missing_parts(out, int(sys.argv[2])):
+    parts.embed_part(voxid.load("voxid-base"), out, number, parts.decode_part(out, number))
+"""
+
+
+def say(speaker: int, take: int, seconds: float = 2.0) -> np.ndarray:
+    return speak(voice(speaker), seconds, np.random.default_rng(take))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven recordings in a list, of which one is missing, one kills, one kills once; and a tar of two."""
+    root = tmp_path_factory.mktemp("bulk")
+    rows = []
+    for number in range(8):
+        soundfile.write(root / f"{number}.wav", say(number % 4, number), 16_000)
+        rows.append((f"s{number % 4}", f"u{number}", str(root / f"{number}.wav")))
+    for name, rate in (("kills", KILLS), ("once", KILLS_ONCE)):
+        soundfile.write(root / f"{name}.wav", say(5, 1), rate)
+        rows.insert(3, ("s5", name, str(root / f"{name}.wav")))
+    rows.insert(5, ("s6", "gone", str(root / "gone.wav")))
+    speakers, utterances, paths = zip(*rows, strict=True)
+    table = {"speaker": speakers, "utterance": utterances, "path": paths}
+    pq.write_table(pa.table({name: list(column) for name, column in table.items()}), root / "list.parquet")
+    with tarfile.open(root / "more.tar", "w") as tar:
+        for number in (8, 9):
+            content = io.BytesIO()
+            soundfile.write(content, say(number % 4, number), 16_000, format="WAV")
+            info = tarfile.TarInfo(f"s{number % 4}/{number}.wav")
+            info.size = content.tell()
+            content.seek(0)
+            tar.addfile(info, content)
+    (root / "hostile").mkdir()
+    (root / "hostile" / "sitecustomize.py").write_text(HOSTILE)
+    return root
+
+
+def hostile(folder: Path, mark: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(folder / "hostile"), *filter(None, sys.path)])
+    return {**os.environ, "PYTHONPATH": path, "VOXID_TEST_MARK": str(mark)}
+
+
+def check(folder: Path, out: Path) -> None:
+    """Every input once, in order; embeddings are those of `embed`; who cannot be used is an error row."""
+    rows = [row for path in sorted(out.glob("part-*")) for row in pq.read_table(path).to_pylist()]
+    names = pq.read_table(folder / "list.parquet")["utterance"].to_pylist()
+    assert [row["utterance"] for row in rows] == [*names, "more.tar/s0/8.wav", "more.tar/s1/9.wav"]
+    assert {row["utterance"]: row["error"] for row in rows if row["error"]} == {
+        "kills": "worker_died",
+        "gone": "missing",
+    }
+    model = voxid.load("voxid-base")
+    for row in rows:
+        if row["utterance"].startswith("u"):
+            emb_D = model.embed(folder / f"{row['utterance'][1:]}.wav")
+            np.testing.assert_allclose(row["embedding"], emb_D, atol=1e-5)
+            assert row["net_speech_s"] > 0.5
+            assert row["model"] == model.fingerprint
+    assert rows[-1]["speaker"] == "s1"
+    np.testing.assert_allclose(rows[-1]["embedding"], model.embed((say(1, 9), 16_000)), atol=0.02)
+    assert not list((out / "tries").iterdir())
+
+
+def test_whoever_dies_every_input_has_one_row(folder: Path, tmp_path: Path) -> None:
+    """Without a cluster: a process that goes through the parts is started again as long as it is killed."""
+    inputs, about = [str(folder / "list.parquet"), str(folder / "more.tar")], {"model": "m"}
+    out = tmp_path / "out"
+    count = parts.plan(out, inputs, about, part=4)
+    assert count == 4
+    code, starts = -9, 0
+    while code == -9:
+        starts += 1
+        code = subprocess.run(
+            [sys.executable, "-c", WORKER, str(out), str(count)],
+            env=hostile(folder, tmp_path / "mark"),
+            check=False,
+            timeout=200,
+        ).returncode
+    assert code == 0
+    assert starts == 5  # three deaths of one recording, one of another
+    check(folder, out)
+    made = parts.part_file(out, 2).stat().st_mtime_ns
+    assert parts.missing_parts(out, parts.plan(out, inputs, about, part=4)) == []
+    assert parts.part_file(out, 2).stat().st_mtime_ns == made
+    with pytest.raises(RunExists, match="begun with other model"):
+        parts.plan(out, inputs, {"model": "another"})
+    empty = tmp_path / "empty.parquet"
+    pq.write_table(pa.table({"path": pa.array([], pa.string())}), empty)
+    with pytest.raises(EmptyCorpus):
+        parts.plan(tmp_path / "none", [str(empty)], about)
+
+    # and what was made goes into a store, once, however often it is loaded
+    run = ["enroll", "--from-parquet", str(out), "--db", str(tmp_path / "people.db"), "--json"]
+    for _ in range(2):
+        done = CliRunner().invoke(build_app("enroll"), run)
+        assert done.exit_code == 0, done.output
+    with stores.open(f"sqlite:///{tmp_path}/people.db") as store:
+        assert store.count() == 5
+        alice = store.get("s0")
+        assert sorted(one.source for one in alice.voiceprints) == ["more.tar/s0/8.wav", "u0", "u4"]
+        assert alice.voiceprints[0].model == voxid.load("voxid-base").fingerprint
+    other = stores.open(f"sqlite:///{tmp_path}/other.db")
+    other.enroll("x", [stores.voiceprint(np.ones(192), model="another")])
+    with pytest.raises(ModelMismatch):
+        parts.enroll_parquet(other, out)
+
+
+def test_on_a_ray_cluster(folder: Path, tmp_path: Path) -> None:
+    """Worker processes and actors on a real cluster, some of which are killed; then a new cluster goes on."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    command = [
+        *(sys.executable, "-W", "ignore", "-m", "voxid", "embed", "voxid-base", str(folder / "list.parquet")),
+        *(str(folder / "more.tar"), "--engine", "ray", "-o", str(tmp_path / "out"), "--json"),
+    ]
+    again = False
+    for _ in range(2):
+        done = subprocess.run(
+            command,
+            env={**hostile(folder, tmp_path / "mark"), "RAY_DEDUP_LOGS": "0", "VOXID_PART": "4"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        check(folder, tmp_path / "out")
+        assert ('"made": 1' if again else '"made": 4') in done.stdout
+        parts.part_file(tmp_path / "out", 2).unlink()  # as if it had stopped before this one
+        again = True
