@@ -16,14 +16,8 @@ import pytest
 class Server:
     """A server that listens on a socket in its folder only, and can be stopped, killed and started again."""
 
-    def __init__(self) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                import pgserver
-        except Exception as error:
-            pytest.skip(f"pgserver, which brings PostgreSQL, is not usable on this platform: {error}")
-        self.bin = Path(pgserver.__file__).parent / "pginstall" / "bin"
+    def __init__(self, programs: str | None = None) -> None:
+        self.bin = Path(programs) if programs else _of_pgserver()
         # Sockets have short paths, and the server must be able to enter: not pytest's own folder.
         self.folder = Path(tempfile.mkdtemp(prefix="vxpg"))
         self.user = _server_user()
@@ -81,6 +75,16 @@ def wait_until(happened, timeout: float = 250.0) -> None:
     while not happened():
         assert monotonic() < end, "waited too long"
         sleep(0.005)
+
+
+def _of_pgserver() -> Path:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pgserver
+    except Exception as error:
+        pytest.skip(f"pgserver, which brings PostgreSQL, is not usable on this platform: {error}")
+    return Path(pgserver.__file__).parent / "pginstall" / "bin"
 
 
 def _server_user() -> str | None:

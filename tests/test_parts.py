@@ -150,6 +150,7 @@ def test_whoever_dies_every_input_has_one_row(folder: Path, tmp_path: Path) -> N
         parts.enroll_parquet(other, out)
 
 
+@pytest.mark.slow
 def test_on_a_ray_cluster(folder: Path, tmp_path: Path) -> None:
     """Worker processes and actors on a real cluster, some of which are killed; then a new cluster goes on."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
