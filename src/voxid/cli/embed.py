@@ -52,7 +52,7 @@ def embed(
     if engine not in ("local", "ray"):
         raise typer.BadParameter(f"--engine is local or ray; got {engine!r}.")
     if engine == "ray":
-        from voxid.embed.ray import embed_on_ray
+        from voxid.embed.cluster import embed_on_ray
 
         made = embed_on_ray(
             model, data, out, address=address, layout=layout, mode=mode, vad=vad, device=device

@@ -9,7 +9,7 @@ An output folder holds
 
 A part file appears whole or not at all, and whoever makes it again makes the same: so every input has one
 row, however often workers die. A part whose worker died is gone through input by input, and one that was in
-work at three deaths is an error row. `ray.py` hands the parts to a cluster.
+work at three deaths is an error row. `cluster.py` hands the parts to a cluster.
 
 Shapes: D embedding.
 """

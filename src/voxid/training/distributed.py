@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from voxid.encoders.threads import RowThreads
 from voxid.errors import BadRecipe, TrainingError, VoxidError
@@ -64,9 +66,9 @@ def _join(device: torch.device) -> None:
     addresses of the dead in it. On one machine the number of restarts tells them apart; several machines
     count each for itself, and need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (docs/scale.md).
     """
-    store, rank, world = next(iter(dist.rendezvous("env://", timeout=WAIT)))
+    store, rank, world = next(iter(rendezvous("env://", timeout=WAIT)))
     if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
-        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WAIT)
     atexit.register(dist.destroy_process_group)

@@ -11,8 +11,8 @@ from voxid.embed import load
 from voxid.errors import missing_extra
 
 try:
-    import ray
-    import ray.data
+    import ray  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
 except ModuleNotFoundError as error:
     raise missing_extra(error) or error from error
 
