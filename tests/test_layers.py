@@ -27,7 +27,7 @@ ROWS: list[set[str]] = [
     {"pretrained"},
     {"model"},
     {"scoring", "corpora", "stores"},
-    {"audio", "metrics", "recipes"},
+    {"audio", "metrics", "recipes", "capacity"},
     {"registry"},
     {"config", "files", "framing", "parallel", "lazy"},
     {"types", "errors"},

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from stores_server import Server
 from typer.testing import CliRunner
 
 import voxid
@@ -21,7 +22,7 @@ from voxid import stores
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.embed import parts
-from voxid.errors import EmptyCorpus, ModelMismatch, RunExists
+from voxid.errors import EmptyCorpus, ModelMismatch, RunExists, StoreUnavailable
 
 KILLS, KILLS_ONCE = 12_345, 12_346  # sample rates of recordings that end whoever opens them
 HOSTILE = """
@@ -173,3 +174,41 @@ def test_on_a_ray_cluster(folder: Path, tmp_path: Path) -> None:
         assert ('"made": 1' if again else '"made": 4') in done.stdout
         parts.part_file(tmp_path / "out", 2).unlink()  # as if it had stopped before this one
         again = True
+
+
+def test_a_server_that_restarts_in_the_middle_of_copy(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction is undone whole; loading again from the start gives everybody, once."""
+    from voxid.stores import postgres as room
+
+    postgres.clear()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        names = [f"p{100 * number + n}" for n in range(100)]
+        table = {
+            "utterance": pa.array(names),
+            "speaker": pa.array(names),
+            "embedding": pa.array(list(rng.standard_normal((100, 8))), pa.list_(pa.float32(), 8)),
+            "net_speech_s": pa.array([3.0] * 100),
+            "model": pa.array(["m"] * 100),
+            "error": pa.array([None] * 100, pa.string()),
+        }
+        pq.write_table(pa.table(table), parts.part_file(tmp_path, number))
+    rows, plain = [], room.from_time
+
+    def once(value: str):
+        rows.append(value)
+        if len(rows) == 150:
+            postgres.stop()
+        return plain(value)
+
+    with stores.open(postgres.url) as store:
+        monkeypatch.setattr(room, "from_time", once)
+        with pytest.raises(StoreUnavailable):
+            parts.enroll_parquet(store, tmp_path)
+        postgres.start()
+        assert store.count() == 100  # the first part; nothing of the second
+        assert parts.enroll_parquet(store, tmp_path) == {"people": 300, "voiceprints": 300, "nameless": 0}
+        assert store.count() == 300
+        assert len(store.matrix().rows_N) == 300

@@ -46,6 +46,7 @@ PANELS = {
         "trials": "voxid.cli.trials",
         "evaluate": "voxid.cli.evaluate",
         "calibrate": "voxid.cli.calibrate",
+        "plan": "voxid.cli.plan",
         "metrics": "voxid.cli.metrics",
         "conversations": "voxid.cli.timeline",
         "evaluate-timeline": "voxid.cli.timeline",

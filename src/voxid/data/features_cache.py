@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voxid.data.pack import Packed, release
+from voxid.data.pack import Packed
+from voxid.data.samples import release
 from voxid.errors import CorpusError
 from voxid.files import atomic_write, user_cache
 from voxid.parallel import OneThreadWorkers

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from voxid.corpora.seen import Seen
+from voxid.data.samples import SHARDED, ShardedSamples, index_of, release
 from voxid.errors import CorpusError, EmptyCorpus, OutputError, missing_extra
 from voxid.files import atomic_write, output_error
 from voxid.types import SAMPLE_RATE, Dropped, Utterance
@@ -40,7 +41,7 @@ from voxid.types import SAMPLE_RATE, Dropped, Utterance
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION, SHARDED = 1, 2  # of prepared.json: samples in the folder itself, or in shards (shards.py)
+VERSION = 1
 ROWS_PER_GROUP = 20_000  # manifest rows held in memory before they are written
 MANIFEST_COLUMNS = {
     "speaker": "string",
@@ -251,8 +252,6 @@ class Packed:
         self.speaker_names: list[str] = json.loads((folder / "speaker_names.json").read_text("utf-8"))
         self._samples: Any
         if info["version"] == SHARDED:
-            from voxid.data.shards import ShardedSamples
-
             self._samples = ShardedSamples(folder, info)
             self._release = self._samples.release
             return
@@ -271,9 +270,7 @@ class Packed:
         dtype('int16')
         """
         if "://" in str(folder):
-            from voxid.data.shards import open_shards
-
-            return open_shards(str(folder))
+            folder = index_of(str(folder))
         folder = Path(folder)
         info = _read_info(folder)
         try:
@@ -353,12 +350,6 @@ class Packed:
 def is_prepared(folder: str | Path) -> bool:
     """Return whether `folder` was written by `voxid prepare`."""
     return (Path(folder) / "prepared.json").is_file()
-
-
-def release(mapped: mmap.mmap) -> None:
-    """Unmap a mapping's resident pages where the system can; their bytes stay in the page cache."""
-    if hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import mmap
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,13 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from voxid.data.pack import SHARDED, Packed, is_prepared, release
 from voxid.data.prepare import prepare
-from voxid.errors import CorpusError, EmptyCorpus
-from voxid.files import atomic_write, fetched, user_cache
+from voxid.data.samples import INDEX, SHARDED, read_of
+from voxid.errors import EmptyCorpus
+from voxid.files import atomic_write, fetched
 from voxid.types import SAMPLE_RATE, Utterance
 
-INDEX = ("prepared.json", "offsets.npy", "speakers.npy", "speaker_names.json", "manifest.parquet")
 Scanned = Callable[[], Iterable[Utterance]]
 
 
@@ -83,7 +81,7 @@ def join_shards(out: str, shards: int) -> dict[str, Any]:
     """Write the index of all shards, and return what its prepared.json says; raise CorpusError."""
     import fsspec
 
-    read = partial(_read, out)
+    read = partial(read_of, out)
     found = [json.loads(read(f"{shard_name(k)}/shard.json")) for k in range(shards)]
     listed = [shard for shard in found if shard is not None]
     if not listed:
@@ -127,26 +125,10 @@ def join_shards(out: str, shards: int) -> dict[str, Any]:
     return info
 
 
-def open_shards(where: str) -> Packed:
-    """Return the sharded or prepared folder at an address; its index is kept in the cache of this machine.
-
-    Raise CorpusError.
-    """
-    kept = user_cache() / "shards" / hashlib.sha256(where.encode()).hexdigest()[:16]
-    info = {**json.loads(_read(where, "prepared.json")), "at": where}
-    if not is_prepared(kept) or json.loads((kept / "prepared.json").read_text("utf-8")) != info:
-        for name in INDEX[1:]:
-            with atomic_write(kept / name) as file:
-                file.write(_read(where, name))
-        with atomic_write(kept / "prepared.json", "w") as file:
-            json.dump(info, file)
-    return Packed.open(kept)
-
-
 def damaged_shards(where: str) -> list[str]:
     """Return what is wrong with the shards of a folder, read to their last byte; [] when nothing is."""
     wrong = []
-    for shard in json.loads(_read(where, "prepared.json")).get("shards", ()):
+    for shard in json.loads(read_of(where, "prepared.json")).get("shards", ()):
         digest, size = hashlib.sha256(), shard["bytes"]
         try:
             for first in range(0, size, CHUNK):
@@ -159,68 +141,12 @@ def damaged_shards(where: str) -> list[str]:
     return wrong
 
 
-class ShardedSamples:
-    """The samples of all shards in a row: `samples[first:last]` is int16 (S,), of one shard.
-
-    Shards on disk are mapped when they are first read, others read as much as is asked for.
-    """
-
-    def __init__(self, folder: Path, info: dict[str, Any]) -> None:
-        self.shards, self.at = info["shards"], info.get("at")
-        self.folder = folder
-        self.starts_K = np.cumsum([0, *(shard["bytes"] // 2 for shard in self.shards)])
-        self._maps: dict[int, mmap.mmap] = {}
-        if self.at is None:
-            for shard in self.shards:
-                _need_whole(folder / shard["name"] / "audio.i16", shard["bytes"])
-
-    def __getitem__(self, where: slice) -> np.ndarray:
-        """Return the samples from `where.start` to `where.stop`; raise CorpusError."""
-        k = int(np.searchsorted(self.starts_K, where.start, side="right")) - 1
-        first, last = 2 * int(where.start - self.starts_K[k]), 2 * int(where.stop - self.starts_K[k])
-        name = f"{self.shards[k]['name']}/audio.i16"
-        if self.at is None:
-            return np.frombuffer(self._map(k, name), "<i2", (last - first) // 2, first)
-        try:
-            return np.frombuffer(fetched(f"{self.at}/{name}", first, last), "<i2")
-        except OSError as error:
-            raise CorpusError(f"{self.at}/{name} cannot be read ({error.strerror or error}).") from error
-
-    def _map(self, k: int, name: str) -> mmap.mmap:
-        if k not in self._maps:
-            with (self.folder / name).open("rb") as file:
-                self._maps[k] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[k]
-
-    def release(self) -> None:
-        """Let go of the pages that reads have mapped."""
-        for mapped in self._maps.values():
-            release(mapped)
-
-
 CHUNK = 1 << 24  # bytes read at a time to check them
 
 
 def shard_name(number: int) -> str:
     """Return the folder of a shard."""
     return f"shard-{number:05d}"
-
-
-def _need_whole(path: Path, size: int) -> None:
-    found = path.stat().st_size if path.exists() else None
-    if found != size:
-        what = "is missing" if found is None else f"has {found} bytes, and the index says {size}"
-        raise CorpusError(
-            f"{path} {what}. Delete its folder and run the same voxid prepare again: only what is not there "
-            "is packed."
-        )
-
-
-def _read(where: str, name: str) -> bytes:
-    try:
-        return fetched(f"{where}/{name}")
-    except OSError as error:
-        raise CorpusError(f"{where}/{name} cannot be read ({error.strerror or error}).") from error
 
 
 def _array(content: bytes) -> np.ndarray:
