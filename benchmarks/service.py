@@ -135,6 +135,36 @@ def main() -> None:
         draw(rows, options.plot)
 
 
+def live(url: str, clip_s: float = 20.0) -> list[float]:
+    """Return how long after the audio was sent each answer came that covers it, in seconds."""
+    from websockets.sync.client import connect
+
+    wave_S = speak(voice(0), clip_s, np.random.default_rng(2))
+    blocks = np.array_split((wave_S * 32767).astype("<i2"), round(clip_s / 0.1))
+    delays = []
+    with connect(f"{url.replace('http', 'ws', 1)}/v1/collections/default/live") as talk:
+        talk.send(json.dumps({"type": "start", "rate": 16_000, "question": "identify"}))
+        assert json.loads(talk.recv())["type"] == "ready"
+        began, sent_s = time.perf_counter(), 0.0
+
+        def hear(until: float) -> None:
+            while (left := until - time.perf_counter()) > 0:
+                try:
+                    said = json.loads(talk.recv(left))
+                except TimeoutError:
+                    return
+                if said["type"] == "heard":
+                    delays.append(time.perf_counter() - began - said["at_s"])
+
+        for block in blocks:  # as it is spoken
+            sent_s += block.size / 16_000
+            hear(began + sent_s)
+            talk.send(block.tobytes())
+        hear(began + sent_s + 2.0)
+        talk.send(json.dumps({"type": "end"}))
+    return delays
+
+
 def peer(python: Path, clip: Path, content: bytes) -> None:
     """Print how fast Resemblyzer behind FastAPI answers the same question."""
     port = 8731
@@ -220,6 +250,7 @@ def run(
     if inside:
         p50, p95, p99 = np.percentile(inside, [50, 95, 99])
         print(f"refusals by the service's own clock: p50 {p50:.1f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms")
+    print(f"live: an answer comes after the audio it covers by {percentiles(live(service.url))}", flush=True)
     asyncio.run(clients(service.url, content, 4, 500))
     before = service.rss_mb()
     asyncio.run(clients(service.url, content, 4, options.requests))

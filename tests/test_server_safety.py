@@ -285,7 +285,7 @@ def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
         for answer in (slow.recv(65536), unknown.recv(65536)):
             assert b" 408 " in answer.split(b"\r\n")[0]
             assert b"BodyTooSlow" in answer
-    idle = [socket.create_connection((host, int(port))) for _ in range(300)]
+    idle = [socket.create_connection((host, int(port))) for _ in range(500)]
     for one in idle[:100]:
         one.sendall(f"{head}Content-Length: 100000\r\n\r\nRI".encode())
         one.close()  # in mid-body
