@@ -3,7 +3,7 @@
     python -m benchmarks.stores [--people 10000] [--rows 1000000] [--hnsw 100000] [--ef-search 100 200]
         [--like CORPUS... [--model voxid-base]]
 
-PostgreSQL is a server of its own, started for this from the wheel `pgserver`, with default settings but
+PostgreSQL is a server of its own, started for this from a wheel, with default settings but
 fsync and autovacuum off (this measures the store, not the disk). `--hnsw 1000000` builds the index of a
 million, which takes 40 minutes on a busy core; 0 leaves a part out. One index is built, and searched at each
 `--ef-search`.

