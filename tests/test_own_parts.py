@@ -34,15 +34,20 @@ class MyOptimizer(Sgd):
     pass
 
 
+class SamplerConfig(Config):
+    backwards: bool = False
+
+
 class MySampler:
-    Config = Config
+    Config = SamplerConfig
     pairs = True
 
-    def __init__(self, packed, numbers, rows, seed, rank, world):
-        self.speakers_N, self.numbers, self.rows = packed.speakers_N, numbers, rows
+    def __init__(self, config, packed, numbers, rows, seed):
+        order = np.argsort(packed.speakers_N[numbers])
+        self.rows_B = np.resize(numbers[order[::-1] if config.backwards else order], rows)
 
     def batch(self, step):
-        return np.resize(self.numbers[np.argsort(self.speakers_N[self.numbers])], self.rows)
+        return self.rows_B
 
 
 class Bare:
@@ -93,6 +98,12 @@ def test_every_part_may_come_from_outside(here: Path, packed: Packed) -> None:
     parts += ["data.sampler=own_parts:MySampler", "loss={name='ge2e'}"]  # which needs pairs: the sampler has
     result = train(load_recipe("mine.toml", parts), packed, here / "run")
     assert result.steps == 2
+    backwards = train(load_recipe("mine.toml", [*parts, "data.options.backwards=true"]), packed, here / "b")
+    assert backwards.first_loss != result.first_loss
+    with pytest.raises(BadConfig, match=r"data\.options\.forward"):
+        load_recipe("mine.toml", [*parts, "data.options.forward=1"])
+    with pytest.raises(BadRecipe, match="options are for a sampler of your own, and uniform is none"):
+        load_recipe("mine.toml", ["data.options.forward=1"])
     assert (here / "run" / "config.json").read_text().count("own_parts:My") >= 2
     with pytest.raises(BadRecipe, match="needs two windows of a speaker"):
         load_recipe("mine.toml", ["loss={name='ge2e'}"])

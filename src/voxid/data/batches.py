@@ -39,6 +39,7 @@ class DataConfig(Config):
     """How batches are made; the defaults are the original's."""
 
     sampler: str = "triplets"  # uniform, speakers, corpora, pk; or my_module:MySampler (data/samplers.py)
+    options: dict[str, Any] = Field(default_factory=dict)  # of a sampler of your own
     triplets: int = Field(default=8, ge=1, le=10_000)  # of a batch: three windows each
     rows: int = Field(default=64, ge=1, le=100_000)  # windows of a batch: uniform, speakers, corpora
     speakers: int = Field(default=16, ge=2, le=10_000)  # of a batch of pk ...
@@ -78,6 +79,8 @@ class DataConfig(Config):
             raise ValueError("seconds and window_max exclude each other")
         if self.sampler not in ("triplets", "pk") and self.rows % self.crops:
             raise ValueError(f"rows has to be a multiple of crops, {self.rows} is none of {self.crops}")
+        if self.options and ":" not in self.sampler:
+            raise ValueError(f"options are for a sampler of your own, and {self.sampler} is none")
         if self.sampler == "triplets" and self.crops > 1:
             raise ValueError("crops are for other samplers than triplets")
         if any(not 0.5 <= speed <= 2 or speed == 1 for speed in self.speeds):
@@ -292,7 +295,8 @@ def _sampler(packed: Packed, config: DataConfig, seed: int, allowed_N: np.ndarra
         return SpeakerSampler(speakers_N, numbers, config.speakers, config.utterances, seed, sessions_N)
     drawn = config.rows // config.crops
     if ":" in config.sampler:
-        return OWN.get(config.sampler)(packed, numbers, drawn, seed, 0, 1)
+        own, options = OWN.parse({"name": config.sampler, **config.options}, "data.options")
+        return own(options, packed, numbers, drawn, seed)
     if config.sampler == "uniform":
         return UniformSampler(numbers, drawn, seed)
     if config.sampler == "speakers":

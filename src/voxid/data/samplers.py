@@ -4,10 +4,10 @@ Every sampler is a pure function of (seed, step): `batch(step)` are utterance nu
 needs no state. In a training of several processes each draws the same batch, and `Batches` takes its part.
 
 A sampler outside of voxid, `data.sampler = "my_module:MySampler"`, is made as
-`MySampler(packed, numbers, rows, seed, rank, world)`: `packed` is the speech (`packed.speakers_N` are speaker
-numbers), `numbers` the utterances it may draw, `rows` how many `batch(step)` returns; `rank` and `world` are
-0 and 1. `MySampler.pairs` is True where every batch is sure to have two utterances of one speaker. Its
-`Config` has no options.
+`MySampler(config, packed, numbers, rows, seed)`: `config` is its `Config` of the recipe's `[data.options]`,
+`packed` the speech (`packed.speakers_N` are speaker numbers), `numbers` the utterances it may draw, `rows`
+how many `batch(step)` returns. `MySampler.pairs` is True where every batch is sure to have two utterances of
+one speaker.
 
 N utterances, B rows of a batch
 """

@@ -176,8 +176,8 @@ def complete(recipe: Recipe) -> Recipe:
         for table, registry in COMPONENTS.items()
     }
     for stage in recipe.stages():
-        if ":" in (sampler := recipe.data_of(stage).sampler):
-            OWN.get(sampler, imports=True)
+        if ":" in (data := recipe.data_of(stage)).sampler:
+            OWN.parse({"name": data.sampler, **data.options}, "data.options", imports=True)
     return recipe.model_copy(update=tables)
 
 
