@@ -102,7 +102,7 @@ def test_every_part_may_come_from_outside(here: Path, packed: Packed) -> None:
     assert backwards.first_loss != result.first_loss
     with pytest.raises(BadConfig, match=r"data\.options\.forward"):
         load_recipe("mine.toml", [*parts, "data.options.forward=1"])
-    with pytest.raises(BadRecipe, match="options are for a sampler of your own, and uniform is none"):
+    with pytest.raises(BadConfig, match="options are for a sampler of your own, and uniform is none"):
         load_recipe("mine.toml", ["data.options.forward=1"])
     assert (here / "run" / "config.json").read_text().count("own_parts:My") >= 2
     with pytest.raises(BadRecipe, match="needs two windows of a speaker"):
