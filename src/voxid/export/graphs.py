@@ -119,14 +119,19 @@ def trace(model: Model, weights: bytes) -> tuple[bytes, bytes]:
 
     `weights` are the bytes of the safetensors file that will lie beside them.
     """
+    encoder = trace_encoder(model)
+    _refer(encoder, weights)
+    return trace_front(model.features), encoder.SerializeToString()
+
+
+def trace_encoder(model: Model) -> onnx.ModelProto:
+    """Return the graph of the encoder of `model`, in eval mode, with its weights inside."""
     model = copy.deepcopy(model).requires_grad_(False).eval().cpu()
     with torch.no_grad():
         feat_BTF = model.features(torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5)
     if any(isinstance(module, nn.RNNBase) for module in model.encoder.modules()):
         feat_BTF = feat_BTF[:, :FEW_FRAMES].contiguous()
-    encoder = _traced(model.encoder, (feat_BTF,), (DYNAMIC,), (["features"], ["embedding"]))
-    _refer(encoder, weights)
-    return trace_front(model.features), encoder.SerializeToString()
+    return _traced(model.encoder, (feat_BTF,), (DYNAMIC,), (["features"], ["embedding"]))
 
 
 def trace_front(features: Features) -> bytes:
