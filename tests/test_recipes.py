@@ -27,7 +27,17 @@ PUBLISHED = {
 
 VOXCELEB = {"voxceleb-resnet34": "resnet", "voxceleb-ecapa": "ecapa", "voxceleb-campplus": "campplus"}
 LIBRISPEECH = {"librispeech-clean100": 1, "librispeech-all": 3}
-MODERN = [*VOXCELEB, *LIBRISPEECH, "tiny", "small", "base", "base-longer", "base-sentences", "base-brief"]
+MODERN = [
+    *VOXCELEB,
+    *LIBRISPEECH,
+    "tiny",
+    "distil",
+    "small",
+    "base",
+    "base-longer",
+    "base-sentences",
+    "base-brief",
+]
 MODERN += ["base-world", "base-world-last"]
 
 

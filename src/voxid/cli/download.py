@@ -12,7 +12,11 @@ from voxid.cli._common import JsonFlag, echo, emit, progress_bar
 
 def download(
     corpus: Annotated[
-        str, typer.Argument(help="A corpus listed below, or voxid-base for all of its.", show_default=False)
+        str,
+        typer.Argument(
+            help="A corpus listed below, voxid-base for all of its, or a name of `voxid models --available`.",
+            show_default=False,
+        ),
     ],
     parts: Annotated[
         list[str] | None,
@@ -30,9 +34,12 @@ def download(
     keep_archives: Annotated[
         bool, typer.Option(help="Keep the .tar.gz and .zip files after unpacking.")
     ] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Models: for a use that the licence allows.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Download a published corpus, verify it, and unpack it.
+    """Download a published corpus or model, verify it, and unpack it.
 
     A download that breaks off, or is stopped by Ctrl-C, goes on where it was when the same command is run
     again. What is already there is left alone. Nobody publishes a checksum of **speechocean762** and of
@@ -53,12 +60,22 @@ def download(
 
     **voxid-base**: what the model was trained on, as far as it has an official home.
 
+    **Models** that others published (`voxid models --available`) land in a folder for `voxid import`;
+    **hub:owner/name** is a repository of the Hugging Face Hub (`pip install 'voxid[hub]'`). The licence is
+    said first.
+
     Example: `voxid download librispeech train-clean-100 test-clean --mirror eu -o corpora`
+
+    Example, a model: `voxid download speechbrain-ecapa -o published`
 
     Example, all that voxid-base needs: `voxid download voxid-base -o corpora`
 
     Example, from a folder of archives: `voxid download librispeech dev-clean --mirror archives -o corpora`
     """
+    from voxid.corpora.download import CORPORA, is_set
+
+    if corpus not in CORPORA and not is_set(corpus) and _model(corpus, parts, out, accept_licence, as_json):
+        return
     from voxid.corpora.download import download as run
     from voxid.corpora.download import is_complete, wanted
 
@@ -77,3 +94,36 @@ def download(
             echo(f"{source.about}\n{found}: in {out / source.root}")
 
     emit(result, as_json, text)
+
+
+def _model(name: str, parts: list[str] | None, out: Path, accept_licence: bool, as_json: bool) -> bool:
+    """Bring a published model here; return False where the name is of none."""
+    from voxid.published.catalogue import HUB, available, download_from_hub, download_model
+
+    entries = {entry.name: entry for entry in available()}
+    if parts or (name not in entries and not name.startswith(HUB)):
+        return False
+    if name.startswith(HUB):
+        done, entry = download_from_hub(name), None
+    else:
+        entry = entries[name]
+        with progress_bar(name, quiet=as_json, in_bytes=True) as update:
+            say = (lambda line: None) if as_json else (lambda line: echo(line, err=True))
+            done = download_model(entry, out, accept_licence=accept_licence, progress=update, say=say)
+    result = {
+        "model": name,
+        "folder": str(done.folder),
+        "sha256": done.sha256,
+        "verified": done.verified,
+        "licence": "" if entry is None else entry.licence,
+    }
+
+    def text() -> None:
+        echo(f"{name}: in {done.folder}")
+        if entry is None:
+            echo(f"next: voxid.load({name!r}); if it is none of voxid's: voxid import {done.folder} -o MODEL")
+        else:
+            echo(f"next: voxid import {done.folder} --kind {entry.kind} -o models/{name}")
+
+    emit(result, as_json, text)
+    return True

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from voxid.cli._common import JsonFlag, echo, emit
 from voxid.errors import missing_extra
 
 
-def models(as_json: JsonFlag = False) -> None:
+def models(
+    available: Annotated[
+        bool, typer.Option("--available", help="List what others published and `voxid import` takes.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """List the models that come with voxid, and the encoders with their size and cost.
 
     The error rates of a model were measured by `voxid evaluate`, and are kept in its folder. The cost is in
     MACs (multiply-accumulates) for 2 s of speech, which are 200 frames unless the line says otherwise. The
     published figures stand beside ours.
 
-    Example: `voxid models` · `voxid models --json`
+    Example: `voxid models` · `voxid models --available` · `voxid models --json`
     """
+    if available:
+        _available(as_json)
+        return
     try:
         rows = _encoders()
     except ModuleNotFoundError as error:
@@ -26,6 +36,28 @@ def models(as_json: JsonFlag = False) -> None:
         rows = None  # without torch there is nothing to train
     shipped = _models()
     emit({"models": shipped, "encoders": rows}, as_json, lambda: _print(shipped, rows))
+
+
+def _available(as_json: bool) -> None:
+    """List the catalogue of published models."""
+    from voxid.published.catalogue import as_row
+    from voxid.published.catalogue import available as entries
+
+    found = entries()
+
+    def text() -> None:
+        for entry in found:
+            eer = "" if entry.eer is None else f", EER {entry.eer:g} % on VoxCeleb1-O ({entry.eer_by})"
+            echo(f"{entry.name}: {entry.network}, {entry.parameters / 1e6:.1f} M parameters{eer}")
+            echo(f"  about {entry.megabytes:.0f} MB; trained on {entry.trained_on}; {entry.language}")
+            echo(f"  licence: {entry.licence}" + (f"; not for {entry.forbids}" if entry.forbids else ""))
+        unchecked = sum(not entry.checked for entry in found)
+        echo(
+            f"\nAddresses of {unchecked} of {len(found)} are as their projects give them, and were not tried."
+        )
+        echo("Next: voxid download NAME -o published, then voxid import published/NAME -o MODEL")
+
+    emit({"available": [as_row(entry) for entry in found]}, as_json, text)
 
 
 def _models() -> list[dict[str, Any]]:

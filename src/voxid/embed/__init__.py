@@ -14,6 +14,7 @@ from voxid.embed.embedder import Embedded, Embedder, EmbedInfo, Network
 from voxid.embed.windows import Windows
 from voxid.errors import (
     BadConfig,
+    BadModel,
     DeviceUnavailable,
     MissingExtra,
     UnknownModel,
@@ -46,7 +47,7 @@ def load(
     scoring; it changes the fingerprint. `engine` is "onnx" (exported folders; no torch needed), "torch", or
     "auto": onnx where the folder has graphs and onnxruntime has the device, else torch. Both give the same
     embeddings, and so have the same fingerprint. A folder goes before a shipped name if its path says so
-    (`./voxid-base`).
+    (`./voxid-base`). "hub:owner/name" is a repository of the Hugging Face Hub that `voxid download` brought.
 
     Raise UnknownModel, BadModel, BadConfig, DeviceUnavailable, and MissingExtra where torch is needed and not
     installed.
@@ -67,6 +68,8 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
         raise UnknownModel(f"a model is named by a name or a folder, got {name_or_folder!r}. {_WHERE_FROM}")
     from voxid.pretrained import shipped
 
+    if isinstance(name_or_folder, str) and name_or_folder.startswith("hub:"):
+        return _from_hub(name_or_folder)
     known = shipped()
     if name_or_folder in known:
         return known[os.fspath(name_or_folder)]
@@ -79,6 +82,29 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
             f"no model {os.fspath(name_or_folder)!r}: no model of that name comes with voxid ({names}), and "
             f"there is no such folder.{did_you_mean(os.fspath(name_or_folder), list(known))} {_WHERE_FROM}"
         )
+    return folder
+
+
+def _from_hub(name: str) -> Path:
+    """Return the folder of a repository of the Hugging Face Hub that is on this disk; nothing is fetched."""
+    repository, _, revision = name.removeprefix("hub:").partition("@")
+    try:
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
+
+        folder = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+    except ModuleNotFoundError:
+        raise MissingExtra(f"{name} needs huggingface_hub. Run: pip install 'voxid[hub]'.") from None
+    except Exception as error:  # its own errors, of several libraries below it
+        raise UnknownModel(
+            f"{name} is not on this disk, and loading fetches nothing. Run: voxid download {name}. "
+            f"({type(error).__name__})"
+        ) from None
+    try:
+        Card.read(folder)
+    except BadModel:
+        raise UnknownModel(
+            f"{name} is in {folder}, and is not a model folder of voxid. Run: voxid import {folder} -o MODEL."
+        ) from None
     return folder
 
 

@@ -20,6 +20,7 @@ LOSSES = Registry(
         "softmax": "voxid.losses.softmax:SoftmaxLoss",
         "am": "voxid.losses.margins:AmLoss",
         "aam": "voxid.losses.margins:AamLoss",
+        "distil": "voxid.losses.distil:DistilLoss",
         "sphereface2": "voxid.losses.sphereface2:SphereFace2Loss",
         "ge2e": "voxid.losses.ge2e:Ge2eLoss",
         "angular": "voxid.losses.angular:AngularLoss",

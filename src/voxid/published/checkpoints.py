@@ -81,7 +81,12 @@ def check_size(tensors: dict[str, Tensor], path: Path) -> None:
 def source_of(path: Path) -> dict[str, Any]:
     """Return what metadata says of the file that a model came from."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"name": path.stem, "imported_from": path.name, "source_sha256": digest}
+    found = {"name": path.stem, "imported_from": path.name, "source_sha256": digest}
+    try:  # `voxid download` says there what the catalogue knows
+        said = json.loads((path.parent / "source.json").read_text(encoding="utf-8"))
+        return found | {"name": said["name"], "licence": said["licence"], "trained_on": said["trained_on"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return found
 
 
 def _check_sums(path: Path) -> None:

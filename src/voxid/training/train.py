@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,10 @@ from voxid.data.features_cache import cached_features
 from voxid.data.pack import Packed
 from voxid.data.prepare import ensure_prepared
 from voxid.data.triplets import AUGMENT, TORCH, generator
-from voxid.embed import Embedder
+from voxid.embed import Embedder, load
 from voxid.embed.device import pick_device
 from voxid.embed.torch import TorchNetwork
-from voxid.errors import TrainingError
+from voxid.errors import BadRecipe, TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
 from voxid.losses.shards import Ranks
@@ -72,6 +73,7 @@ from voxid.training.step import (
     stop_signals,
     threads_of_torch,
 )
+from voxid.training.teacher import teacher_embeddings
 from voxid.training.whitening import check_whitening, whiten
 
 DRAW_EVERY_S = 30.0  # seconds between two drawings of the curve while training runs
@@ -166,6 +168,10 @@ def train(
         augment = WaveAugment(recipe.augment) if recipe.augment is not None else None
         stages = make_stages(recipe, packed, model, augment, ranks.rank, ranks.world)
         loss = first_loss(recipe, stages, model.dim)
+        if hasattr(loss, "set_teacher"):
+            model.metadata["distilled_from"] = _learn_from(
+                ranks, recipe.loss["teacher"], loss, packed, progress
+            )
         if recipe.whitening is not None:
             check_whitening(model, packed, recipe.whitening)
         once(ranks, lambda: stack.enter_context(hold(out)))
@@ -221,6 +227,18 @@ def _speech(ranks: Ranks, speech: Speech, what: str, layout: str, progress: Prog
         return speech
     told = partial(progress, f"decoding the {what} speech") if progress else None
     return first_on_machine(ranks, lambda: Packed.open(ensure_prepared(speech, layout=layout, progress=told)))
+
+
+def _learn_from(
+    ranks: Ranks, name: str, loss: Any, packed: Packed, progress: Progress | None
+) -> dict[str, str]:
+    """Give the loss a teacher's embeddings of the training speech; return who the teacher is."""
+    if ranks.world > 1:
+        raise BadRecipe("the loss 'distil' learns in one process. Start the training without torchrun.")
+    teacher = load(name)
+    told = partial(progress, "listening to the teacher") if progress else None
+    loss.set_teacher(teacher_embeddings(packed, teacher, told), len(packed.speaker_names))
+    return {"name": str(teacher.model.metadata.get("name", name)), "fingerprint": teacher.fingerprint}
 
 
 def _speakers_met(packed: Packed, held_out: Packed | None) -> list[str]:
@@ -309,6 +327,8 @@ class Training:
                     for batch, feat_BTF in batches:
                         self.steer(stage, batch.step)
                         feat_BTF = self.features(stage, batch, feat_BTF)
+                        if set_rows := getattr(self.loss, "set_rows", None):
+                            set_rows(batch.rows_B)
                         result = stepper(feat_BTF, batch.labels_B.to(self.device, non_blocking=True))
                         self.unread.append((batch.step, result))
                         self.step = batch.step + 1
