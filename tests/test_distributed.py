@@ -79,6 +79,7 @@ def test_many_processes_train_what_one_does(world: int, packed: Packed, alone: P
     assert code == 0, said
     for name in names:
         assert_close(tmp_path / name, alone / name)
+    assert all((tmp_path / f"full-{rank}").exists() for rank in range(world))  # one's full disk ends all
     # one process goes on from what `world` of them began, with the classes of all of them
     train(recipe("aam"), packed, tmp_path / "begun", resume=True)
     assert_close(tmp_path / "begun", alone / "aam")

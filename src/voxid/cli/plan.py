@@ -34,7 +34,7 @@ def plan(
             echo(
                 f"{way.name}: {way.machines:,} machines, {way.memory_gb:,.1f} GB, {way.cores:,.1f} cores "
                 f"busy, {way.query_core_ms:,.1f} ms of a core for a query, {way.build_h:,.2f} h to build or "
-                f"load, the nearest found {way.recall:.1%}"
+                f"load, the nearest found in {way.recall:.1%} at most"
             )
         echo(
             f"false matches of one query at {far:g}: {found.false_matches:,.4g} on average; "

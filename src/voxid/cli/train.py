@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,7 +102,8 @@ def train(
             on_plan=on_plan,
             **callbacks,
         )
-    emit(_summary(result), as_json, lambda: echo("\n".join(_result_lines(result))))
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+        emit(_summary(result), as_json, lambda: echo("\n".join(_result_lines(result))))
 
 
 def _plan_lines(plan: Plan, init: str | None) -> Iterator[str]:

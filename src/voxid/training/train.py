@@ -524,9 +524,10 @@ class Training:
         loss, optimizer, average = self.shared_out.whole(
             self.loss.state_dict(), self.optimizer.state_dict(), self.average.mean if self.average else {}
         )
+        once(self.ranks, partial(self._write, loss, optimizer, average, draw))
         self.saved = self.step
-        if not self.ranks.first:
-            return
+
+    def _write(self, loss: dict, optimizer: dict, average: dict, draw: bool) -> None:
         Checkpoint(
             step=self.step,
             seconds=self.seconds,
