@@ -1,22 +1,43 @@
 """Who spoke when in conversations made of held-out speakers, half of whom are enrolled with 20 seconds.
 
 Run: `python -m benchmarks.timeline --data ../shared/data` (some minutes). Collar 0.25 s, overlap not counted.
+
+Others on the same conversations: `--resemblyzer FOLDER` is a model folder of its published weights, used as
+its demo of diarization does (windows of 1.6 s, each given to the most similar enrolled person, from a cosine
+of 0.65 on), but four windows a second, and only where voxid hears speech. `--diarize PYTHON` is a python that
+has PyPI's `diarize`, which knows no names.
+
+Frames: the share of 96 ms frames in which one person talks or nobody does, that have the right answer: the
+name of an enrolled person who talks, and no name elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 import voxid
-from voxid.metrics.diarization import TimelineErrors, read_rttm, timeline_errors
+from voxid.metrics.diarization import NAMELESS, Spoken, TimelineErrors, read_rttm, timeline_errors
 from voxid.timeline.conversations import Conversation, make_conversations
 
 CORPORA = ("LibriSpeech/test-other-mini", "speechocean762/dev", "wuw2/dev", "msc-malayalam/dev")
+FRAME_S = 0.096
+WINDOW_S, STEP_S, UNCERTAIN = 1.6, 0.25, 0.65  # of Resemblyzer's demo; its step is a sixteenth of a second
+SCRIPT = """
+import sys
+from diarize import diarize
+for one in diarize(sys.argv[1]).segments:
+    print(one.start, one.end, one.speaker)
+"""
+Teller = Callable[[Conversation, "int | None"], "list[Spoken]"]
 
 
 def main() -> None:
@@ -26,16 +47,29 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=3, help="conversations of each kind")
     parser.add_argument("--model", default="voxid-base")
     parser.add_argument("--given", action="store_true", help="say how many people talk")
+    parser.add_argument("--speakers", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--corpora", nargs="+", default=CORPORA)
+    parser.add_argument("--live", action="store_true", help="the turns of Recognizer.stream as they settled")
+    parser.add_argument("--room", type=float, default=0.0, help="reverberation time, seconds")
+    parser.add_argument("--line", help="telephone line")
+    parser.add_argument("--resemblyzer", help="model folder of its published weights")
+    parser.add_argument("--diarize", help="python that has the package diarize")
     asked = parser.parse_args()
-    model = voxid.load(asked.model)
+    tell: Teller
+    if asked.diarize:
+        tell = peer_diarize(asked.diarize)
+    elif asked.resemblyzer:
+        tell = peer_resemblyzer(asked.resemblyzer)
+    else:
+        tell = ours(voxid.load(asked.model), asked.live)
     print(
-        "| speakers | corpus | DER % | JER % | count wrong by | wrong name % | left unknown % |\n|"
-        + "---|" * 7
+        "| speakers | corpus | DER % | JER % | count wrong by | wrong name % | left unknown % | frames % |\n|"
+        + "---|" * 8
     )
     audio_s = cpu_s = 0.0
-    for speakers in (2, 4, 8):
-        every: list[TimelineErrors] = []
-        for corpus in CORPORA:
+    for speakers in asked.speakers:
+        every: list[tuple[TimelineErrors, float]] = []
+        for corpus in asked.corpora:
             with tempfile.TemporaryDirectory() as folder:
                 made = make_conversations(
                     asked.data / corpus,
@@ -43,33 +77,103 @@ def main() -> None:
                     speakers=speakers,
                     count=asked.count,
                     seconds=60 + 30 * speakers,
+                    room_s=asked.room,
+                    line=asked.line,
                 )
                 found = []
                 for one in made:
-                    errors, total_s, took_s = measure(model, one, speakers if asked.given else None)
-                    found.append(errors)
-                    audio_s, cpu_s = audio_s + total_s, cpu_s + took_s
+                    begun = spent_s()
+                    spoken = tell(one, speakers if asked.given else None)
+                    cpu_s += spent_s() - begun
+                    audio_s += voxid.audio.inspect(one.audio, vad=None).total_s
+                    found.append(measure(one, spoken))
             row(speakers, corpus, found)
             every += found
         row(speakers, "all", every)
-    print(f"{audio_s / cpu_s:.0f} times real time, in processor time")
+    print(
+        f"{audio_s / cpu_s:.0f} times real time, {100 * cpu_s / audio_s:.1f} core-hours for 100 hours, in "
+        "processor time with loading and enrolling"
+    )
 
 
-def measure(model: object, one: Conversation, speakers: int | None) -> tuple[TimelineErrors, float, float]:
-    """Return the errors of a conversation, its length, and the seconds of processor time that it took."""
-    with voxid.Recognizer("sqlite://", model=model) as rec:  # type: ignore[arg-type]
-        for name, clip in one.enroll.items():
-            rec.enroll(name, clip)
-        begun = time.process_time()
-        found = rec.timeline(one.audio, speakers)
-        took_s = time.process_time() - begun
+def spent_s() -> float:
+    """Return the seconds of processor time of this process and of those that it ran."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
+def ours(model: object, live: bool) -> Teller:
+    """Return what tells by voxid."""
+
+    def tell(one: Conversation, speakers: int | None) -> list[Spoken]:
+        with voxid.Recognizer("sqlite://", model=model) as rec:  # type: ignore[arg-type]
+            for name, clip in one.enroll.items():
+                rec.enroll(name, clip)
+            if not live:
+                return rec.timeline(one.audio, speakers).spoken
+            stream, turns = rec.stream(), []
+            for wave_S in voxid.audio.blocks(one.audio, block_s=0.25):
+                turns += stream.add(wave_S)
+            return [Spoken(turn.start, turn.end, turn.speaker) for turn in turns]
+
+    return tell
+
+
+def peer_resemblyzer(folder: str) -> Teller:
+    """Return what tells by Resemblyzer's weights and its demo's method."""
+    model = voxid.load(folder)
+
+    def tell(one: Conversation, speakers: int | None) -> list[Spoken]:
+        windows = model.embed_windows(str(one.audio), WINDOW_S, STEP_S)
+        unit_WD = windows.embeddings / np.linalg.norm(windows.embeddings, axis=1, keepdims=True)
+        people = {name: model.embed(str(clip)) for name, clip in one.enroll.items()}
+        like_WP = np.stack([unit_WD @ (emb_D / np.linalg.norm(emb_D)) for emb_D in people.values()], axis=1)
+        names = [*people, "unknown 1"]
+        who_W = np.where(like_WP.max(axis=1) > UNCERTAIN, like_WP.argmax(axis=1), len(people))
+        middle_W = (windows.start_s + windows.end_s) / 2
+        spoken = []
+        for stretch in voxid.audio.inspect(one.audio).segments:
+            edges = [stretch.start_s, *(middle_W + STEP_S / 2), stretch.end_s]
+            edges = sorted({min(max(at, stretch.start_s), stretch.end_s) for at in edges})
+            for start, end in pairwise(edges):
+                nearest = int(np.abs(middle_W - (start + end) / 2).argmin())
+                spoken.append(Spoken(start, end, names[int(who_W[nearest])]))
+        return spoken
+
+    return tell
+
+
+def peer_diarize(python: str) -> Teller:
+    """Return what tells by PyPI's `diarize`."""
+
+    def tell(one: Conversation, speakers: int | None) -> list[Spoken]:
+        done = subprocess.run(
+            [python, "-c", SCRIPT, str(one.audio)], capture_output=True, text=True, check=True
+        )
+        rows = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+        return [Spoken(float(start), float(end), f"speaker {who}") for start, end, who in rows]
+
+    return tell
+
+
+def measure(one: Conversation, spoken: list[Spoken]) -> tuple[TimelineErrors, float]:
+    """Return the errors of a conversation, and the share of frames that are right."""
     [truth] = read_rttm(one.rttm).values()
-    errors = timeline_errors(truth, found.spoken, collar_s=0.25, overlap=False, enrolled=one.enroll)
-    return errors, found.total_s, took_s
+    errors = timeline_errors(truth, spoken, collar_s=0.25, overlap=False, enrolled=one.enroll)
+    count = int(max(turn.end_s for turn in truth) / FRAME_S)
+    said, heard, talking_F = [""] * count, [""] * count, np.zeros(count, int)
+    for frames, side in ((said, truth), (heard, spoken)):
+        for turn in side:
+            inside = slice(round(turn.start_s / FRAME_S), min(count, round(turn.end_s / FRAME_S)))
+            talking_F[inside] += side is truth
+            if turn.speaker in one.enroll or not (side is truth or NAMELESS.match(turn.speaker)):
+                frames[inside] = [turn.speaker] * len(frames[inside])
+    right_F = np.array([a == b for a, b in zip(said, heard, strict=True)])
+    return errors, float(right_F[talking_F <= 1].mean())
 
 
-def row(speakers: int, corpus: str, found: list[TimelineErrors]) -> None:
+def row(speakers: int, corpus: str, measured: list[tuple[TimelineErrors, float]]) -> None:
     """Print the means over conversations, weighted by their time."""
+    found = [errors for errors, _ in measured]
     time_N = np.array([one.total_s for one in found])
 
     def mean(values: list[float]) -> str:
@@ -80,7 +184,7 @@ def row(speakers: int, corpus: str, found: list[TimelineErrors]) -> None:
     print(
         f"| {speakers} | {corpus} | {mean([one.der for one in found])} | "
         f"{mean([one.jer for one in found])} | {off:.1f} | {mean([one.wrong_name for one in found])} | "
-        f"{100 * sum(one.unnamed_s for one in found) / enrolled_s:.1f} |",
+        f"{100 * sum(one.unnamed_s for one in found) / enrolled_s:.1f} | {mean([f for _, f in measured])} |",
         flush=True,
     )
 

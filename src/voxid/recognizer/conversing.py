@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -21,7 +21,7 @@ from voxid.scoring.decision import Rule
 from voxid.scoring.evidence import llr_table
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.timeline.naming import nameless, names_of
-from voxid.timeline.speakers import cluster_sides, speakers_of
+from voxid.timeline.speakers import LEAST_SPEAKER_S, cluster_sides, speakers_of
 from voxid.timeline.turns import Span, spans_of
 from voxid.timeline.windows import Windows, channels_of, windows_of
 from voxid.types import Identification
@@ -169,28 +169,35 @@ def _told(
 ) -> Timeline:
     found = naming.names([voice.side for voice in voices], of, join=join)
     answers = [one.answer for one in found]
+    told: list[tuple[str | int, Turn]] = []  # under a name, or a number that stands for one without
+    of_speaker: dict[str | int, list[Identification]] = {}
+    for k, (voice, one) in enumerate(zip(voices, found, strict=True)):
+        turns = [
+            naming.turn(
+                one,
+                one.name or "",
+                _together(voice.windows, list(span.windows)),
+                (span.start_s, span.end_s),
+                span.confidence,
+                voice.channel,
+            )
+            for span in voice.spans
+        ]
+        doubted_s = sum(turn.speech_s for turn in turns if turn.speaker == DOUBTED)
+        other = -1 - k if doubted_s >= LEAST_SPEAKER_S else DOUBTED  # somebody else, or too little to say
+        own = one.name or k
+        of_speaker.setdefault(own, []).append(one.answer)
+        told += [(other if one.name and turn.speaker == DOUBTED else own, turn) for turn in turns]
+    told.sort(key=lambda pair: (pair[1].start, pair[1].end))
     kind, numbers = nameless(answers), count(1)
-    called = [one.name or f"{kind} {next(numbers)}" for one in found]
-    turns = [
-        naming.turn(
-            one,
-            who,
-            _together(voice.windows, list(span.windows)),
-            (span.start_s, span.end_s),
-            span.confidence,
-            voice.channel,
-        )
-        for voice, one, who in zip(voices, found, called, strict=True)
-        for span in voice.spans
-    ]
-    turns.sort(key=lambda turn: (turn.start, turn.end))
+    called = {
+        who: who if isinstance(who, str) else f"{kind} {next(numbers)}"
+        for who in dict.fromkeys(w for w, _ in told)
+    }
+    turns = [replace(turn, speaker=called[who]) for who, turn in told]
     speakers = [
-        _speaker(
-            who,
-            [turn for turn in turns if turn.speaker == who],
-            [one for one, name in zip(answers, called, strict=True) if name == who],
-        )
-        for who in dict.fromkeys(turn.speaker for turn in turns)
+        _speaker(name, [turn for turn in turns if turn.speaker == name], of_speaker.get(who, []))
+        for who, name in called.items()
     ]
     little = [one.speaker for one in speakers if one.speech_s < LITTLE_S]
     if little:

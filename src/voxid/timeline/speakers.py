@@ -18,7 +18,7 @@ from voxid.scoring.evidence import llr_table
 from voxid.timeline.clustering import agglomerate, renumbered, smoothed
 from voxid.timeline.windows import WINDOW_S, Windows
 
-STOP_LLR = 0.3  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
+STOP_LLR = 0.6  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
 TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs takes 8 MB
 CLEAR_S = 0.6  # windows with less speech are given to a speaker, and make none
 LEAST_SPEAKER_S = 2.0  # of net speech: less makes no speaker, unless the number of speakers was given
