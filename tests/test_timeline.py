@@ -184,12 +184,32 @@ def test_somebody_is_enrolled_from_a_conversation(tmp_path: Path) -> None:
     assert CliRunner().invoke(build_app(), asked).exit_code == 2  # who of them?
 
 
+def test_a_turn_that_does_not_sound_like_its_name_is_somebody_else(rec: Recognizer) -> None:
+    quiet_S = 0.002 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    pieces = [say(0, 21, 5.0)[0], quiet_S, say(2, 22, 4.0)[0], quiet_S, say(0, 23, 5.0)[0]]
+    found = rec.timeline((np.concatenate(pieces), RATE), speakers=1)  # so that two people are one cluster
+    assert [turn.speaker for turn in found.turns] == ["p0", "unknown 1", "p0"]
+    assert (found.turns[1].llr or 0) < rec.rule().threshold() - 1
+    assert [(one.speaker, one.known, one.llr is None) for one in found.speakers] == [
+        ("p0", True, False),
+        ("unknown 1", False, True),
+    ]
+    crowd = [part for take in (1, 2) for who in range(30, 40) for part in (say(who, take, 3.0)[0], quiet_S)]
+    names = [turn.speaker for turn in rec.timeline((np.concatenate(crowd), RATE)).turns]
+    assert names[:10] == names[10:]  # ten people, the first round and the second
+    assert len(set(names)) >= 7
+
+
 def test_what_cannot_be_a_conversation(rec: Recognizer) -> None:
     with pytest.raises(AudioSilent):
         rec.timeline((np.zeros(5 * RATE, np.float32), RATE))
     with pytest.raises(AudioTooShort):
         rec.timeline((say(0, 1)[0][:100], RATE))
     noise = 0.05 * np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    time_S, fades_S = np.arange(4 * RATE) / RATE, np.exp(-3 * (np.arange(4 * RATE) / RATE * 2 % 1))
+    chord_S = sum(np.sin(2 * np.pi * hz * time_S) for hz in (220, 277, 330)) * fades_S / 10
+    music = rec.timeline((np.asarray(chord_S, np.float32), RATE))  # it may pass for speech, but for nobody
+    assert {turn.speaker for turn in music.turns} <= {"unknown 1"}
     heard = rec.timeline((noise, RATE))
     assert heard.turns == ()
     assert "no speech was found." in heard.warnings
@@ -251,6 +271,20 @@ def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
     # 1 s at each of 0, 10 and 20 does not count: 9-11 and 19-20 go, and 0-1
     with_collar = timeline_errors(truth, found, collar_s=1.0)
     assert (with_collar.confused_s, with_collar.missed_s, with_collar.total_s) == (1, 1, 16)
+    # of 5-9 and 12-15, 8-9 is confused: 1 of 7
+    assert timeline_errors(truth, found, scored=[(5, 9), (12, 15)]).der == pytest.approx(1 / 7)
+    (tmp_path / "a.rttm").write_text(rttm("a", truth))
+    (tmp_path / "a.uem").write_text("; which stretches count\na 1 5 9\na 1 12.0 15.0\n")
+    (tmp_path / "b.rttm").write_text(rttm("a", found))
+    told = compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "a.uem")["a"]
+    assert (told.der, told.total_s) == (pytest.approx(1 / 7), 7)
+    (tmp_path / "bad.uem").write_text("a 1 9 5\n")
+    with pytest.raises(BadScores, match="line 1.*no UEM"):
+        compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "bad.uem")
+    (tmp_path / "bad.uem").write_text("b 1 5 9\n")
+    with pytest.raises(BadScores, match="says nothing of 'a'"):
+        compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "bad.uem")
+    told = timeline_errors(truth, found, enrolled=["ann", "bob"])
     both = [*truth, Spoken(4, 6, "bob")]  # 2 s at once, one of the two is missed
     assert timeline_errors(both, truth).missed_s == 2
     assert timeline_errors(both, truth, overlap=False).der == 0
@@ -271,6 +305,17 @@ def test_conversations_are_made_measured_and_repeatable(tmp_path: Path) -> None:
     assert {one.speaker for one in spoken} == set(made.speakers)
     assert max(one.end_s for one in spoken) <= soundfile.info(made.audio).duration
     assert list(made.enroll) == [made.speakers[0]]
+    [call] = make_conversations(
+        corpus, tmp_path / "c", speakers=2, seconds=8.0, enroll_s=2.0, seed=3, room_s=0.4, line="a-law"
+    )
+    dry_S, wet_S = (soundfile.read(one.audio)[0] for one in (made, call))
+    last_s = max(one.end_s for one in read_rttm(call.rttm)[call.rttm.stem])
+    tail = slice(int((last_s + 0.1) * RATE), int((last_s + 0.3) * RATE))
+    assert np.std(wet_S[tail]) > 3 * np.std(dry_S[int((max(one.end_s for one in spoken) + 0.1) * RATE) :])
+    high = [np.abs(np.fft.rfft(wave_S))[int(4_200 / RATE * wave_S.size) :].sum() for wave_S in (dry_S, wet_S)]
+    assert high[1] < 0.2 * high[0]
+    with pytest.raises(BadConfig, match="line one of pcm, a-law"):
+        make_conversations(corpus, tmp_path / "d", line="isdn")  # type: ignore[arg-type]
     runner = CliRunner()
     asked = runner.invoke(build_app(), ["evaluate-timeline", str(made.rttm), str(again.rttm), "--json"])
     assert json.loads(asked.output)["recordings"]["talk-2-000"]["der"] == 0
@@ -331,6 +376,11 @@ def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:
     assert with_names(srt, SAID)[0].splitlines()[2:4] == ["alice: Hello.", "All."]
     assert with_names(srt, SAID)[0].splitlines()[7] == "unknown 1: Yes."
     assert with_names(vtt, SAID)[0].splitlines()[3] == "<v unknown 1>Yes."
+    both = tmp_path / "both.srt"  # segments that overlap, and one that ends before it begins
+    times = (("1,0", "8,0", "A"), ("2,0", "3,0", "B"), ("3,0", "2,0", "C"))
+    both.write_text("".join(f"1\n00:00:0{start} --> 00:00:0{end}\n{said}\n\n" for start, end, said in times))
+    named = [line for line in with_names(both, SAID)[0].splitlines() if ": " in line]
+    assert named == ["unknown 1: A", "alice: B", "alice: C"]
     for content, said in (
         ("words", "no transcript with times"),
         ("{", "broken JSON"),
