@@ -279,7 +279,7 @@ def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
     told = compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "a.uem")["a"]
     assert (told.der, told.total_s) == (pytest.approx(1 / 7), 7)
     (tmp_path / "bad.uem").write_text("a 1 9 5\n")
-    with pytest.raises(BadScores, match="line 1.*no UEM"):
+    with pytest.raises(BadScores, match=r"line 1.*no UEM"):
         compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "bad.uem")
     (tmp_path / "bad.uem").write_text("b 1 5 9\n")
     with pytest.raises(BadScores, match="says nothing of 'a'"):
