@@ -2,10 +2,9 @@
 
 Run: `python -m benchmarks.timeline --data ../shared/data` (some minutes). Collar 0.25 s, overlap not counted.
 
-Others on the same conversations: `--resemblyzer FOLDER` is a model folder of its published weights, used as
+Another on the same conversations: `--resemblyzer FOLDER` is a model folder of its published weights, used as
 its demo of diarization does (windows of 1.6 s, each given to the most similar enrolled person, from a cosine
-of 0.65 on), but four windows a second, and only where voxid hears speech. `--diarize PYTHON` is a python that
-has PyPI's `diarize`, which knows no names.
+of 0.65 on), but four windows a second, and only where voxid hears speech.
 
 Frames: the share of 96 ms frames in which one person talks or nobody does, that have the right answer: the
 name of an enrolled person who talks, and no name elsewhere.
@@ -14,8 +13,6 @@ name of an enrolled person who talks, and no name elsewhere.
 from __future__ import annotations
 
 import argparse
-import resource
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,12 +28,6 @@ from voxid.timeline.conversations import Conversation, make_conversations
 CORPORA = ("LibriSpeech/test-other-mini", "speechocean762/dev", "wuw2/dev", "msc-malayalam/dev")
 FRAME_S = 0.096
 WINDOW_S, STEP_S, UNCERTAIN = 1.6, 0.25, 0.65  # of Resemblyzer's demo; its step is a sixteenth of a second
-SCRIPT = """
-import sys
-from diarize import diarize
-for one in diarize(sys.argv[1]).segments:
-    print(one.start, one.end, one.speaker)
-"""
 Teller = Callable[[Conversation, "int | None"], "list[Spoken]"]
 
 
@@ -53,12 +44,9 @@ def main() -> None:
     parser.add_argument("--room", type=float, default=0.0, help="reverberation time, seconds")
     parser.add_argument("--line", help="telephone line")
     parser.add_argument("--resemblyzer", help="model folder of its published weights")
-    parser.add_argument("--diarize", help="python that has the package diarize")
     asked = parser.parse_args()
     tell: Teller
-    if asked.diarize:
-        tell = peer_diarize(asked.diarize)
-    elif asked.resemblyzer:
+    if asked.resemblyzer:
         tell = peer_resemblyzer(asked.resemblyzer)
     else:
         tell = ours(voxid.load(asked.model), asked.live)
@@ -82,9 +70,9 @@ def main() -> None:
                 )
                 found = []
                 for one in made:
-                    begun = spent_s()
+                    begun = time.process_time()
                     spoken = tell(one, speakers if asked.given else None)
-                    cpu_s += spent_s() - begun
+                    cpu_s += time.process_time() - begun
                     audio_s += voxid.audio.inspect(one.audio, vad=None).total_s
                     found.append(measure(one, spoken))
             row(speakers, corpus, found)
@@ -94,11 +82,6 @@ def main() -> None:
         f"{audio_s / cpu_s:.0f} times real time, {100 * cpu_s / audio_s:.1f} core-hours for 100 hours, in "
         "processor time with loading and enrolling"
     )
-
-
-def spent_s() -> float:
-    """Return the seconds of processor time of this process and of those that it ran."""
-    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def ours(model: object, live: bool) -> Teller:
@@ -138,19 +121,6 @@ def peer_resemblyzer(folder: str) -> Teller:
                 nearest = int(np.abs(middle_W - (start + end) / 2).argmin())
                 spoken.append(Spoken(start, end, names[int(who_W[nearest])]))
         return spoken
-
-    return tell
-
-
-def peer_diarize(python: str) -> Teller:
-    """Return what tells by PyPI's `diarize`."""
-
-    def tell(one: Conversation, speakers: int | None) -> list[Spoken]:
-        done = subprocess.run(
-            [python, "-c", SCRIPT, str(one.audio)], capture_output=True, text=True, check=True
-        )
-        rows = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
-        return [Spoken(float(start), float(end), f"speaker {who}") for start, end, who in rows]
 
     return tell
 

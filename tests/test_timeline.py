@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,51 @@ def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
     (tmp_path / "bad.rttm").write_text("SPEAKER a 1 zero 1 <NA> <NA> ann <NA> <NA>\n")
     with pytest.raises(BadScores, match="line 1"):
         read_rttm(tmp_path / "bad.rttm")
+
+
+# (seed, collar on either side, overlap counted, with UEM, DER, JER) by pyannote.metrics 4.2.0 on pyannote.core 6.1.0
+PYANNOTE = [
+    (0, 0.0, True, False, 0.908462, 0.639557),
+    (0, 0.0, True, True, 0.912812, 0.6121),
+    (0, 0.0, False, False, 1.734812, 0.770184),
+    (0, 0.0, False, True, 2.063618, 0.753071),
+    (0, 0.25, True, False, 0.860863, 0.666254),
+    (0, 0.25, True, True, 0.872156, 0.642297),
+    (0, 0.25, False, False, 1.521905, 0.798781),
+    (0, 0.25, False, True, 1.838374, 0.767172),
+    (1, 0.0, True, False, 0.834706, 0.497595),
+    (1, 0.0, True, True, 0.956754, 0.552121),
+    (1, 0.0, False, False, 2.726298, 0.534066),
+    (1, 0.0, False, True, 2.754487, 0.54171),
+    (1, 0.25, True, False, 0.947502, 0.517747),
+    (1, 0.25, True, True, 1.140627, 0.592762),
+    (1, 0.25, False, False, 3.414339, 0.791284),
+    (1, 0.25, False, True, 3.408211, 0.795688),
+    (3, 0.0, True, False, 0.747678, 0.499005),
+    (3, 0.0, True, True, 0.844608, 0.541794),
+    (3, 0.0, False, False, 1.437031, 0.649321),
+    (3, 0.0, False, True, 1.897766, 0.727661),
+    (3, 0.25, True, False, 0.707252, 0.459581),
+    (3, 0.25, True, True, 0.834431, 0.526999),
+    (3, 0.25, False, False, 1.374806, 0.623584),
+    (3, 0.25, False, True, 2.219922, 0.643786),
+]
+
+
+def test_errors_are_those_of_pyannote() -> None:
+    for seed, collar_s, overlap, has_uem, der, jer in PYANNOTE:
+        draw, sides = random.Random(seed), []
+        for who, turns in (("abc", 5), ("xyzv", 4)):
+            sides.append([])
+            for one in who:
+                end = draw.uniform(0, 3)
+                for _ in range(turns):
+                    start = end + draw.uniform(0.2, 4)
+                    end = start + draw.uniform(0.3, 6)
+                    sides[-1].append(Spoken(round(start, 3), round(end, 3), one))
+        scored = [(2, 9), (12, 30)] if has_uem else None
+        found = timeline_errors(*sides, collar_s=collar_s, overlap=overlap, scored=scored)
+        assert (found.der, found.jer) == (pytest.approx(der, abs=2e-6), pytest.approx(jer, abs=2e-6))
 
 
 def test_conversations_are_made_measured_and_repeatable(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 DER: the share of the time of all speakers that is missed, falsely found, or given to another speaker than
 the one that the best one-to-one mapping of names allows (NIST, "The 2009 RT-09 Evaluation Plan"). JER: the
-mean over speakers of one minus what the two sides share of their time together (Ryant et al., "The Second
-DIHARD Diarization Challenge", 2019).
+mean over speakers of one minus what the two sides share of their time together, by the same mapping (Ryant
+et al., "The Second DIHARD Diarization Challenge", 2019). Both are those of pyannote.metrics.
 
 # R speakers of the reference, H of the hypothesis, T stretches of time between two edges
 """
@@ -148,7 +148,7 @@ def timeline_errors(
     nobody_T = (named_T == 0) & (many_HT > 0)
     return TimelineErrors(
         der=(missed + false_alarm + confused) / total,
-        jer=_jer(shared_RH, talks_RT @ length_T, talks_HT @ length_T),
+        jer=_jer(shared_RH, talks_RT @ length_T, talks_HT @ length_T, dict(pairs)),
         missed_s=missed,
         false_alarm_s=false_alarm,
         confused_s=confused,
@@ -171,10 +171,9 @@ def _talks(spoken: Sequence[Spoken], who: list[str], edge_T: np.ndarray) -> np.n
     return talks
 
 
-def _jer(shared_RH: np.ndarray, own_R: np.ndarray, own_H: np.ndarray) -> float:
+def _jer(shared_RH: np.ndarray, own_R: np.ndarray, own_H: np.ndarray, pairs: dict[int, int]) -> float:
     either_RH = own_R[:, None] + own_H[None, :] - shared_RH
     error_RH = 1 - shared_RH / np.where(either_RH > 0, either_RH, 1)
-    pairs = dict(assign(error_RH))
     return float(
         np.mean([error_RH[r, pairs[r]] if r in pairs else 1.0 for r in np.flatnonzero(own_R > 0).tolist()])
     )
