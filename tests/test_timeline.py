@@ -296,7 +296,7 @@ def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
         read_rttm(tmp_path / "bad.rttm")
 
 
-# seed, collar on either side, overlap counted, with UEM, DER, JER: pyannote.metrics 4.2.0, pyannote.core 6.1.0
+# seed, collar on either side, overlap counted, with UEM, DER, JER: pyannote.metrics 4.2.0, core 6.1.0
 PYANNOTE = [
     (0, 0.0, True, False, 0.908462, 0.639557),
     (0, 0.0, True, True, 0.912812, 0.6121),
