@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from typer.testing import CliRunner
 
 from voxid import corpora, files
+from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.data.pack import Packed
-from voxid.data.prepare import prepare
+from voxid.data.prepare import ensure_prepared, prepare
 from voxid.data.samplers import UniformSampler, shuffled
 from voxid.data.shards import damaged_shards, join_shards, prepare_shard, prepare_shards
 from voxid.errors import CorpusError
@@ -77,6 +80,10 @@ def test_packing_goes_on_and_finds_what_is_damaged(corpus: Path, sharded: Path, 
     shutil.rmtree(full[1])
     for number in range(4):
         prepare_shard(scanned, str(out), number, 4)
+    command = ["prepare", str(corpus), "-o", str(out), "--shards", "4", "--json"]
+    done = CliRunner().invoke(build_app("prepare"), command)
+    assert json.loads(done.output)["n_utterances"] == 21, done.output
+    assert CliRunner().invoke(build_app("prepare"), [*command, "--shard", "2", "--verify"]).exit_code == 0
     fingerprint = Packed.open(sharded).fingerprint
     assert join_shards(str(out), 4)["fingerprint"] == fingerprint == Packed.open(out).fingerprint
     again = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/audio.i16")}
@@ -92,6 +99,7 @@ def test_object_storage_that_fails(
     fsspec.filesystem("memory").put(str(sharded), "/speech", recursive=True)
     local, packed = Packed.open(sharded), Packed.open("memory://speech")
     assert packed.fingerprint == local.fingerprint
+    assert Packed.open(ensure_prepared("memory://speech")).n == packed.n  # what a training opens
     plain, asked = MemoryFileSystem.cat_file, []
 
     def failing(self, path, start=None, end=None, **options):

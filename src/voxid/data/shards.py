@@ -41,10 +41,11 @@ def prepare_shards(scanned: Scanned, out: str, shards: int, *, workers: int = 1)
     that is there is not packed again: the same call goes on where one was stopped, and other machines may
     pack other shards of one folder with `prepare_shard`. Raise as `prepare` does.
     """
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        packing = [pool.submit(prepare_shard, scanned, out, k, shards) for k in range(shards)]
-        for done in as_completed(packing):
-            done.result()
+    missing = [number for number in range(shards) if not _is_there(out, number)]
+    if missing:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            for done in as_completed(pool.submit(prepare_shard, scanned, out, k, shards) for k in missing):
+                done.result()
     return join_shards(out, shards)
 
 
@@ -52,10 +53,10 @@ def prepare_shard(scanned: Scanned, out: str, number: int, shards: int) -> None:
     """Pack one shard, unless it is there: the speakers whose names hash to its number."""
     import fsspec
 
+    if _is_there(out, number):
+        return
     files, root = fsspec.core.url_to_fs(out)
     name = shard_name(number)
-    if files.exists(f"{root}/{name}/shard.json"):
-        return
     mine = (said for said in scanned() if zlib.crc32(said.speaker.encode()) % shards == number)
     with tempfile.TemporaryDirectory(prefix="voxid-shard") as temporary:
         folder = Path(root) / name if "file" in files.protocol else Path(temporary) / name
@@ -75,6 +76,13 @@ def prepare_shard(scanned: Scanned, out: str, number: int, shards: int) -> None:
             files.makedirs(f"{root}/{name}", exist_ok=True)
             for path in sorted(folder.iterdir(), key=lambda path: path.name == "shard.json"):
                 files.put_file(str(path), f"{root}/{name}/{path.name}")
+
+
+def _is_there(out: str, number: int) -> bool:
+    import fsspec
+
+    files, root = fsspec.core.url_to_fs(out)
+    return files.exists(f"{root}/{shard_name(number)}/shard.json")
 
 
 def join_shards(out: str, shards: int) -> dict[str, Any]:
