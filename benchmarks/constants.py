@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -23,6 +24,7 @@ from voxid.corpora.synthetic import speak, voice
 from voxid.recognizer.roster import BESIDE, Roster
 from voxid.stores import NewPerson, voiceprint
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 REPEATS = 20
 
 
@@ -60,7 +62,34 @@ def main() -> int:
             roster.near(probe_D, 200)
             took = processor_s(lambda roster=roster: roster.near(probe_D, 200))
             print(f"{name}_core_s_per_million = {took * 1e6 / people:.4f}")
+    in_postgres(model.dim, min(people, 20_000))
     return 0
+
+
+def in_postgres(dim: int, people: int) -> None:
+    """Print what a person takes in PostgreSQL, with every table and index, and the index's build."""
+    from stores_server import Server
+
+    from benchmarks.stores import measured
+
+    rng = np.random.default_rng(0)
+    server = Server()
+    try:
+        with stores.open(server.url) as store:
+            emb_ND = rng.standard_normal((people, dim)).astype(np.float32)
+            store.enroll_many(NewPerson(f"p{n}", [voiceprint(e, model="m")]) for n, e in enumerate(emb_ND))
+            with measured(server) as taken:
+                store.optimize()
+            with store._connection() as connection:  # type: ignore[attr-defined]
+                size = connection.execute(
+                    "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+                    "WHERE relnamespace = 'voxid'::regnamespace AND relkind = 'r'"
+                ).fetchone()[0]
+    finally:
+        server.close()
+    print(
+        f"bytes_per_person = {float(size) / people:.0f}  # of {people:,}; index: {taken.server:.1f} s of CPU"
+    )
 
 
 if __name__ == "__main__":

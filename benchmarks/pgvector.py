@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.stores import Voices, even_voices, voices_like
+from benchmarks.stores import Voices, even_voices, measured, voices_like
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 PROBES, DIM, COLLECTIONS = 200, 192, 100
@@ -55,19 +55,19 @@ def load(connection: Any, emb_ND: np.ndarray) -> float:
     return perf_counter() - begin
 
 
-def build(connection: Any, kind: str) -> tuple[float, float]:
-    """Return seconds and MB of the index of a kind."""
+def build(connection: Any, server: Any, kind: str) -> tuple[float, float, float]:
+    """Return seconds waited, those of the server's processors, and MB of the index of a kind."""
     name, links = kind.split("-")
     construction = 64 if kind == "vector-16" else 200
     connection.execute("DROP INDEX IF EXISTS near")
     connection.execute("SET maintenance_work_mem = '2GB'")
-    begin = perf_counter()
-    connection.execute(
-        f"CREATE INDEX near ON people USING hnsw ({TYPES[name][0]}) "
-        f"WITH (m = {links}, ef_construction = {construction})"
-    )
+    with measured(server) as taken:
+        connection.execute(
+            f"CREATE INDEX near ON people USING hnsw ({TYPES[name][0]}) "
+            f"WITH (m = {links}, ef_construction = {construction})"
+        )
     [size] = connection.execute("SELECT pg_relation_size('near')").fetchone()
-    return perf_counter() - begin, size / 1e6
+    return taken.waited, taken.server, size / 1e6
 
 
 def ask(
@@ -99,18 +99,18 @@ def recall(found: list[list[int]], truth: np.ndarray) -> float:
     return float(np.mean([bool(some) and some[0] == true for some, true in zip(found, truth, strict=True)]))
 
 
-def one_size(connection: Any, voices: Voices, people: int, arguments: Any) -> None:
+def one_size(connection: Any, server: Any, voices: Voices, people: int, arguments: Any) -> None:
     emb_ND, probes = voices.draw(people, PROBES)
     truth = (probes @ emb_ND.T).argmax(axis=1)
     seconds = load(connection, emb_ND)
     print(f"{people:,} people: COPY {seconds:.1f} s ({people / seconds:,.0f} a second)", flush=True)
     for kind in arguments.kinds.split(","):
-        took, size = build(connection, kind)
+        took, spent, size = build(connection, server, kind)
         for ef in arguments.ef:
             fetch = min(ef, arguments.fetch) if kind.startswith("bits") else 10
             found, ms = ask(connection, kind, probes, ef, fetch)
             print(
-                f"{people:>9,} {kind:>10} {took:>8.1f} {size:>8.1f} {ef:>5} {fetch:>5} "
+                f"{people:>9,} {kind:>10} {took:>8.1f} {spent:>6.1f} {size:>8.1f} {ef:>5} {fetch:>5} "
                 f"{recall(found, truth):>8.3f} {np.median(ms):>7.2f} {np.percentile(ms, 95):>7.2f}",
                 flush=True,
             )
@@ -156,10 +156,10 @@ def main() -> int:
             print(
                 f"pgvector {versions[0]}, PostgreSQL {versions[1]}; voices {voices.said}; load "
                 f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
-                "   people       kind build, s       MB    ef fetch recall@1      ms  95 %"
+                "   people       kind build, s  CPU s       MB    ef fetch recall@1      ms  95 %"
             )
             for people in map(int, arguments.people.split(",")):
-                one_size(connection, voices, people, arguments)
+                one_size(connection, server, voices, people, arguments)
     finally:
         server.close()
     return 0

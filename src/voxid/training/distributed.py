@@ -137,7 +137,7 @@ def check_recipe(recipe: Recipe, model: nn.Module, ranks: Ranks) -> list[str]:
             f"training.parts is {parts}, and cannot be shared out among {ranks.world} processes. Set it to a "
             f"multiple of {ranks.world}, or start another number of processes."
         )
-    if parts == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+    if parts == 1 and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()):
         return [
             f"each of the {ranks.world} processes normalises its own rows, as training.parts={ranks.world} "
             "does in one process. For the same numbers with any number of processes, set training.parts"
