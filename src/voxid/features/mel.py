@@ -27,7 +27,7 @@ DEVIATION_FLOOR = 1e-5  # that `norm` adds to a band's deviation, or to its vari
 class MelConfig(Config):
     """The options of `Mel`; the defaults are librosa's power spectrogram, with 40 bands of 25 ms windows.
 
-    >>> MelConfig(bins=80, log="db").bins
+    >>> MelConfig(bins=80, log="db", floor=1e-10).bins
     80
     """
 
