@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # need models, corpora, a GPU or hours: each is started by itself
-EXPERIMENTS = {"ablation", "gpu", "pgvector", "population", "robustness"}
+EXPERIMENTS = {"ablation", "bulk", "gpu", "pgvector", "population", "robustness"}
 
 
 def main(wanted: list[str]) -> int:
