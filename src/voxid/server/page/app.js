@@ -247,7 +247,7 @@ async function start() {
     const passed = Math.floor((performance.now() - began) / 1000);
     $("clock").textContent = `${Math.floor(passed / 60)}:${String(passed % 60).padStart(2, "0")}`;
   }, 250);
-  if (view === "live" || view === "enroll") connect(view === "live" ? "timeline" : "none");
+  if (view === "live" || view === "enroll") connect(view === "live" ? "identify" : "none");
 }
 
 async function stop() {
@@ -323,20 +323,19 @@ function draw() {
 // -- live --------------------------------------------------------------------------------------------------
 
 let turns = [], open = null, length = 10;
-const isNobody = (who) => who === "…" || /^(unknown|speaker)( \d+)?$/.test(who);
+const called = (said) => (said.decision === "accepted" ? said.speaker : said.decision === "unknown" ? "unknown" : "…");
 
 function liveSaid(said) {
   if (said.type === "turn") {
-    turns.push({ start: said.start_s, end: said.end_s, who: said.speaker });
+    turns.push({ start: said.start_s, end: said.end_s, who: called(said) });
     open = null;
   } else if (said.type === "heard") {
     length = Math.max(10, said.at_s);
-    open = said.turn ? { start: said.turn.start_s, end: said.at_s, who: said.speaker } : null;
-    $("now").textContent = !open ? "…" : isNobody(open.who) ? `Somebody I don’t know: ${open.who}` : open.who;
+    open = said.turn ? { start: said.turn.start_s, end: said.at_s, who: called(said) } : null;
+    const sure = said.probability === undefined || said.probability === null ? "" : `, ${percent(said.probability)} sure`;
+    $("now").textContent = !open ? "…" : open.who === "…" ? "Somebody begins to talk" : open.who === "unknown" ? "Somebody I don’t know" : `${open.who}${sure}`;
     $("live-facts").textContent = `${seconds(said.net_speech_s)} of speech in ${seconds(said.at_s)}`;
   } else if (said.type === "final") {
-    turns = said.turns.map((turn) => ({ start: turn.start, end: turn.end, who: turn.speaker }));
-    open = null;
     $("now").textContent = turns.length ? "That was it." : "Nobody has spoken.";
   }
   drawTurns();
@@ -358,7 +357,7 @@ function drawTurns() {
       }
       strip.setAttribute("role", "img");
       strip.setAttribute("aria-label", `${who}: ${mine.map((turn) => `${number(turn.start, 1)} to ${number(turn.end, 1)} seconds`).join(", ")}`);
-      return make("div", isNobody(who) ? "lane unknown" : "lane", "", make("span", "name", who), strip);
+      return make("div", who === "unknown" || who === "…" ? "lane unknown" : "lane", "", make("span", "name", who), strip);
     }),
   );
 }
