@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Embedder
+from voxid.errors import NotCalibrated
 from voxid.recognizer.hearing import calibration_of, hear, runtime_of
 from voxid.scoring import llr
 from voxid.scoring.decision import decide, rule
@@ -36,15 +37,20 @@ def compare(
     the cosine of the two embeddings; the decision is its calibrated log-likelihood ratio against a threshold:
     the one stored with the model, or that of `prior` and costs, or that of the false-alarm rate `far`
     (`voxid.scoring.decision.rule`). Raise an AudioError for a recording that cannot be used, TooLittleSpeech
-    below `least_speech_s` seconds; UnknownModel, BadModel, NotCalibrated for the model; BadConfig for the
-    numbers.
+    below `least_speech_s` seconds; UnknownModel, BadModel, NotCalibrated (with the cosine) for the model;
+    BadConfig for the numbers.
 
     >>> decision = voxid.compare("alice1.wav", "alice2.wav")
     >>> decision.accepted, decision.llr > decision.threshold
     (True, True)
     """
     runtime, name = runtime_of(model, device)
-    calibration = calibration_of(runtime, name)
+    try:
+        calibration = calibration_of(runtime, name)
+    except NotCalibrated as error:  # no decision; what there is to say is the cosine
+        left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
+        [score] = cosines(left.side, right.side)
+        raise NotCalibrated(f"{error} The cosine of the two recordings is {score:.4f}.") from None
     asked = rule(calibration, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
     left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
     [score] = cosines(left.side, right.side)
