@@ -77,8 +77,8 @@ def windows_of(
 def stretches_of(mask_T: np.ndarray, total_s: float, first: int = 0) -> list[tuple[float, float]]:
     """Return (start, end) of each stretch of speech, over short pauses; `mask_T` begins with frame `first`.
 
-    >>> stretches_of(np.repeat([False, True, False, True], [10, 50, 100, 30]), 9.0)
-    [(0.1, 0.6), (1.6, 1.9)]
+    >>> stretches_of(np.repeat([False, True, False, True], [25, 50, 100, 25]), 9.0)
+    [(0.25, 0.75), (1.75, 2.0)]
     """
     change_T = np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))
     edges = ((np.flatnonzero(change_T) + first) * FRAME_S).reshape(-1, 2)
