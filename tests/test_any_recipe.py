@@ -50,7 +50,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
 # By its defaults ReDimNet is its smallest published network, which was made for 60 bins.
 BINS = {"redimnet": 60}
-SIZE = {"fbank": "bins", "mfcc": "coefficients"}
+SIZE = {"fbank": "bins", "mel": "bins", "mfcc": "coefficients"}
 
 
 def size_of(encoder: str, features: str) -> str:
@@ -63,7 +63,12 @@ def recipe_of(folder: Path, *overrides: str, **parts: str):
     return load_recipe(path, overrides)
 
 
-PAIRS = [(encoder, features) for encoder in ENCODERS.names() for features in FEATURES.names()]
+PAIRS = [
+    (encoder, features)
+    for encoder in ENCODERS.names()
+    for features in FEATURES.names()
+    if (encoder, features) != ("redimnet", "wave")  # one number a frame has no bands to stride over
+]
 # A loss sees rows of embeddings and nothing of what made them, so the losses take turns.
 PARTS_THAT_MEET = [(*pair, loss) for pair, loss in zip(PAIRS, itertools.cycle(LOSSES.names()), strict=False)]
 
