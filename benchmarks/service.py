@@ -202,7 +202,8 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     load = [100 * row["load"] for row in rows]
     for name in ("p99", "p95", "p50"):
         axes.plot(load, [row[name] for row in rows], marker="o", label=name)
-    axes.set(xlabel="offered load, % of the capacity", ylabel="time of an answer, ms", yscale="log")
+    axes.set(xlabel="offered load, % of the capacity", ylabel="time of an answer, ms")
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
