@@ -122,7 +122,7 @@ types: setup
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint
 	@$(BIN)/pyright > .venv/types.txt 2>&1 & types=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(WHICH); tests=$$?; \
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(WHICH); tests=$$?; \
 	wait $$types || { cat .venv/types.txt; exit 1; }; exit $$tests
 
 test-all: WHICH := -m ''
