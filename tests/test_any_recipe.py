@@ -71,13 +71,17 @@ PAIRS = [
 ]
 # A loss sees rows of embeddings and nothing of what made them, so the losses take turns.
 PARTS_THAT_MEET = [(*pair, loss) for pair, loss in zip(PAIRS, itertools.cycle(LOSSES.names()), strict=False)]
+OFTEN = [
+    pytest.param(*parts, marks=[pytest.mark.slow] * (parts[1] in ("mel", "wave") and parts[0] != "ecapa"))
+    for parts in PARTS_THAT_MEET
+]  # features for imported models: `make slow`
 
 
 def test_every_loss_has_its_turn() -> None:
     assert {loss for *_, loss in PARTS_THAT_MEET} == set(LOSSES.names())
 
 
-@pytest.mark.parametrize(("encoder", "features", "loss"), PARTS_THAT_MEET)
+@pytest.mark.parametrize(("encoder", "features", "loss"), OFTEN)
 def test_any_encoder_learns_from_any_features(
     encoder: str, features: str, loss: str, packed: Packed, tmp_path: Path
 ) -> None:

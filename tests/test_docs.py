@@ -58,7 +58,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+DEAR = ("course.md", "evaluation.md", "training.md")  # a third of all pages' time: `make slow`
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.name in DEAR), id=page.name) for page in DOCUMENTS],
+)
 def test_document_runs(
     document: Path,
     world: Path,

@@ -266,8 +266,14 @@ def test_weights_go_through_a_state_dict(options: dict) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [RESNET, CAMPPLUS, REDIMNET, {**XVECTOR, "pooling": "last"}, {**XVECTOR, "pooling": "multihead"}],
-    ids=name_of,
+    [
+        *(
+            pytest.param(options, marks=pytest.mark.slow, id=name_of(options))
+            for options in (CAMPPLUS, REDIMNET)
+        ),
+        *(pytest.param(options, id=name_of(options)) for options in (RESNET, {**XVECTOR, "pooling": "last"})),
+        pytest.param({**XVECTOR, "pooling": "multihead"}, id="multihead"),
+    ],
 )  # tests/test_export.py exports the others
 def test_one_exported_graph_serves_every_length(options: dict) -> None:
     """No step of Python depends on the values, nor on the number of rows and frames."""
