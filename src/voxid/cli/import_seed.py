@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli.importing import imported
 
 
 class Aggregation(StrEnum):
@@ -36,13 +37,7 @@ def import_seed(
     from voxid.published.seed import import_seed as run
 
     model = run(file, out, aggregation=aggregation.value, heads=heads)
-    result = {
-        "model": str(out),
-        "encoder": model.tables["encoder"],
-        "dim": model.dim,
-        "fingerprint": model.fingerprint,
-        "metadata": model.metadata,
-    }
+    result = imported(model, out)
 
     def text() -> None:
         options = ", ".join(f"{key} {value}" for key, value in model.tables["encoder"].items())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voxid.cli._common import JsonFlag, LayoutOption, echo, emit
+
+if TYPE_CHECKING:
+    from voxid.model.network import Model
 
 
 def import_(
@@ -60,15 +63,8 @@ def import_(
         _onnx(file, out, features, overrides or [], data, layout, json)
         return
     model = import_model(source, out, kind=kind, overrides=overrides or [])
-    result: dict[str, Any] = {
-        "model": str(out),
-        "kind": model.metadata.get("kind", "seed"),
-        "features": model.tables["features"],
-        "encoder": model.tables["encoder"],
-        "dim": model.dim,
-        "fingerprint": model.fingerprint,
-        "metadata": model.metadata,
-    }
+    result = imported(model, out)
+    result |= {"kind": model.metadata.get("kind", "seed"), "features": model.tables["features"]}
 
     def text() -> None:
         options = ", ".join(f"{key} {value}" for key, value in model.tables["encoder"].items())
@@ -79,6 +75,17 @@ def import_(
         _next(out)
 
     emit(result, json, text)
+
+
+def imported(model: Model, out: Path) -> dict[str, Any]:
+    """Return what --json says of a model that came from a checkpoint."""
+    return {
+        "model": str(out),
+        "encoder": model.tables["encoder"],
+        "dim": model.dim,
+        "fingerprint": model.fingerprint,
+        "metadata": model.metadata,
+    }
 
 
 def _onnx(

@@ -16,6 +16,7 @@ import io
 import json
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -103,10 +104,9 @@ def join_shards(out: str, shards: int) -> dict[str, Any]:
         np.array([place[name] for name in some], np.int32)[_array(read(f"{shard['name']}/speakers.npy"))]
         for some, shard in zip(names, listed, strict=True)
     ]
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     for info in infos:
-        for reason, count in info["dropped"].items():
-            dropped[reason] = dropped.get(reason, 0) + count
+        dropped.update(info["dropped"])
     info = {
         "version": SHARDED,
         "sample_rate": SAMPLE_RATE,

@@ -76,7 +76,8 @@ def plan(
     schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in COLUMNS.items()])
     parts = inputs = 0
     with atomic_write(out / INPUTS) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for rows in _batches(_listed(paths, layout), part):
+        listed = _listed(paths, layout)
+        while rows := list(itertools.islice(listed, part)):
             writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=part)
             parts, inputs = parts + 1, inputs + len(rows)
     if not inputs:
@@ -259,17 +260,6 @@ def _of_list(path: str) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 said = Utterance(row.get("speaker") or "", row.get("utterance") or row["path"], row["path"])
                 yield _row(said, **{name: row[name] for name in COLUMNS if row.get(name) is not None})
-
-
-def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    waiting: list[dict[str, Any]] = []
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
 
 
 def read_answers(out: Path) -> Iterator[dict[str, np.ndarray]]:

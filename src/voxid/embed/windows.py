@@ -66,10 +66,16 @@ def embed_windows(
     edge_WE = (np.stack((start_W, end_W)) / SAMPLE_RATE / FRAME_S).round().astype(int)
     first_W, last_W = np.minimum(edge_WE, len(speech_T) - 1)
     speech_W = speech_T[last_W] - speech_T[first_W] if vad else np.full(len(start_W), np.nan)
-    waves, rows = cut(found.blocks(), start_W, end_W), []
+    emb_WD = np.stack(list(embedded(embed, cut(found.blocks(), start_W, end_W))))
+    return Windows(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, emb_WD)
+
+
+def embedded(
+    embed: Callable[[Sequence[np.ndarray]], np.ndarray], waves: Iterator[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Yield the embedding of each window; `GATHER` of them are embedded, and in memory, at a time."""
     while gathered := list(islice(waves, GATHER)):
-        rows.append(embed(gathered))
-    return Windows(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, np.concatenate(rows))
+        yield from embed(gathered)
 
 
 def cut(blocks: Iterable[np.ndarray], start_W: np.ndarray, end_W: np.ndarray) -> Iterator[np.ndarray]:

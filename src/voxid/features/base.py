@@ -18,6 +18,7 @@ from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from voxid.framing import Framing, Summary, Summing
 
@@ -40,6 +41,8 @@ class Features(nn.Module, ABC):
     hop: int  # samples from one frame to the next
     window: int  # samples in a window, N
     lead: int  # samples by which the first window begins before the wave
+    mel_KM: Tensor  # how much of a frequency is in a band; with `_blocks`, where it has them
+    _blocks: list[tuple[slice, slice]]
     summary_kind: ClassVar[Summary]  # how `summary` puts pieces together, for engines without torch
     pause_db: float | None = None  # so much softer than the speech, a frame is a pause and left out
     in_parts = True  # windows go through in parts that fit the cache; an exported graph has no loop
@@ -172,6 +175,11 @@ class Features(nn.Module, ABC):
             ]
             return torch.cat([torch.cat([self._of_batch(part) for part in group], dim=1) for group in groups])
 
+    def _banded(self, power_XK: Tensor) -> Tensor:
+        """Return the energy in each mel band, mel_XM, by `mel_KM` in its `dense_blocks`."""
+        bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
+        return torch.cat(bands, dim=1)
+
     def _of_batch(self, window_BTN: Tensor) -> Tensor:
         return self._of_windows(window_BTN.flatten(0, 1)).unflatten(0, window_BTN.shape[:2])
 
@@ -192,6 +200,34 @@ class Features(nn.Module, ABC):
     def framing(self) -> Framing:
         """Where windows lie: what a recording in blocks is cut by."""
         return Framing(self.hop, self.lead, self.window)
+
+
+class CentredFeatures(Features):
+    """Features of windows whose middles lie at every hop from the first sample on, among zeros."""
+
+    @overload
+    def frames(self, samples: int) -> int: ...
+    @overload
+    def frames(self, samples: Tensor) -> Tensor: ...
+    def frames(self, samples: int | Tensor) -> int | Tensor:
+        """Return the number of frames of an utterance of `samples` samples."""
+        return 1 + samples // self.hop
+
+    def samples(self, frames: int) -> int:
+        """Return the least number of samples that makes `frames` frames."""
+        return (frames - 1) * self.hop
+
+    def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
+        """Return wave_BS among zeros."""
+        return F.pad(within(wave_BS, samples_B), (before, after))
+
+
+def within(wave_BS: Tensor, samples_B: Tensor | None) -> Tensor:
+    """Return waves with zeros beyond the samples of each row; None: all are its own."""
+    if samples_B is None:
+        return wave_BS
+    inside_BS = torch.arange(wave_BS.shape[1], device=wave_BS.device) < samples_B[:, None]
+    return wave_BS.masked_fill(~inside_BS, 0.0)
 
 
 def dense_blocks(mel_KM: Tensor, width: int) -> list[tuple[slice, slice]]:

@@ -83,7 +83,6 @@ class Fbank(Features):
     Config = FbankConfig
     summary_kind = "mean"
     window_N: Tensor
-    mel_KM: Tensor
 
     def __init__(self, config: FbankConfig) -> None:
         super().__init__()
@@ -140,8 +139,7 @@ class Fbank(Features):
             dim=1,
         )
         power_XK = self.spectrum(emphasised_XN * self.window_N, config.n_fft)
-        bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
-        return torch.cat(bands, dim=1).clamp_min(config.energy_floor).log()
+        return self._banded(power_XK).clamp_min(config.energy_floor).log()
 
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
         """Return each row's mean of every band over its valid frames that are no pause.

@@ -6,7 +6,7 @@ values more), X rows and frames together, F features per frame, U numbers in an 
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.features.base import Features, dense_blocks
+from voxid.features.base import CentredFeatures, dense_blocks, within
 from voxid.features.mfcc import slaney_mel_bands
 from voxid.framing import CLIP_DB, Summary
 from voxid.types import SAMPLE_RATE
@@ -67,7 +67,7 @@ class MelConfig(Config):
         return self
 
 
-class Mel(Features):
+class Mel(CentredFeatures):
     """Power spectra of centred windows in mel bands; a logarithm, a level or a normalisation as asked for.
 
     With `norm` "deviation" a band is divided by its deviation (of one frame less) plus 1e-5, with "variance"
@@ -79,7 +79,6 @@ class Mel(Features):
 
     Config = MelConfig
     window_N: Tensor
-    mel_KM: Tensor
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
@@ -97,18 +96,6 @@ class Mel(Features):
     def summary_kind(self) -> Summary:  # type: ignore[override]
         """How the summary of an utterance comes together: means, or with `clip` its peak and then means."""
         return "clipped" if self.config.clip else "mean"
-
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
-        """Return the number of frames of an utterance of `samples` samples."""
-        return 1 + samples // self.hop
-
-    def samples(self, frames: int) -> int:
-        """Return the least number of samples that makes `frames` frames."""
-        return (frames - 1) * self.hop
 
     def log_mel(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> Tensor:
         """Return logmel_BTM; behind the bands, what the summary needs: squares, or energy and samples."""
@@ -129,11 +116,9 @@ class Mel(Features):
 
     def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
         """Return wave_BS among zeros, or mirrored at its ends without the outermost sample."""
-        if samples_B is not None:
-            inside_BS = torch.arange(wave_BS.shape[1], device=wave_BS.device) < samples_B[:, None]
-            wave_BS = wave_BS.masked_fill(~inside_BS, 0.0)
         if self.config.edges == "zeros" or wave_BS.shape[1] < 2:
-            return F.pad(wave_BS, (before, after))
+            return super()._extend(wave_BS, before, after, samples_B)
+        wave_BS = within(wave_BS, samples_B)
         if samples_B is None:
             samples_B = torch.tensor([wave_BS.shape[1]], device=wave_BS.device)
         place_S = torch.arange(-before, wave_BS.shape[1] + after, device=wave_BS.device)
@@ -146,9 +131,7 @@ class Mel(Features):
         """Return logmel_XM; with a level the energy of the hop in the middle behind it."""
         config = self.config
         power_XK = self.spectrum(window_XN * self.window_N, config.n_fft)
-        mel_XM = torch.cat(
-            [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks], dim=1
-        )
+        mel_XM = self._banded(power_XK)
         if config.log == "ln":
             return (mel_XM + config.floor).log()
         if config.log == "db":

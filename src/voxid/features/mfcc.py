@@ -6,16 +6,13 @@ together, F features per frame (the encoder's input), U numbers in an utterance'
 
 from __future__ import annotations
 
-from typing import overload
-
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.features.base import Features, dense_blocks
+from voxid.features.base import CentredFeatures, dense_blocks
 from voxid.types import SAMPLE_RATE
 
 POWER_FLOOR = 1e-10  # -100 dB: a band with less power than this counts as this much
@@ -50,7 +47,7 @@ class MfccConfig(Config):
         return self
 
 
-class Mfcc(Features):
+class Mfcc(CentredFeatures):
     """Mel-frequency cepstral coefficients equal to `librosa.feature.mfcc` within 1e-3, in batches.
 
     Power spectrum of centred periodic Hann windows (zeros beyond the ends), Slaney mel bands, decibels
@@ -64,7 +61,6 @@ class Mfcc(Features):
     Config = MfccConfig
     summary_kind = "peak"
     window_N: Tensor
-    mel_KM: Tensor
     dct_MF: Tensor
 
     def __init__(self, config: MfccConfig) -> None:
@@ -82,30 +78,10 @@ class Mfcc(Features):
         self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
         self.register_buffer("dct_MF", _dct(config.mels, config.coefficients), persistent=False)
 
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
-        """Return the number of frames of an utterance of `samples` samples."""
-        return 1 + samples // self.hop
-
-    def samples(self, frames: int) -> int:
-        """Return the least number of samples that makes `frames` frames."""
-        return (frames - 1) * self.hop
-
-    def _extend(self, wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None = None) -> Tensor:
-        """Return wave_BS among zeros."""
-        if samples_B is not None:
-            inside_BS = torch.arange(wave_BS.shape[1], device=wave_BS.device) < samples_B[:, None]
-            wave_BS = wave_BS.masked_fill(~inside_BS, 0.0)
-        return F.pad(wave_BS, (before, after))
-
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM in decibels."""
         power_XK = self.spectrum(window_XN * self.window_N, self.n_fft)
-        bands = [power_XK[:, bins] @ self.mel_KM[bins, mels] for bins, mels in self._blocks]
-        return torch.cat(bands, dim=1).clamp_min(POWER_FLOOR).log10().mul(10)
+        return self._banded(power_XK).clamp_min(POWER_FLOOR).log10().mul(10)
 
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
         """Return each row's loudest band in decibels."""

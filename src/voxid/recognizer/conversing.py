@@ -64,12 +64,7 @@ class Naming:
         ]
         between_KK = np.zeros((len(sides), len(sides)))
         if len(sides) > 1:
-            alls = Side(
-                *(
-                    np.concatenate([getattr(s, at) for s in sides])
-                    for at in ("emb_ND", "speech_s_N", "clips_N")
-                )
-            )
+            alls = Side.joined(sides)
             between_KK = llr_table(self.asked.calibration, alls, alls, self.cohort)
         given = names_of([answer for answer, _ in answers], between_KK, join=join)
         return [Named(name, *answer) for name, answer in zip(given, answers, strict=True)]

@@ -256,9 +256,7 @@ def _sides(matrix: Matrix) -> tuple[np.ndarray, Side, list[int]]:
             return none.people_N, Side.of(none.emb_ND, none.speech_N), person_P.tolist()
     half = int(begin_P[len(begin_P) // 2])
     one, other = (_sides(matrix.take(part)) for part in (slice(half), slice(half, None)))
-    columns = ((getattr(one[1], n), getattr(other[1], n)) for n in ("emb_ND", "speech_s_N", "clips_N"))
-    side = Side(*(np.concatenate(both) for both in columns))
-    return np.concatenate((one[0], other[0])), side, one[2] + other[2]
+    return np.concatenate((one[0], other[0])), Side.joined((one[1], other[1])), one[2] + other[2]
 
 
 def _whole_people(blocks: Iterable[Matrix]) -> Iterator[Matrix]:

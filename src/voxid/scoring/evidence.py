@@ -62,6 +62,17 @@ class Side:
             )
         return cls(emb, speech_s, np.ones(len(emb)))
 
+    @classmethod
+    def joined(cls, sides: Iterable[Side]) -> Side:
+        """Return sides one after the other as one value.
+
+        >>> len(Side.joined([Side.of([[3.0, 4.0]], [2.5]), Side.of([[0.0, 1.0]], [8.0])]))
+        2
+        """
+        rows = list(sides)
+        columns = ([getattr(side, name) for side in rows] for name in ("emb_ND", "speech_s_N", "clips_N"))
+        return cls(*map(np.concatenate, columns))
+
     def __len__(self) -> int:
         return len(self.emb_ND)
 

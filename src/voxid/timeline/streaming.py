@@ -358,8 +358,5 @@ def _windows_of(rows: Sequence[Window]) -> Windows:
 
 def _side_by_side(sides: Iterable[Side]) -> Side:
     """Return sides as one value, each worth one clip."""
-    rows = list(sides)
-    emb_KD, speech_K = (
-        np.concatenate([getattr(side, at) for side in rows]) for at in ("emb_ND", "speech_s_N")
-    )
-    return Side(emb_KD, speech_K, np.ones(len(speech_K)))
+    joined = Side.joined(sides)
+    return Side.of(joined.emb_ND, joined.speech_s_N)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from voxid.audio import Inspected, Source, inspect
 from voxid.audio.sources import Part
 from voxid.audio.speech import FRAME_S, EnergyMeter
-from voxid.embed.windows import GATHER, cut
+from voxid.embed.windows import cut, embedded
 from voxid.metrics.diarization import joined
 from voxid.scoring import Side
 from voxid.types import SAMPLE_RATE
@@ -64,10 +63,9 @@ def windows_of(
     first_W, last_W = at_samples(start_W, end_W)
     emb_of = {} if known is None else dict(known)
     new = [w for w, key in enumerate(zip(first_W, last_W, strict=True)) if key not in emb_of]
-    keys = iter([(first_W[w], last_W[w]) for w in new])
-    waves = cut(found.blocks(), np.array(first_W)[new], np.array(last_W)[new]) if new else iter(())
-    while gathered := list(islice(waves, GATHER)):
-        emb_of |= zip(islice(keys, len(gathered)), embed(gathered), strict=True)
+    if new:
+        waves = cut(found.blocks(), np.array(first_W)[new], np.array(last_W)[new])
+        emb_of |= zip([(first_W[w], last_W[w]) for w in new], embedded(embed, waves), strict=True)
     rows = [emb_of[key] for key in zip(first_W, last_W, strict=True)]
     emb_WD = np.stack(rows) if rows else np.zeros((0, 1), np.float32)
     side = Side.of(emb_WD, np.maximum(net_s(mask_T, start_W, end_W), FRAME_S))
