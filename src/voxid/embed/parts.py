@@ -72,7 +72,6 @@ def plan(
                 f"{out} was begun with other {', '.join(different)}. Use those, or choose another folder."
             )
         return held["parts"]
-    out.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in COLUMNS.items()])
     parts = inputs = 0
     with atomic_write(out / INPUTS) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:

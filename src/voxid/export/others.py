@@ -25,7 +25,7 @@ from voxid.evaluation import EvaluationData, read_data
 from voxid.export.agreement import MOST_DIFFERENCE, relative, speech_for_checking
 from voxid.export.graphs import trace_encoder
 from voxid.features import Fbank, FbankConfig
-from voxid.files import atomic_write, output_error
+from voxid.files import atomic_write
 from voxid.model.card import ENCODER_FILE, Card
 from voxid.types import SAMPLE_RATE
 
@@ -108,11 +108,8 @@ def export_for(
             f"Train with its features: {' '.join(_set(name, value) for name, _, value in differing)}."
         )
     proto.metadata_props.extend(_metadata(runtime, card, theirs, emb_ND.shape[1]))
-    try:
-        with atomic_write(out) as file:
-            file.write(proto.SerializeToString())
-    except OSError as error:
-        raise output_error(error, out) from error
+    with atomic_write(out) as file:
+        file.write(proto.SerializeToString())
     return Handed(out, cosine, len(waves), speech, differing)
 
 

@@ -43,7 +43,6 @@ def teacher_embeddings(
         raise TrainingError(
             "the teacher gives NaN or infinity for some of the training speech. Take another."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         np.save(file, emb_ND)
     return emb_ND
