@@ -91,7 +91,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 FEATURE_TABLES = {
     "fbank": {"name": "fbank", "bins": 40},
-    "mel": {"name": "mel", "bins": 40, "log": "ln", "floor": 1e-6, "norm": "deviation"},
+    "mel": {"name": "mel", "bins": 40, "level_db": -30},
     "mfcc": {"name": "mfcc", "n_fft": 640, "hop": 160},
     "fbank, mean left in": {"name": "fbank", "bins": 40, "mean_norm": False},
     "fbank, pauses alone": {"name": "fbank", "bins": 40, "mean_norm": False, "pause_db": 35},
