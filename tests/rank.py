@@ -13,7 +13,7 @@ import torch
 
 import voxid.plots
 from voxid.data.pack import Packed
-from voxid.errors import DiskFull
+from voxid.errors import DiskFull, TrainingError
 from voxid.training import load_recipe, train
 from voxid.training.train import Training
 
@@ -75,7 +75,12 @@ def main(job: dict) -> None:
     module.Training = Disturbed
     packed, out = Packed.open(job["packed"]), Path(job["out"])
     if (out / "killed").exists():
-        train(recipe("aam"), packed, out / "killed", resume=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends who is left: let it say first what it met
+        try:
+            train(recipe("aam"), packed, out / "killed", resume=True)
+        except TrainingError as error:
+            (out / f"lost-{os.environ['RANK']}").write_text(str(error))
+            raise
     for name in job["recipes"]:
         train(recipe(name), packed, out / name)
     train(recipe("aam", "training.steps=10"), packed, out / "begun")

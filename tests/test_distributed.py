@@ -85,7 +85,7 @@ def test_many_processes_train_what_one_does(world: int, packed: Packed, alone: P
     assert_close(tmp_path / "begun", alone / "aam")
     if world == 2:
         assert not (killed / "kill").exists()
-        assert "process 0 lost another one of this training" in said
+        assert "process 0 lost another one of this training" in (tmp_path / "lost-0").read_text()
         assert_close(killed, alone / "aam")
 
 
