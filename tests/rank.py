@@ -75,7 +75,7 @@ def main(job: dict) -> None:
     module.Training = Disturbed
     packed, out = Packed.open(job["packed"]), Path(job["out"])
     if (out / "killed").exists():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends who is left: let it say first what it met
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends who is left: first it says why
         try:
             train(recipe("aam"), packed, out / "killed", resume=True)
         except TrainingError as error:
