@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -244,3 +246,12 @@ class Dropped:
     path: str
     reason: str
     detail: str = field(default="")
+
+
+def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
+    """Return how many recordings were left out for each reason, the most frequent first.
+
+    >>> count_reasons([Dropped("a", "a.wav", "silent"), Dropped("b", "b.wav", "silent")])
+    {'silent': 2}
+    """
+    return dict(Counter(dropped.reason for dropped in left_out).most_common())

@@ -61,7 +61,8 @@ def embed(
         emit({"out": str(out), **made}, json, lambda: echo(f"{out}: {counts}"))
         return
     from voxid.embed import load
-    from voxid.embed.bulk import count_reasons, embed_data
+    from voxid.embed.bulk import embed_data
+    from voxid.types import count_reasons
 
     given = sources(data, channel)
     runtime = load(model, device=device, mode=mode)

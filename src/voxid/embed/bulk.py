@@ -6,7 +6,7 @@ Shapes: N utterances, D embedding.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,15 +128,3 @@ def _labelled(item: Any, layout: str) -> Iterator[_Labelled]:
         for said in corpora.scan([path], layout=layout):
             chosen = Part.of(said) if part.channel is None else replace(Part.of(said), channel=part.channel)
             yield _Labelled(chosen, said.utterance, said.speaker, said.path)
-
-
-def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
-    """Return how many recordings were left out for each reason, the most frequent first.
-
-    >>> count_reasons([Dropped("a", "a.wav", "silent"), Dropped("b", "b.wav", "silent")])
-    {'silent': 2}
-    """
-    counts: dict[str, int] = {}
-    for dropped in left_out:
-        counts[dropped.reason] = counts.get(dropped.reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))

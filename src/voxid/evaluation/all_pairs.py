@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 from voxid.embed import Embedder
 from voxid.errors import BadScores
 from voxid.evaluation.embedding import Voices
-from voxid.evaluation.measure import FARS, count_reasons
+from voxid.evaluation.measure import FARS
 from voxid.evaluation.report.values import ModelReport
 from voxid.metrics import Det, ScoreHistogram
 from voxid.scoring import unit_rows
 from voxid.trials.data import EvaluationData
+from voxid.types import count_reasons
 
 WHY_NO_INTERVALS = (
     "there are too many trials to hold; take N-pairs for intervals, groups and the worst trials"

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from voxid.metrics import Searches, searches
 from voxid.scoring import Calibration
 from voxid.scoring.decision import rule
 from voxid.trials.data import EvaluationData
-from voxid.types import Dropped
+from voxid.types import count_reasons
 
 FARS = (0.01, 0.001, 0.0001)
 ASKED = {"default": None, "far=0.01": 0.01, "far=0.001": 0.001}  # decisions that a report counts
@@ -125,11 +124,6 @@ def decisions(
             row[f"{name}_interval"] = None if interval is None else [interval.low, interval.high]
         found.append(row)
     return found
-
-
-def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
-    """Return how many recordings were left out for each reason."""
-    return dict(Counter(dropped.reason for dropped in left_out))
 
 
 def _frr(scores: np.ndarray, same: np.ndarray, far: float) -> float | None:
