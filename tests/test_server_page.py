@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def voices(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """WAV files for the microphone: two takes of two people, one of a stranger, and two people by turns."""
+    """WAV files for the microphone: two takes of two people and of a stranger, and the three by turns."""
     folder, found = tmp_path_factory.mktemp("voices"), {}
     people = sorted((real_data / "LibriSpeech" / "test-other-mini").iterdir())
     waves = {}
@@ -43,10 +44,10 @@ def voices(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
             np.concatenate([voxid.audio.load(f) for f in files[a:b]]) for a, b in ((0, 5), (5, 10))
         ]
     quiet = np.zeros(24_000, np.float32)
-    both = np.concatenate([waves["ann"][1][:80_000], quiet, waves["ben"][1][:80_000], quiet])
+    parts = [part for name in waves for part in (waves[name][1][:80_000], quiet)]
     for name, wave in [
         *((f"{n}{i}", w) for n, ws in waves.items() for i, w in enumerate(ws)),
-        ("both", both),
+        ("talk", np.concatenate(parts)),
     ]:
         found[name] = folder / f"{name}.wav"
         soundfile.write(found[name], wave, 16_000)
@@ -94,7 +95,7 @@ def talk(page: Any, name: str = "", milliseconds: int = TALK_MS) -> str:
 def shot(page: Any, name: str) -> None:
     """Keep a picture for docs/service.md, where VOXID_SCREENSHOTS names a folder."""
     if folder := os.environ.get("VOXID_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/{name}.png")
+        page.screenshot(path=f"{folder}/{name}.png", full_page=name.startswith("live"))
 
 
 def violations(page: Any) -> list[str]:
@@ -133,14 +134,25 @@ def test_people_speak_and_are_known(listening: Open, server: Serving, voices: di
         recording = {"file": voices[f"{name.lower()}0"].read_bytes()}
         path = f"/v1/collections/default/speakers/{name}/recordings"
         server.http.post(path, files=recording).raise_for_status()
-    with listening("both", "live") as page:
+    with listening("talk", "live") as page:
         page.click("#record")
-        for name in ("Ann", "Ben"):  # the file goes round
-            expect(page.locator(".lane .name", has_text=name)).to_be_attached(timeout=60_000)
+        rows = page.locator(".row b")
+        for name in ("Ann", "Ben", "unknown 1"):  # the file goes round
+            expect(rows.filter(has_text=name).first).to_be_attached(timeout=60_000)
+        assert page.is_visible(".lane .turn.open") or page.inner_text("#now-name") == "A pause."
         page.click("#record")
-        expect(page.locator("#now")).to_have_text("That was it.", timeout=30_000)
+        expect(page.locator("#now-name")).to_have_text("That was it.", timeout=30_000)
+        assert set(page.locator(".lane .name").all_inner_texts()) == {"Ann", "Ben", "unknown 1"}
+        assert " s of speech in 0:" in page.inner_text("#live-facts")
+        assert "was shown while you talked" in page.inner_text("#remark")
         shot(page, "live")
-        assert {"Ann", "Ben"} <= set(page.locator(".lane .name").all_inner_texts())
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size(PHONE)
+        shot(page, "live-phone")
+        page.get_by_label("Who is unknown 1?").fill("Cleo")
+        page.get_by_role("button", name="Enroll").click()
+        expect(page.locator(".lane .name").last).to_have_text("Cleo", timeout=30_000)
+        assert page.locator("button.row", has_text="Cleo").count()
         assert violations(page) == []
         page.goto(f"{server.url}/#people")
         page.wait_for_selector(".person")
@@ -151,7 +163,7 @@ def test_people_speak_and_are_known(listening: Open, server: Serving, voices: di
         assert violations(page) == []
         page.get_by_role("button", name="Delete Ann").click()
         page.click("#ask-yes")
-        expect(page.locator(".person")).to_have_count(1, timeout=30_000)
+        expect(page.locator(".person")).to_have_count(2, timeout=30_000)
         server.http.put("/v1/collections/default/speakers/Eve/opt-out").raise_for_status()
         page.goto(f"{server.url}/#settings")
         page.select_option("#by", "far")
@@ -169,4 +181,83 @@ def test_people_speak_and_are_known(listening: Open, server: Serving, voices: di
     assert collection["settings"] == {"far": 0.05}
     assert [
         one["name"] for one in server.http.get("/v1/collections/default/speakers").json()["speakers"]
-    ] == ["Ben"]
+    ] == ["Ben", "Cleo"]
+
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+def turn(start: float, end: float, speaker: str, llr: float, confidence: float = 0.98) -> dict[str, Any]:
+    made = {"start": start, "end": end, "speaker": speaker, "llr": llr, "speech_s": round(end - start, 2)}
+    return {**made, "confidence": confidence, "channel": None, "doubtful": confidence < 0.7}
+
+
+def someone(speaker: str, known: bool, speech_s: float, turns: int, llr: float) -> dict[str, Any]:
+    made = {"speaker": speaker, "known": known, "speech_s": speech_s, "turns": turns, "nearest": "Ann"}
+    return {**made, "llr": llr, "threshold": 3.1, "probability": 0.98 if known else 0.01}
+
+
+def test_what_is_doubtful_and_what_changed_is_said(listening: Open) -> None:
+    """What the socket says is made up, so that each kind of turn is there."""
+    told = [
+        turn(0.4, 4.1, "unknown 1", 1.2),
+        turn(4.6, 9.3, "Ben", 9.4),
+        turn(9.8, 14.2, "Ann", 8.3),
+        turn(14.6, 15.4, "Ben", 2.2, confidence=0.55),
+        turn(16.1, 21.8, EVIL, -4.4),
+    ]
+    whole = [{**told[0], "speaker": "Ann", "llr": 6.2}, *told[1:], turn(22.5, 24.0, "unknown 2", -7.0)]
+    final = {
+        "type": "final",
+        "turns": whole,
+        "speakers": [
+            someone("Ann", True, 8.1, 2, 11.3),
+            someone("Ben", True, 5.5, 2, 6.9),
+            someone(EVIL, True, 5.7, 1, 4.4),
+            someone("unknown 2", False, 1.5, 1, -7.0),
+        ],
+        "warnings": ["overlapped speech is not found."],
+        "changes": [{"start": 0.4, "end": 4.1, "told": "unknown 1", "speaker": "Ann"}],
+    }
+    said = [
+        *({"type": "turn", "start_s": one["start"], "end_s": one["end"], **one} for one in told),
+        {"type": "heard", "at_s": 24.0, "net_speech_s": 19.2, "turn": {"start_s": 22.5}, **whole[-1]},
+    ]
+
+    def service(socket: Any) -> None:
+        def answer(message: str | bytes) -> None:
+            asked = json.loads(message) if isinstance(message, str) else {}
+            if asked.get("type") == "start":
+                assert asked["question"] == "timeline"
+            told = {"start": [{"type": "ready"}, *said], "end": [final]}.get(asked.get("type", ""), [])
+            for one in told:
+                socket.send(json.dumps(one))
+
+        socket.on_message(answer)
+
+    for options in ({}, {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}):
+        with listening("ann0", "live", **options) as page:
+            page.route_web_socket("**/live", service)
+            assert page.inner_text("#now-name") == "Nobody has spoken yet."
+            page.click("#record")
+            expect(page.locator("#now")).to_have_text("unknown 2is talking")
+            assert page.locator(".row b").all_inner_texts() == [one["speaker"] for one in reversed(told)]
+            assert page.locator(".row .doubt").all_inner_texts() == ["doubtful"]
+            assert page.locator(".lane .turn.doubtful").get_attribute("title") == "0:14 to 0:15, doubtful"
+            assert page.inner_text("#live-facts") == "19.2 s of speech in 0:24"
+            assert not options or violations(page) == []
+            page.click("#record")
+            expect(page.locator("#now")).to_have_text("That was it.4 speakers, 6 turns")
+            assert page.locator(".row b").all_inner_texts() == [one["speaker"] for one in whole]
+            assert page.locator("img:not([alt=''])").count() == 0
+            remark = "For 3.7 s something else was shown while you talked"
+            expect(page.locator("#remark summary")).to_have_text(remark)
+            page.click("#remark summary")
+            assert page.inner_text("#remark .changes li") == "0:00 – 0:04: first unknown 1, in the end Ann"
+            assert page.inner_text("#remark .warnings") == "overlapped speech is not found."
+            play = page.get_by_role("button", name="Play 0:00 to 0:04, Ann")
+            play.click()
+            expect(play).to_have_attribute("aria-pressed", "true")
+            expect(play).to_have_attribute("aria-pressed", "false")  # it ends with the turn
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert violations(page) == []

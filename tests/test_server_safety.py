@@ -434,10 +434,18 @@ def test_live_says_in_the_end_what_the_file_says(keyed: tuple[Serving, dict[str,
         talk.send(pcm)
         talk.send(json.dumps({"type": "end"}))
         told = [json.loads(text) for text in talk]
+    with connect(url) as talk:  # longer than a recording may be
+        talk.send(json.dumps({"type": "start", "question": "timeline", "key": keys["read"]}))
+        for _ in range(31):
+            talk.send(bytes(32_000))
+        most = [json.loads(text) for text in talk][-1]
+    assert (most["type"], most["turns"], most["changes"]) == ("final", [], [])
+    assert most["warnings"][-1] == "30 s are the most that one connection takes."
     with Client(server.url, key=keys["read"], collection="live") as client:
         timeline = client.timeline(speech)
     assert {one["type"] for one in told} >= {"heard", "final"}
     assert told[-1]["turns"] == [turn.to_dict() for turn in timeline.turns]
+    assert told[-1]["changes"] == []
     assert told[-1]["speakers"][0]["speaker"] == timeline.turns[0].speaker == "ann"
     assert [one["decision"] for one in said if one["type"] == "turn"][-1] == "accepted"
     assert said[-1]["type"] == "final"

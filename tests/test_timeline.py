@@ -136,14 +136,19 @@ def test_a_stream_ends_with_the_timeline_of_the_file(rec: Recognizer, found: Tim
     ended = stream.end()
     assert [turn.to_dict() for turn in ended.turns] == [turn.to_dict() for turn in found.turns]
     assert [one.to_dict() for one in ended.speakers] == [one.to_dict() for one in found.speakers]
+    assert stream.changes == ()  # "unknown 1" was "unknown 1" all the time
     assert max(late) <= LATENCY_S + len(wave_S) / 97 / RATE
     right = [Spoken(*one[:2], "unknown 1" if one.speaker == "p2" else one.speaker) for one in truth[:-1]]
     errors = timeline_errors(right, [Spoken(t.start, t.end, t.speaker) for t in told], collar_s=0.25)
     assert (errors.der, errors.wrong_name) < (0.1, 0.05)
     phone = rec.stream(8000)  # 16-bit samples, resampled
     line_S = (wave_S[: 12 * RATE : 2] * 30_000).astype(np.int16)
-    phone.add(line_S)
+    [first, *_] = phone.add(line_S)
+    rec.rename(first.speaker, "Paul")  # somebody else's name in the end than on the way
     assert phone.end().to_rttm("a") == rec.timeline((line_S, 8000)).to_rttm("a")
+    rec.rename("Paul", first.speaker)
+    changed = phone.changes[0]
+    assert (changed.start, changed.told, changed.speaker) == (first.start, first.speaker, "Paul")
     for chunk, said in ((np.zeros((9, 2)), "one channel"), (np.zeros(9, np.int16), "began with float32")):
         other = rec.stream()
         other.add(np.zeros(5, np.float32))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from voxid.audio import Inspected, Part
     from voxid.recognizer import Recognizer
-    from voxid.timeline import Timeline
+    from voxid.timeline import Change, Timeline
 
 VERBS = ("verify", "identify", "enroll")
 COMPUTES = ("cpu", "cuda", "mps", "auto")
@@ -123,8 +123,9 @@ def listen(
         device=device,
     ) as recognizer:
         if timeline:
-            told = _told(recognizer, recording, channel, microphone, most or float("inf"), quiet=json)
-            emit(told.to_dict(), json, lambda: echo(f"\n{told}"))
+            whole, changes = _told(recognizer, recording, channel, microphone, most or float("inf"), json)
+            said = {**whole.to_dict(), "changes": [one.to_dict() for one in changes]}
+            emit(said, json, lambda: echo("\n".join(["", str(whole), *map(str, changes)])))
             return
         if verb == "verify":
             recognizer.get(name or "")
@@ -178,8 +179,8 @@ def _told(
     mic: str | None,
     most_s: float,
     quiet: bool,
-) -> Timeline:
-    """Return the timeline of what was said, after showing each turn as it settled."""
+) -> tuple[Timeline, tuple[Change, ...]]:
+    """Return the timeline of what was said, and where it differs from the turns that were shown."""
     from voxid.audio import Part
 
     part = None if recording is None else Part.of(sources([recording], channel)[0])
@@ -196,7 +197,7 @@ def _told(
                     break
         except KeyboardInterrupt:  # enough was heard
             pass
-    return stream.end()
+    return stream.end(), stream.changes
 
 
 def _beginning(part: Part, most_s: float) -> Part:

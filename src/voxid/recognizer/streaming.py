@@ -17,6 +17,7 @@ from voxid.recognizer.conversing import Naming, timeline
 from voxid.timeline import Timeline, Turn
 from voxid.timeline.naming import nameless
 from voxid.timeline.streaming import Live, LiveTurn, together
+from voxid.timeline.values import Change, changes
 from voxid.types import SAMPLE_RATE
 
 IN_MEMORY = 64 << 20  # bytes of samples; more lie in a file that has no name, until the stream ends
@@ -27,7 +28,8 @@ class Stream:
 
     A turn comes at most `voxid.timeline.streaming.LATENCY_S` (2 s of sound) after its end. It keeps the name
     that its speaker had then; the timeline that `end` returns is the one that the file would have got, so
-    there a first "unknown 1" may have become somebody. Samples are kept until then. Not thread-safe.
+    there a first "unknown 1" may have become somebody; then `changes` says where it differs from what was
+    told. Samples are kept until the end. Not thread-safe.
 
     >>> stream = rec.stream()
     >>> turns = stream.add(voxid.audio.load("alice1.wav"))
@@ -44,6 +46,8 @@ class Stream:
         self._kept = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 -- `end` closes it
         self._type: np.dtype[Any] | None = None
         self._numbers: dict[int | None, int] = {}  # of those without a name, as they were told
+        self._told: list[Turn] = []
+        self.changes: tuple[Change, ...] = ()
 
     def add(self, chunk: Any) -> list[Turn]:
         """Return the turns that have settled, after more samples (S,) of one channel, as `audio` takes them.
@@ -65,7 +69,9 @@ class Stream:
         if self._rate != SAMPLE_RATE:
             wave_S = self._resampled.resample_chunk(wave_S)
         settled = self._live.add(wave_S)
-        return self._named(settled) if settled else []
+        turns = self._named(settled) if settled else []
+        self._told += turns
+        return turns
 
     @property
     def now(self) -> Turn | None:
@@ -90,11 +96,14 @@ class Stream:
         """
         if self._type is None:
             raise AudioEmpty("nothing was heard: the stream ended before any samples came.")
+        self._told += self._named(self._live.end())  # as `now` showed them
         with self._kept as file:
             file.rollover()
             samples_S = np.memmap(file._file, self._type, "r")  # type: ignore[attr-defined]
             known = self._live.known if self._rate == SAMPLE_RATE else None
-            return timeline(self._naming, (samples_S, self._rate), None, known)
+            whole = timeline(self._naming, (samples_S, self._rate), None, known)
+        self.changes = changes(self._told, whole.turns)
+        return whole
 
     def __del__(self) -> None:
         """Forget the samples of a stream that nobody ended."""

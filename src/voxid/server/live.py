@@ -5,7 +5,8 @@ The client says `{"type": "start", "rate": 16000, "question": "identify"}` (or "
 `ready`, `heard` (every 0.5 s of audio: net speech so far, and who talks in the turn that is open), `turn`
 (one has ended, with its decision) and `final`: the answer that the file API gives to the same audio. With
 "identify" and "verify" a turn ends in a pause, and two people who talk without a pause between them are one
-turn; with "timeline" turns are those of `Recognizer.stream`.
+turn; with "timeline" turns are those of `Recognizer.stream`, `final` says in `changes` where it differs from
+what was told, and comes by itself once as much was heard as one connection takes.
 
 # S samples, T frames
 """
@@ -92,6 +93,8 @@ async def _talk(socket: WebSocket, service: Service, collection: str) -> None:
         if (pcm := message.get("bytes")) is not None:
             for said in await hearing.take(pcm):
                 await socket.send_json(said)
+                if said["type"] == "final":
+                    return
         elif _is_end(message.get("text") or ""):
             for said in await hearing.end():
                 await socket.send_json(said)
@@ -136,12 +139,16 @@ class Hearing:
     odd: bytes = b""  # half a sample
     stream: Any = None
     talk: Stream | None = None  # for the question "timeline"
-    told: int = 0  # chunks that it has had
 
     def __post_init__(self) -> None:
         """Begin the stream that a timeline is made by."""
         if self.start["question"] == "timeline":
             self.talk = self.recognizer.stream(self.start["rate"])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much was heard as one connection takes."""
+        return self.heard / SAMPLE_RATE > self.service.settings.audio_s
 
     async def take(self, pcm: bytes) -> list[dict[str, Any]]:
         """Return what is to be said after more samples."""
@@ -149,6 +156,8 @@ class Hearing:
         self.odd = pcm[len(pcm) // 2 * 2 :]
         samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
         self._add(samples)
+        if self.is_full and self.talk is not None:
+            return await self.end()
         if self.heard - self.asked < STEP_S * SAMPLE_RATE or monotonic() - self.last < LEAST_WAIT_S:
             return []
         self.asked, self.last = self.heard, monotonic()
@@ -160,7 +169,7 @@ class Hearing:
 
     def _add(self, samples: np.ndarray) -> None:
         most_s = self.service.settings.audio_s
-        if self.heard / SAMPLE_RATE > most_s:
+        if self.is_full and self.talk is None:
             raise Refusal(413, "AudioTooLong", f"{most_s:g} s are the most that one connection takes.")
         self.raw.append(samples)
         if self.talk is not None:
@@ -177,13 +186,13 @@ class Hearing:
 
     def _look_at_talk(self, talk: Stream) -> list[dict[str, Any]]:
         """Return the turns that have settled, and who talks."""
-        chunk_S = np.concatenate([np.zeros(0, np.int16), *self.raw[self.told :]])
-        self.told = len(self.raw)
+        chunk_S = np.concatenate([np.zeros(0, np.int16), *self.raw])
+        self.raw.clear()  # the stream keeps them
         turns = talk.add(chunk_S) if chunk_S.size else []
         now = talk.now
         heard = {"type": "heard", "at_s": round(talk.heard_s, 2), "net_speech_s": talk.net_speech_s}
         if now is not None:
-            heard |= {"turn": {"start_s": now.start}, "speaker": now.speaker, "llr": now.llr}
+            heard |= {"turn": {"start_s": now.start}, **now.to_dict()}
         ended = [{"type": "turn", "start_s": t.start, "end_s": t.end, **t.to_dict()} for t in turns]
         return [*ended, heard]
 
@@ -212,14 +221,15 @@ class Hearing:
     def _finish(self) -> list[dict[str, Any]]:
         if self.talk is not None:
             said = self._look_at_talk(self.talk)
-            evidence = self.service.evidence(self.recognizer, self.recognizer.rule())
+            final = {"type": "final", **self.service.evidence(self.recognizer, self.recognizer.rule())}
             try:
-                return [*said, {"type": "final", **timeline_out(self.talk.end(), evidence)}]
+                final = timeline_out(self.talk.end(), final)
             except AudioError as error:  # silence, or nothing at all
-                return [
-                    *said,
-                    {"type": "final", **evidence, "turns": [], "speakers": [], "warnings": [str(error)]},
-                ]
+                final |= {"turns": [], "speakers": [], "warnings": [str(error)]}
+            if self.is_full:
+                most = f"{self.service.settings.audio_s:g} s are the most that one connection takes."
+                final["warnings"] = [*final["warnings"], most]
+            return [*said, final | {"changes": [one.to_dict() for one in self.talk.changes]}]
         mask_T = self.meter.mask()
         said = [
             {"type": "turn", "start_s": start_s, "end_s": end_s, **self._asked(start_s, end_s)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from voxid.audio import Part, Source
@@ -13,6 +16,7 @@ from voxid.types import Answer
 DOUBTFUL = 0.7  # turns that are less sure are marked
 CLIP_SPEECH_S = 1.0  # net speech of a turn that somebody is enrolled with
 MOST_CLIPS = 10  # turns to enroll with: the longest
+CHANGE_S = 1.0  # a shorter stretch that changed is an edge that moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,50 @@ class Timeline(Answer):
         parts = [*(str(turn) for turn in self.turns), ""] if self.turns else ["nobody talks in it."]
         parts += [str(one) for one in self.speakers]
         return "\n".join((*parts, *(f"warning: {said}" for said in self.warnings)))
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Answer):
+    """From `start` to `end`, in seconds, a stream had told `told`; its whole says `speaker`. None is nobody.
+
+    >>> print(Change(0.5, 4.25, "unknown 1", "alice"))
+    0:00.5 - 0:04.2  told: unknown 1, in the end: alice
+    """
+
+    start: float
+    end: float
+    told: str | None
+    speaker: str | None
+
+    def __str__(self) -> str:
+        was, now = self.told or "nobody", self.speaker or "nobody"
+        return f"{clock(self.start)} - {clock(self.end)}  told: {was}, in the end: {now}"
+
+
+def changes(told: Sequence[Turn], turns: Sequence[Turn]) -> tuple[Change, ...]:
+    """Return where two lists of turns of one channel, in order, differ for `CHANGE_S` or longer.
+
+    >>> told = [Turn(0, 2, "unknown 1", None, 2.0, 1.0), Turn(2, 5, "alice", None, 3.0, 1.0)]
+    >>> [str(one) for one in changes(told, [Turn(0, 5.25, "alice", None, 5.0, 1.0)])]
+    ['0:00.0 - 0:02.0  told: unknown 1, in the end: alice']
+    """
+    starts = [[turn.start for turn in side] for side in (told, turns)]
+
+    def at(side: int, seconds: float) -> str | None:
+        number = bisect_right(starts[side], seconds) - 1
+        turn = (told, turns)[side][number] if number >= 0 else None
+        return turn.speaker if turn is not None and seconds < turn.end else None
+
+    found: list[Change] = []
+    for start, end in pairwise(sorted({edge for turn in (*told, *turns) for edge in (turn.start, turn.end)})):
+        was, now = at(0, (start + end) / 2), at(1, (start + end) / 2)
+        if was == now:
+            continue
+        if found and (found[-1].end, found[-1].told, found[-1].speaker) == (start, was, now):
+            found[-1] = replace(found[-1], end=end)
+        else:
+            found.append(Change(start, end, was, now))
+    return tuple(one for one in found if one.end - one.start >= CHANGE_S)
 
 
 def clock(seconds: float) -> str:

@@ -1,12 +1,13 @@
 // The page of voxid: record or choose recordings, ask the service, show what it says.
+import { $, make, number, percent, plural, seconds } from "/page/build.js";
+import * as live from "/page/live.js";
 import { hasMicrophone, openMicrophone, toPcm, toWav } from "/page/recorder.js";
 
-const $ = (id) => document.getElementById(id);
 const WORDS = {
   enroll: ["Enroll somebody", "Let them talk for about twenty seconds, in their own words. Do it on several days if you can: voices change.", "Record"],
   verify: ["Is it really them?", "Choose who it is said to be, and record a few seconds. The answer is yes, no, or: say a little more.", "Record"],
   identify: ["Who is it?", "Record a few seconds. You get the nearest people, or: I don't know you.", "Record"],
-  live: ["Who is speaking now?", "Talk, one after the other. The timeline shows who spoke when; a turn ends with a pause.", "Start"],
+  live: ["Who is speaking?", "Let people talk, one after the other. Each turn gets a name, at most two seconds after it ends. A person who is not enrolled is “unknown 1”.", "Start"],
   settings: ["Settings", "How this collection decides, whom it must not hear, and what was done in it.", ""],
   people: ["People", "Everybody who is enrolled here: when, and from how much speech. Delete means gone.", ""],
 };
@@ -69,15 +70,7 @@ function fail(error) {
   say("");
 }
 
-// -- building what is shown; text goes in as text, whatever a name holds ------------------------------------
-
-function make(tag, className = "", text = "", ...children) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text) node.textContent = text;
-  node.append(...children);
-  return node;
-}
+// -- building what is shown --------------------------------------------------------------------------------
 
 let tips = 0;
 function fact(kind, label, value) {
@@ -95,13 +88,6 @@ function verdict(kind, sign, title, text) {
   mark.setAttribute("aria-hidden", "true");
   return make("div", `verdict ${kind}`, "", mark, make("div", "", "", make("h2", "", title), make("p", "", text)));
 }
-
-const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const percent = (value) => {
-  if (value === null || value === undefined) return "–";
-  if (value > 0.999) return "over 99.9 %";
-  return value < 0.001 ? "under 0.1 %" : `${(100 * value).toFixed(1)} %`;
-};
 
 // bars from the lowest to the highest LLR, with the threshold of each marked
 function ranks(rows) {
@@ -131,8 +117,6 @@ function show(...parts) {
 function warnings(list) {
   return list?.length ? [make("ul", "warnings", "", ...list.map((text) => make("li", "", text)))] : [];
 }
-
-const seconds = (value) => `${number(value, 1)} s`;
 
 function showDecision(found, name) {
   const who = `“${name}”`;
@@ -193,7 +177,7 @@ function showEnrollment(found) {
     verdict(
       done ? "yes" : "maybe", done ? "✓" : "…",
       done ? `${found.speaker} is enrolled` : `${found.speaker}: ${seconds(found.missing_s)} of speech still wanted`,
-      `${added} ${added === 1 ? "recording" : "recordings"} added, ${found.voiceprints} held. ${done ? "Try Verify or Identify now." : "Record some more; it adds up."}`,
+      `${plural(added, "recording")} added, ${found.voiceprints} held. ${done ? "Try Verify or Identify now." : "Record some more; it adds up."}`,
     ),
     ...warnings(found.clips.flatMap((clip) => clip.warnings)),
   );
@@ -234,6 +218,7 @@ async function start() {
   }
   taken = [];
   clear();
+  live.clear();
   try {
     mic = await openMicrophone(heard);
   } catch (error) {
@@ -242,12 +227,13 @@ async function start() {
   began = performance.now();
   $("record").setAttribute("aria-pressed", "true");
   $("record-text").textContent = "Stop";
-  say(view === "enroll" ? "Talk, in your own words." : "Talk for a few seconds.");
+  say({ enroll: "Talk, in your own words.", live: "" }[view] ?? "Talk for a few seconds.");
   timer = setInterval(() => {
     const passed = Math.floor((performance.now() - began) / 1000);
     $("clock").textContent = `${Math.floor(passed / 60)}:${String(passed % 60).padStart(2, "0")}`;
   }, 250);
-  if (view === "live" || view === "enroll") connect(view === "live" ? "identify" : "none");
+  if (view === "live") live.begin(taken, mic.rate);
+  if (view === "live" || view === "enroll") connect(view === "live" ? "timeline" : "none");
 }
 
 async function stop() {
@@ -276,7 +262,10 @@ function connect(asked) {
     if (said.type === "ready") socket.ready = true;
     else if (said.type === "problem" && asked !== "none") fail(new Error(said.detail));
     else if (asked === "none" && said.type === "heard") progress(held, model?.wanted_speech_s || 20, said.net_speech_s);
-    else if (asked !== "none") liveSaid(said);
+    else if (asked !== "none") {
+      live.said(said);
+      if (said.type === "final") stop(); // it was as long as one connection takes
+    }
   };
 }
 
@@ -284,7 +273,7 @@ function connect(asked) {
 
 let peaks = [];
 function heard(block) {
-  taken.push(block);
+  taken.push(view === "live" ? toPcm(block) : block); // half the memory: a conversation is long
   if (socket?.ready && socket.readyState === WebSocket.OPEN) socket.send(toPcm(block));
   let peak = 0, power = 0;
   for (const value of block) {
@@ -318,48 +307,6 @@ function draw() {
     pen.roundRect(i * step + 2, (height - tall) / 2, step - 4, tall, 3);
     pen.fill();
   });
-}
-
-// -- live --------------------------------------------------------------------------------------------------
-
-let turns = [], open = null, length = 10;
-const called = (said) => (said.decision === "accepted" ? said.speaker : said.decision === "unknown" ? "unknown" : "…");
-
-function liveSaid(said) {
-  if (said.type === "turn") {
-    turns.push({ start: said.start_s, end: said.end_s, who: called(said) });
-    open = null;
-  } else if (said.type === "heard") {
-    length = Math.max(10, said.at_s);
-    open = said.turn ? { start: said.turn.start_s, end: said.at_s, who: called(said) } : null;
-    const sure = said.probability === undefined || said.probability === null ? "" : `, ${percent(said.probability)} sure`;
-    $("now").textContent = !open ? "…" : open.who === "…" ? "Somebody begins to talk" : open.who === "unknown" ? "Somebody I don’t know" : `${open.who}${sure}`;
-    $("live-facts").textContent = `${seconds(said.net_speech_s)} of speech in ${seconds(said.at_s)}`;
-  } else if (said.type === "final") {
-    $("now").textContent = turns.length ? "That was it." : "Nobody has spoken.";
-  }
-  drawTurns();
-}
-
-function drawTurns() {
-  const all = open ? [...turns, open] : turns;
-  const names = [...new Set(all.map((turn) => turn.who))];
-  $("lanes").replaceChildren(
-    ...names.map((who) => {
-      const strip = make("div", "strip");
-      const mine = all.filter((turn) => turn.who === who);
-      for (const turn of mine) {
-        const bar = make("div", "turn");
-        bar.style.left = `${(100 * turn.start) / length}%`;
-        bar.style.width = `${(100 * (turn.end - turn.start)) / length}%`;
-        bar.title = `${number(turn.start, 1)} to ${number(turn.end, 1)} s`;
-        strip.append(bar);
-      }
-      strip.setAttribute("role", "img");
-      strip.setAttribute("aria-label", `${who}: ${mine.map((turn) => `${number(turn.start, 1)} to ${number(turn.end, 1)} seconds`).join(", ")}`);
-      return make("div", who === "unknown" || who === "…" ? "lane unknown" : "lane", "", make("span", "name", who), strip);
-    }),
-  );
 }
 
 // -- people ------------------------------------------------------------------------------------------------
@@ -400,7 +347,7 @@ async function listPeople(more = false) {
 function row(one) {
   const avatar = make("span", "avatar", [...one.name.trim()][0]?.toUpperCase() || "?");
   avatar.setAttribute("aria-hidden", "true");
-  const sub = `${seconds(one.net_speech_s)} of speech in ${one.voiceprints} ${one.voiceprints === 1 ? "recording" : "recordings"}, since ${day(one.created)}`;
+  const sub = `${seconds(one.net_speech_s)} of speech in ${plural(one.voiceprints, "recording")}, since ${day(one.created)}`;
   const badge = make("span", `badge ${one.state}`, one.state === "enrolled" ? "enrolled" : `${seconds(one.missing_s)} wanted`);
   const summary = make("summary", "", "", avatar, make("span", "", "", make("span", "name", one.name), make("div", "sub", one.damaged || sub)), badge);
   const details = make("details", "", "", summary);
@@ -549,18 +496,16 @@ function route() {
   $("name-label").textContent = view === "verify" ? "Who it is said to be" : "Name";
   $("stage").hidden = ["people", "settings"].includes(view);
   $("drop").hidden = view === "live";
-  $("timeline").hidden = view !== "live";
+  $("live").hidden = view !== "live";
   $("list").hidden = view !== "people";
   $("settings").hidden = view !== "settings";
   $("answer").hidden = $("error").hidden = $("progress").hidden = true;
   $("record").disabled = !hasMicrophone();
   $("insecure").hidden = hasMicrophone() || $("stage").hidden;
   held = 0;
-  turns = [];
-  open = null;
   say("");
   clear();
-  drawTurns();
+  live.clear();
   if (view === "people") listPeople();
   else if (view === "settings") listSettings();
   else refreshNames();
@@ -589,6 +534,11 @@ $("by").addEventListener("change", hint);
 $("strangers").addEventListener("change", learnPlace);
 $("forget").addEventListener("click", () => ask("DELETE", path("/surroundings")).then(listSettings, fail));
 $("later").addEventListener("click", () => listTrail(true).catch(fail));
+live.onEnroll((name, files) => {
+  const form = new FormData();
+  for (const file of files) form.append("file", file, file.name);
+  return ask("POST", person(name, "/recordings"), form);
+});
 window.addEventListener("hashchange", route);
 ask("GET", "/v1/model")
   .then((found) => {

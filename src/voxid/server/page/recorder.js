@@ -1,4 +1,4 @@
-// The microphone as blocks of samples, and samples as a WAV file.
+// The microphone as blocks of samples, stretches of them, and samples as a WAV file.
 
 export const hasMicrophone = () => window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia);
 
@@ -23,9 +23,20 @@ export async function openMicrophone(onBlock) {
 }
 
 export function toPcm(block) {
+  if (block instanceof Int16Array) return block;
   const pcm = new Int16Array(block.length);
   for (let i = 0; i < block.length; i++) pcm[i] = Math.round(Math.max(-1, Math.min(1, block[i])) * 32767);
   return pcm;
+}
+
+export function cut(blocks, rate, start, end) {
+  const from = Math.round(start * rate), to = Math.round(end * rate), parts = [];
+  let at = 0;
+  for (const block of blocks) {
+    if (at + block.length > from && at < to) parts.push(block.subarray(Math.max(0, from - at), to - at));
+    at += block.length;
+  }
+  return parts;
 }
 
 export function toWav(blocks, rate) {
