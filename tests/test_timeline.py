@@ -20,6 +20,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
+from benchmarks.timeline import apart, long_one, make_long, measure
+from voxid.audio import inspect
 from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import (
@@ -162,6 +164,17 @@ def test_a_stream_ends_with_the_timeline_of_the_file(rec: Recognizer, found: Tim
         rec.stream(0)
     with pytest.raises(AudioEmpty, match="nothing was heard"):
         rec.stream().end()
+
+
+@pytest.mark.slow  # three minutes
+@pytest.mark.real
+def test_three_hours_take_little_memory_and_time(real_data: Path, tmp_path: Path) -> None:
+    [made] = apart(make_long, real_data / "LibriSpeech" / "test-other-mini", str(tmp_path), 3.0)
+    spoken, cpu_s, before_mb, peak_mb = apart(long_one, made, "voxid-base")
+    assert inspect(made.audio, vad=None).total_s / cpu_s > 30
+    assert peak_mb < min(before_mb + 600, 800)  # three minutes take 310 more than before, three hours 470
+    errors, _ = measure(made, spoken)
+    assert errors.der < 0.06
 
 
 def test_each_channel_of_a_call_is_a_speaker(rec: Recognizer) -> None:
