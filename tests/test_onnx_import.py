@@ -16,8 +16,10 @@ from peers.witness import wave
 from typer.testing import CliRunner
 
 import voxid
+import voxid.export as exporting
 from voxid.cli import build_app
-from voxid.errors import BadCheckpoint, BadConfig, BadModel
+from voxid.corpora.synthetic import make_corpus
+from voxid.errors import BadCheckpoint, BadConfig, BadModel, ModelError
 from voxid.features import FEATURES, Fbank, FbankConfig
 from voxid.published import onnxfile
 from voxid.published.onnxfile import import_onnx
@@ -122,6 +124,27 @@ def test_an_encoder_of_filter_banks_by_the_command(tmp_path: Path) -> None:
     feat_BTF = Fbank(FbankConfig(bins=BINS, window="hamming", f_max=7600))(torch.from_numpy(wave())[None])
     got_D = voxid.load(tmp_path / "model").embed((wave(), RATE))
     np.testing.assert_allclose(got_D, run(path, feat_BTF.numpy()), atol=1e-3)
+
+
+def test_a_graph_in_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = make_corpus(tmp_path / "people", speakers=3, utterances=2, seconds=(2.0, 2.5))
+    path = made(tmp_path / "feats.onnx", ("B", "T", BINS), ("feats", "embs"))
+    import_onnx(path, tmp_path / "model")
+    plain = voxid.load(tmp_path / "model")
+    rates = {"own": 0.1, "int8": 0.101}
+    monkeypatch.setattr(exporting, "_eer", lambda model, *_: (rates[model.model.graphs.precision], 15))
+    done = exporting.export(tmp_path / "model", tmp_path / "small", data=people, int8=True, name="tiny")
+    small = voxid.load(tmp_path / "small")
+    assert (done.precision, done.agreement, done.trials) == ("int8", None, 15)
+    assert small.fingerprint == done.fingerprint != plain.fingerprint
+    assert small.model.metadata == plain.model.metadata | {"name": "tiny"}
+    left, right = (model.embed((wave(), RATE)) for model in (small, plain))
+    assert 0.9 < left @ right / np.linalg.norm(left) / np.linalg.norm(right) < 0.9999999
+    rates["int8"] = 0.103
+    with pytest.raises(ModelError, match="Use the model in 32 bits"):
+        exporting.export(tmp_path / "model", tmp_path / "worse", data=people, int8=True)
+    with pytest.raises(BadModel, match="no weights for torch"):
+        exporting.export(tmp_path / "model", tmp_path / "again", data=people)
 
 
 def test_one_utterance_at_a_time_where_the_file_takes_no_more(tmp_path: Path) -> None:

@@ -74,24 +74,26 @@ def export(
         "parameters": done.parameters,
         "multiply_adds": done.multiply_adds,
         "size_bytes": done.size_bytes,
-        "difference": agreement.worst,
-        "compared_on": agreement.speech,
-        "compared_recordings": agreement.recordings,
+        "difference": agreement and agreement.worst,
+        "compared_on": agreement and agreement.speech,
+        "compared_recordings": agreement and agreement.recordings,
         "eer_fp32": done.eer_fp32,
         "eer_int8": done.eer_int8,
         "trials": done.trials,
     }
 
     def text() -> None:
+        macs = "" if done.multiply_adds is None else f"{done.multiply_adds / 1e9:.2f} G MACs for 2 s, "
         echo(
             f"{done.folder}: {done.precision}, {done.parameters / 1e6:.2f} M parameters, "
-            f"{done.multiply_adds / 1e9:.2f} G MACs for 2 s, {done.size_bytes / 1e6:.1f} MB"
+            f"{macs}{done.size_bytes / 1e6:.1f} MB"
         )
-        echo(
-            f"onnxruntime and torch differ by {agreement.worst:.1e} at most (32 bits, "
-            f"{agreement.recordings} recordings of {agreement.speech}, {agreement.shortest_s:.1f} to "
-            f"{agreement.longest_s:.1f} s)"
-        )
+        if agreement is not None:
+            echo(
+                f"onnxruntime and torch differ by {agreement.worst:.1e} at most (32 bits, "
+                f"{agreement.recordings} recordings of {agreement.speech}, {agreement.shortest_s:.1f} to "
+                f"{agreement.longest_s:.1f} s)"
+            )
         if done.eer_int8 is not None and done.eer_fp32 is not None:
             echo(f"EER in 8 bits {done.eer_int8:.3%}, in 32 bits {done.eer_fp32:.3%}")
 

@@ -56,9 +56,9 @@ class Exported:
     precision: str
     fingerprint: str
     parameters: int
-    multiply_adds: int  # of 2 s of speech
+    multiply_adds: int | None  # of 2 s of speech; None of a graph that came without torch's network
     size_bytes: int  # of the folder's files
-    agreement: Agreement  # of onnxruntime with torch, in 32 bits
+    agreement: Agreement | None  # of onnxruntime with torch, in 32 bits; None as above
     eer_fp32: float | None = None  # of an int8 model, on the data
     eer_int8: float | None = None
     trials: int | None = None
@@ -77,7 +77,8 @@ def export(
 ) -> Exported:
     """Write the model as graphs for onnxruntime into `out`, whole or not at all; return what was measured.
 
-    `model_folder` is a model folder, or the name of a shipped model (for its int8 variant).
+    `model_folder` is a model folder, or the name of a shipped model (for its int8 variant); with `int8` also
+    a folder that `voxid import` made of a graph.
     The folder holds config.json, calibration and cohort included, front.onnx (waves to features),
     encoder.onnx (features to embedding) and model.safetensors, where both engines find the weights. `data`
     (a corpus or prepared folder) is the speech that onnxruntime and torch are compared on; without it,
@@ -93,7 +94,9 @@ def export(
     """
     out = Path(out).expanduser()
     source = find_model(model_folder)
-    model = Model.load(source)
+    card = Card.read(source)
+    came_as_graph = int8 and card.graphs is not None and card.graphs.precision == "own"
+    model = None if came_as_graph else Model.load(source)
     check_place(out, source)
     if int8 and data is None:
         raise ModelError(
@@ -101,15 +104,19 @@ def export(
             "Take speakers the model was not trained on."
         )
     corpus = None if data is None else read_data(data, layout)
-    model.metadata = _metadata(model, name, reports)
+    metadata = _metadata(model or card, name, reports)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
             folder = Path(staging)
-            agreement = _write_fp32(model, folder, corpus)
+            if model is None:
+                agreement = _copy(source, folder, metadata)
+            else:
+                model.metadata = metadata
+                agreement = _write_fp32(model, folder, corpus)
             eers = None
             if int8 and corpus is not None:
-                eers = _to_int8(folder, model, corpus, progress)
+                eers = _to_int8(folder, corpus, progress)
             put(folder, out)
     except OSError as error:
         raise output_error(error, out) from error
@@ -119,8 +126,8 @@ def export(
         out,
         graphs.precision,
         graphs.fingerprint,
-        model.metadata["parameters"],
-        model.metadata["multiply_adds"],
+        metadata["parameters"],
+        metadata.get("multiply_adds"),
         sum(path.stat().st_size for path in _files(out)),
         agreement,
         eer_fp32=eers[0] if eers else None,
@@ -144,14 +151,12 @@ def check_place(out: Path, model_folder: Path) -> None:
     )
 
 
-def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dict[str, Any]:
+def _metadata(model: Model | Card, name: str | None, reports: Sequence[StrPath]) -> dict[str, Any]:
     """Return the model's metadata with its size, its cost and its measured error rates."""
-    counted = cost(model.tables["encoder"], model.features.dim)
-    metadata = {
-        **model.metadata,
-        "parameters": counted.parameters,
-        "multiply_adds": counted.multiply_adds,
-    }
+    metadata = dict(model.metadata)
+    if isinstance(model, Model):
+        counted = cost(model.tables["encoder"], model.features.dim)
+        metadata |= {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
     if name is not None:
         metadata["name"] = name
     if augment := (metadata.get("recipe") or {}).get("augment"):  # where folders lie is this machine's affair
@@ -159,18 +164,18 @@ def _metadata(model: Model, name: str | None, reports: Sequence[StrPath]) -> dic
         metadata["recipe"] = {**metadata["recipe"], "augment": {**augment, **named}}
     results = dict(metadata.get("results") or {})
     for report in reports:
-        results.update(_results(Path(report), model))
+        results.update(_results(Path(report), model.fingerprint))
     return {**metadata, "results": results} if results else metadata
 
 
-def _results(report: Path, model: Model) -> dict[str, Any]:
+def _results(report: Path, fingerprint: str) -> dict[str, Any]:
     """Return the error rates of this model in a report.json: {data: {eer, low, high, trials}}.
 
     They are those of its cosines; where the report holds those of its LLRs too, they stand beside, as "llr".
     """
     try:
         values = json.loads(report.read_text())
-        mine = [row for row in values["models"] if row.get("fingerprint") == model.fingerprint]
+        mine = [row for row in values["models"] if row.get("fingerprint") == fingerprint]
         row = next(row for row in mine if row.get("scoring") == "cosine")
         found = {**_rate(row), "trials": row["trials"]}
         for decided in (row for row in mine if row.get("scoring") == "llr"):
@@ -178,7 +183,7 @@ def _results(report: Path, model: Model) -> dict[str, Any]:
         return {str(values["data"]["name"]): found}
     except StopIteration:
         raise BadModel(
-            f"{report} has no figures of this model (fingerprint {model.fingerprint[:12]}). "
+            f"{report} has no figures of this model (fingerprint {fingerprint[:12]}). "
             "Run: voxid evaluate MODEL --data D -o REPORT."
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -209,6 +214,12 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
     return agreement
 
 
+def _copy(source: Path, folder: Path, metadata: dict[str, Any]) -> None:
+    for path in _files(source):
+        shutil.copy(path, folder)
+    Card.read(folder).model_copy(update={"metadata": metadata}).save(folder)
+
+
 def _write_graphs(model: Model, folder: Path, front: bytes, encoder: bytes) -> None:
     (folder / FRONT_FILE).write_bytes(front)
     (folder / ENCODER_FILE).write_bytes(encoder)
@@ -237,25 +248,26 @@ def _write_config(folder: Path, graphs: Graphs, **changes: Any) -> None:
 
 
 def _to_int8(
-    folder: Path, model: Model, corpus: EvaluationData, progress: Callable[[int, int], None] | None
+    folder: Path, corpus: EvaluationData, progress: Callable[[int, int], None] | None
 ) -> tuple[float, float, int]:
     """Turn the folder into one of an int8 model; return the EER in 32 and in 8 bits, and the trials."""
     from voxid.export.quantizing import quantize
 
-    plain = Embedder(OnnxNetwork(folder))
-    graphs, weights = plain.model.graphs, folder / WEIGHTS_FILE
+    network = OnnxNetwork(folder)
+    plain = Embedder(network)
+    graphs = plain.model.graphs
     assert graphs is not None
     before, trials = _eer(plain, corpus, progress)
-    encoder = quantize(folder / ENCODER_FILE, _feats(model, corpus))
+    encoder = quantize(folder / ENCODER_FILE, _feats(network, corpus))
     (folder / ENCODER_FILE).write_bytes(encoder)
     sha256 = hashlib.sha256(encoder).hexdigest()
     mark = plain.model.fingerprint_of([quantized_weight(sha256)])
-    calibration = model.calibration
+    calibration = plain.model.calibration
     if calibration is not None:  # the EER hardly moves, and so do the scores: the line still holds
         cohort = calibration.cohort and calibration.cohort.model_copy(update={"model": mark})
         calibration = calibration.model_copy(update={"model": calibration.model and mark, "cohort": cohort})
     changed = graphs.model_copy(update={"precision": "int8", "encoder_sha256": sha256, "fingerprint": mark})
-    weights.unlink()
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     _write_config(folder, changed, weights_sha256="", calibration=calibration)
     after, _ = _eer(Embedder(OnnxNetwork(folder)), corpus, progress)
     if not abs(after - before) <= MOST_EER_CHANGE * before:
@@ -278,11 +290,10 @@ def _eer(
     return metrics.eer(scored.score_K, scored.same_K).rate, int(scored.score_K.size)
 
 
-def _feats(model: Model, corpus: EvaluationData) -> list[np.ndarray]:
+def _feats(network: OnnxNetwork, corpus: EvaluationData) -> list[np.ndarray]:
     """Return features feat_TF of some recordings, as the encoder will see them."""
     from voxid.embed.decode import decode
 
-    network = TorchNetwork(model)
     count = len(corpus.utterances)
     picked = np.unique(np.linspace(0, count - 1, min(RANGE_UTTERANCES, count)).round().astype(int))
     waves = (decode(0, corpus.audio(int(i))).wave for i in picked)
