@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +43,7 @@ from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
 from voxid.trials.pool import Filter, classes
 from voxid.trials.specs import read_spec
+from voxid.types import count_reasons
 
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10  # of a calibration; and with `n` clips to enroll, and more to test, of a line for n
@@ -113,22 +113,8 @@ def calibrate(
     >>> found.trials, found.eer < 0.2
     (66, True)
     """
-    check_measures(quality)
-    if ("cohort_mean" in quality) != (cohort is not None):
-        raise BadCohort(
-            "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a "
-            "corpus of other speakers."
-        )
-    if top_k is not None and cohort is None:
-        raise BadCohort(
-            "top_k counts speakers of a cohort, and none was given: give one, or leave top_k out."
-        )
-    folder = Path(model_folder).expanduser()
-    if not folder.is_dir() and os.fspath(model_folder) in shipped():
-        raise NotWritable(
-            f"{model_folder} comes with voxid, and its folder is not written into. Make a copy of it and "
-            f"calibrate that: voxid export {model_folder} -o mine; voxid calibrate mine --data D."
-        )
+    _check(quality, cohort, top_k)
+    folder = _own_folder(model_folder)
     runtime = load(folder, device=device)
     kept = EmbeddingCache.of(runtime, vad=vad) if cache else None
     corpus = read_data(data, layout)
@@ -150,7 +136,7 @@ def calibrate(
             f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
             "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
         )
-    start = None if anew or quality else _start(runtime, folder)
+    start = None if anew or quality else _start(runtime)
     strangers, lost = runtime.model.cohort, list[str]()
     if not start:
         strangers, lost = _cohort(runtime, cohort, layout, kept, top_k)
@@ -164,35 +150,29 @@ def calibrate(
         targets=targets,
         nontargets=scored.score_K.size - targets,
     )
-    speaker_N, group_K = corpus.speakers(), _corpora(corpus, scored)
-    pair_K = speaker_pairs(speaker_N[scored.left_K], speaker_N[scored.right_K])
+    speaker_N = corpus.speakers()
+    seen = {
+        "fitted_on": fitted_on,
+        "pairs": speaker_pairs(speaker_N[scored.left_K], speaker_N[scored.right_K]),
+        "groups": _corpora(corpus, scored),
+    }
     if start:
         llr_K = llrs(scored, voices, start, strangers)
-        calibration = start.onward(
-            llr_K, scored.same_K, prior, pairs=pair_K, groups=group_K, fitted_on=fitted_on
-        )
+        calibration = start.onward(llr_K, scored.same_K, prior, **seen)
     else:
-        sides, rows = voices.sides, voices.row_N
-        calibration = fit(
-            scored.score_K,
-            scored.same_K,
-            prior,
-            fitted_on=fitted_on,
-            model=runtime.fingerprint,
-            qualities=qualities(
-                quality, sides, sides, strangers, left_K=rows[scored.left_K], right_K=rows[scored.right_K]
-            ),
-            cohort=None if strangers is None else strangers.info,
-            pairs=pair_K,
-            groups=group_K,
+        measures = qualities(
+            quality,
+            voices.sides,
+            voices.sides,
+            strangers,
+            left_K=voices.row_N[scored.left_K],
+            right_K=voices.row_N[scored.right_K],
         )
-        asked = read_spec(os.fspath(trials))
-        class_N = classes(corpus, asked.wanted if asked else Filter())  # as the trials do
-        used_N = voices.row_N >= 0
-        terms = enrollment_terms(
-            calibration, voices, corpus.speakers()[used_N], strangers, seed, class_U=class_N[used_N]
-        )
-        calibration = calibration.model_copy(update={"enrollments": terms})
+        held = None if strangers is None else strangers.info
+        mark = runtime.fingerprint
+        line = fit(scored.score_K, scored.same_K, prior, model=mark, qualities=measures, cohort=held, **seen)
+        terms = _lines(line, corpus, voices, strangers, trials, seed)
+        calibration = line.model_copy(update={"enrollments": terms})
     save_calibration(folder, calibration, strangers)
     speakers.save(folder / CALIBRATION_SPEAKERS)
     llr_K = llrs(scored, voices, calibration, strangers)
@@ -202,12 +182,36 @@ def calibrate(
         cllr=metrics.cllr(llr_K, scored.same_K),
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
-        left_out=dict(Counter(dropped.reason for dropped in voices.left_out)),
+        left_out=count_reasons(voices.left_out),
         warnings=[*met, *lost, *_warnings(targets, len(speakers.names), bool(start)), *voices.warnings],
     )
 
 
-def _start(runtime: Embedder, folder: Path) -> Calibration | None:
+def _check(quality: Sequence[str], cohort: Data | None, top_k: int | None) -> None:
+    check_measures(quality)
+    if ("cohort_mean" in quality) != (cohort is not None):
+        raise BadCohort(
+            "the quality cohort_mean and a cohort belong together: give both, or none. The cohort is a "
+            "corpus of other speakers."
+        )
+    if top_k is not None and cohort is None:
+        raise BadCohort(
+            "top_k counts speakers of a cohort, and none was given: give one, or leave top_k out."
+        )
+
+
+def _own_folder(model_folder: StrPath) -> Path:
+    """Return the folder to write into; raise NotWritable for a model that comes with voxid."""
+    folder = Path(model_folder).expanduser()
+    if not folder.is_dir() and os.fspath(model_folder) in shipped():
+        raise NotWritable(
+            f"{model_folder} comes with voxid, and its folder is not written into. Make a copy of it and "
+            f"calibrate that: voxid export {model_folder} -o mine; voxid calibrate mine --data D."
+        )
+    return folder
+
+
+def _start(runtime: Embedder) -> Calibration | None:
     """Return the calibration to go on from: the model's own, or the one that this had gone on from."""
     held = runtime.model.calibration
     if held is None or not held.fits(runtime.fingerprint):
@@ -296,6 +300,21 @@ def _warnings(targets: int, speakers: int, onward: bool) -> list[str]:
 
 
 # -- what several enrollment clips change -----------------------------------------------------------------
+
+
+def _lines(
+    line: Calibration,
+    corpus: EvaluationData,
+    voices: Voices,
+    cohort: Cohort | None,
+    trials: StrPath,
+    seed: int,
+) -> tuple[EnrollmentTerm, ...]:
+    """Return the terms for several clips, of the speakers whom the trials compare."""
+    asked = read_spec(os.fspath(trials))
+    class_N = classes(corpus, asked.wanted if asked else Filter())
+    used_N = voices.row_N >= 0
+    return enrollment_terms(line, voices, corpus.speakers()[used_N], cohort, seed, class_U=class_N[used_N])
 
 
 def enrollment_terms(

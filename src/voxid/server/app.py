@@ -161,6 +161,71 @@ def _errors(app: FastAPI) -> None:
         return Response(status_code=499)
 
 
+class Exchange:
+    """A request on its way in, its answer on the way out, and what is counted and logged of both."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
+        self._scope, self._receive, self._send, self._settings = scope, receive, send, settings
+        self._began, self._status = perf_counter(), 500
+        self._size, self._whole = 0, False
+        self._latest = asyncio.get_running_loop().time() + settings.body_s
+
+    async def received(self) -> Message:
+        """Return the next part of the body, JSON too, which FastAPI reads before it asks for a key.
+
+        Raise HTTPException for a body that comes too slowly or is too large.
+        """
+        try:
+            async with asyncio.timeout_at(None if self._whole else self._latest):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the body did not arrive within {self._settings.body_s:g} s. Send it again."
+            ) from None
+        self._size += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._size > self._settings.body_mb * 1e6:
+            raise HTTPException(413, f"a request brings at most {self._settings.body_mb:g} MB. Send less.")
+        return message
+
+    async def sent(self, message: Message) -> None:
+        """Send a part of the answer, the first with our headers where it has none of their names."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            own = {**HEADERS, "X-Request-Id": self._scope["request_id"]}
+            if self._scope["scheme"] == "https":
+                own["Strict-Transport-Security"] = "max-age=31536000"
+            there = {key.lower() for key, _ in message["headers"]}
+            added = [(key.lower().encode(), value.encode()) for key, value in own.items()]
+            message["headers"] = [*message["headers"], *(pair for pair in added if pair[0] not in there)]
+        await self._send(message)
+
+    async def failed(self) -> None:
+        """Answer what nobody foresaw, if no answer has begun."""
+        if self._status == 500:
+            said = "an error of the service; its log says more."
+            answer = problem(500, "ServiceError", said, request_id=self._scope["request_id"])
+            await answer(self._scope, self.received, self.sent)
+
+    def told(self, *, refused: bool) -> None:
+        """Count the request, and write its line into the log."""
+        scope, took = self._scope, perf_counter() - self._began
+        scope["app"].state.service.leave(scope, took)
+        route = getattr(scope.get("route"), "path", "refused at the door" if refused else "none")
+        metrics.REQUESTS.labels(route, scope["method"], str(self._status)).inc()
+        metrics.TIME.labels(route).observe(took)
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request": scope["request_id"],
+            "method": scope["method"],
+            "route": route,  # names of people are in paths, and stay out of the log
+            "status": self._status,
+            "ms": round(took * 1000, 1),
+            "key": scope.get("caller", ""),
+        }
+        log.log(logging.DEBUG if route.startswith("/health") else logging.INFO, "%s", json.dumps(line))
+
+
 class Around:
     """What is around every request: its id, its path, the headers of the answer, counting, the log."""
 
@@ -178,7 +243,7 @@ class Around:
         scope["path"] = "/".join(
             unquote(part, errors="replace").replace("/", SLASH) for part in raw.decode("latin1").split("/")
         )
-        id = scope["request_id"] = uuid4().hex[:16]
+        scope["request_id"] = uuid4().hex[:16]
         refusal = self._foreign(scope, headers) or self._full(scope, headers)
         if scope["type"] == "websocket":
             if refusal is None:
@@ -187,71 +252,17 @@ class Around:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
-        began, status, size, whole = perf_counter(), 500, 0, False
-        latest = asyncio.get_running_loop().time() + self._settings.body_s
-
-        async def received() -> Message:
-            # for JSON, too: FastAPI holds all of it before it asks for a key
-            nonlocal size, whole
-            try:
-                async with asyncio.timeout_at(None if whole else latest):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(
-                    408, f"the body did not arrive within {self._settings.body_s:g} s. Send it again."
-                ) from None
-            size, whole = size + len(message.get("body", b"")), not message.get("more_body", False)
-            if size > self._settings.body_mb * 1e6:
-                raise HTTPException(
-                    413, f"a request brings at most {self._settings.body_mb:g} MB. Send less."
-                )
-            return message
-
-        async def sent(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                own = {**HEADERS, "X-Request-Id": id}
-                if scope["scheme"] == "https":
-                    own["Strict-Transport-Security"] = "max-age=31536000"
-                there = {key.lower() for key, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (key.lower().encode(), value.encode())
-                        for key, value in own.items()
-                        if key.lower().encode() not in there
-                    ),
-                ]
-            await send(message)
-
+        exchange = Exchange(scope, receive, send, self._settings)
         try:
             if refusal is None:
-                await self._app(scope, received, sent)
+                await self._app(scope, exchange.received, exchange.sent)
             else:
-                await answer_of(refusal, id)(scope, receive, sent)
+                await answer_of(refusal, scope["request_id"])(scope, receive, exchange.sent)
         except Exception:
-            log.exception("request %s failed", id)
-            if status == 500:
-                await problem(
-                    500, "ServiceError", "an error of the service; its log says more.", request_id=id
-                )(scope, receive, sent)
+            log.exception("request %s failed", scope["request_id"])
+            await exchange.failed()
         finally:
-            took = perf_counter() - began
-            scope["app"].state.service.leave(scope, took)
-            route = getattr(scope.get("route"), "path", "none" if refusal is None else "refused at the door")
-            metrics.REQUESTS.labels(route, scope["method"], str(status)).inc()
-            metrics.TIME.labels(route).observe(took)
-            line = {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "request": id,
-                "method": scope["method"],
-                "route": route,  # names of people are in paths, and stay out of the log
-                "status": status,
-                "ms": round(took * 1000, 1),
-                "key": scope.get("caller", ""),
-            }
-            log.log(logging.DEBUG if route.startswith("/health") else logging.INFO, "%s", json.dumps(line))
+            exchange.told(refused=refusal is not None)
 
     def _foreign(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
         """Return why a request is none of ours: a page of another site may not use a service without keys."""
