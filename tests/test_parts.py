@@ -9,6 +9,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from voxid import stores
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.embed import parts
-from voxid.errors import EmptyCorpus, ModelMismatch, RunExists, StoreUnavailable
+from voxid.errors import CorpusError, EmptyCorpus, ModelMismatch, RunExists, StoreUnavailable
 
 KILLS, KILLS_ONCE = 12_345, 12_346  # sample rates of recordings that end whoever opens them
 HOSTILE = """
@@ -105,6 +106,32 @@ def check(folder: Path, out: Path) -> None:
     assert rows[-1]["speaker"] == "s1"
     np.testing.assert_allclose(rows[-1]["embedding"], model.embed((say(1, 9), 16_000)), atol=0.02)
     assert not list((out / "tries").iterdir())
+
+
+def test_a_folder_at_an_address_is_all_that_lies_below(folder: Path, tmp_path: Path) -> None:
+    """In object storage as on disk: recordings and tar files, the folder is the speaker."""
+    store = fsspec.filesystem("memory")
+    for name in ("s2/2.wav", "s2/readme.txt", "deep/s3/3.wav"):
+        source = folder / name.rsplit("/")[-1]
+        store.pipe(f"/calls/{name}", source.read_bytes() if source.exists() else b"words")
+    store.pipe("/calls/more.tar", (folder / "more.tar").read_bytes())
+    count = parts.plan(tmp_path, ["memory://calls/", "memory://calls/s2/2.wav"], {"model": "any"}, part=8)
+    rows = pq.read_table(tmp_path / parts.INPUTS).to_pylist()
+    assert {(row["utterance"], row["speaker"]) for row in rows} == {
+        ("s2/2.wav", "s2"), ("deep/s3/3.wav", "s3"), ("more.tar/s0/8.wav", "s0"),
+        ("more.tar/s1/9.wav", "s1"), ("memory://calls/s2/2.wav", ""),
+    }  # fmt: skip
+    assert (count, len(rows)) == (1, 5)
+    model = voxid.load("voxid-base")
+    parts.embed_part(model, tmp_path, 0, parts.decode_part(tmp_path, 0))
+    answers = {row["utterance"]: row for row in pq.read_table(parts.part_file(tmp_path, 0)).to_pylist()}
+    assert not any(row["error"] for row in answers.values())
+    emb_D = answers["deep/s3/3.wav"]["embedding"]
+    np.testing.assert_allclose(emb_D, model.embed(folder / "3.wav"), atol=1e-5)
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "prepared.json").touch()
+    with pytest.raises(CorpusError, match="leave --engine out"):
+        parts.plan(tmp_path / "other", [str(tmp_path / "packed")], {})
 
 
 def test_whoever_dies_every_input_has_one_row(folder: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ import numpy as np
 
 from voxid import audio, corpora, stores
 from voxid.audio import AUDIO_SUFFIXES, Inspected, Part, name_of
+from voxid.data.pack import is_prepared
 from voxid.embed.embedder import Embedder
 from voxid.errors import AudioError, CorpusError, EmptyCorpus, RunExists
 from voxid.files import atomic_write, fetched
@@ -57,8 +58,10 @@ def plan(
     """List what is to be embedded in `out`, once, and return how many parts it has.
 
     `paths` are corpora, audio files, tar files, or Parquet lists with a column `path` (and `speaker`,
-    `utterance`), all of them on disk or at an address that fsspec reads (s3://...). `about` is what decides
-    the answers. Raise RunExists when `out` holds another list or other answers, a CorpusError, EmptyCorpus.
+    `utterance`), all of them on disk or at an address that fsspec reads (s3://...), where folders of
+    recordings and tar files take the place of corpora. `about` is what decides the answers.
+
+    Raise RunExists when `out` holds another list or other answers, a CorpusError, EmptyCorpus.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -221,14 +224,40 @@ def _listed(paths: Sequence[str], layout: str) -> Iterator[dict[str, Any]]:
             yield from _members(path)
         elif path.endswith(".parquet"):
             yield from _of_list(path)
-        elif "://" in path or (Path(path).suffix.lower() in AUDIO_SUFFIXES and not Path(path).is_dir()):
+        elif "://" in path:
+            yield from _at_address(path)
+        elif Path(path).suffix.lower() in AUDIO_SUFFIXES and not Path(path).is_dir():
             yield _row(Utterance("", name_of(path), path))
+        elif is_prepared(path):
+            raise CorpusError(
+                f"{path} is a prepared folder, and parts are made of recordings. Give what it was prepared "
+                "from, or leave --engine out: one machine embeds prepared folders."
+            )
         else:
             yield from map(_row, corpora.scan([path], layout=layout))
 
 
 def _row(said: Utterance, **more: Any) -> dict[str, Any]:
     return {**{name: getattr(said, name, None) for name in COLUMNS}, **more}
+
+
+def _at_address(path: str) -> Iterator[dict[str, Any]]:
+    """Yield the recording at an address, or all below it, those in tar files too; folders are speakers."""
+    import fsspec
+
+    files, place = fsspec.core.url_to_fs(path)
+    if Path(path).suffix.lower() in AUDIO_SUFFIXES or not files.isdir(place):
+        yield _row(Utterance("", path, path))
+        return
+    place = place.rstrip("/")
+    for folder, _, names in files.walk(place):
+        for name in sorted(names):
+            address = files.unstrip_protocol(f"{folder}/{name}")
+            if name.endswith((".tar", ".tar.gz")):
+                yield from _members(address)
+            elif Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                within = f"{folder}/{name}".removeprefix(f"{place}/")
+                yield _row(Utterance(Path(within).parent.name, within, address))
 
 
 def _members(path: str) -> Iterator[dict[str, Any]]:
