@@ -187,7 +187,7 @@ def main() -> None:
     )
     for (name, people), rows in counts.items():
         false, naive, miss, wrong = np.mean(rows, axis=0)
-        spread = np.std([row[0] for row in rows]) / np.sqrt(len(rows) / GALLERIES[people])
+        spread = np.std([row[0] for row in rows]) / np.sqrt(len(rows) / GALLERIES.get(people, 1))
         print(
             f"{name:14} {people:5d} {false:9.2%} ±{spread:5.2%} {naive:10.2%} {miss:7.1%} {wrong:13.2%}",
             flush=True,
