@@ -30,6 +30,7 @@ RECIPES = {
     "triplet": ["data.triplets=8"],  # with SpecAugment
     "ge2e": [*PK, 'loss={name="ge2e"}', "training.accumulate=2"],
     "angular": [*PK, 'loss={name="angular"}'],
+    "distil": [*PK, 'loss={name="distil"}', "training.accumulate=2", "data.speeds=[0.9]"],
     "supcon": [*PK, 'loss={name="supcon"}'],
     "normalised": [
         *PK,

@@ -52,10 +52,14 @@ class DistilLoss(AamLoss):
         self.teacher_NE = F.normalize(torch.from_numpy(emb_NE).to(self.weight))
         self._speakers = speakers
         if emb_NE.shape[1] != self.weight.shape[1]:
-            self.project = nn.Linear(self.weight.shape[1], emb_NE.shape[1], bias=False).to(self.weight.device)
+            layer = nn.Linear(self.weight.shape[1], emb_NE.shape[1], bias=False)
+            nn.init.xavier_uniform_(
+                layer.weight, generator=torch.Generator().manual_seed(0)
+            )  # in all processes
+            self.project = layer.to(self.weight.device)
 
     def set_rows(self, rows_B: np.ndarray) -> None:
-        """Say which utterances the next batch is of."""
+        """Say which utterances the next batch is of, as far as it is this process' own."""
         self._rows_B = torch.from_numpy(rows_B.astype(np.int64)).to(self.weight.device)
 
     def forward(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
@@ -66,10 +70,15 @@ class DistilLoss(AamLoss):
         return loss + self.config.weight * self.far(emb_BD, labels_B)
 
     def far(self, emb_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Return one less the mean cosine with the teacher's embeddings, a scalar."""
+        """Return one less the mean cosine with the teacher's embeddings, a scalar.
+
+        The rows are those of all processes, each of which compares its own.
+        """
         assert self.teacher_NE is not None
         assert self._rows_B is not None
-        emb_BE = emb_BD if self.project is None else self.project(emb_BD)
+        first = self.ranks.rank * len(self._rows_B)
+        mine = slice(first, first + len(self._rows_B))
+        emb_BE = emb_BD[mine] if self.project is None else self.project(emb_BD[mine])
         cos_B = (F.normalize(emb_BE) * self.teacher_NE[self._rows_B]).sum(dim=1)
         heard_B = labels_B < self._speakers
-        return ((1 - cos_B) * heard_B).sum() / heard_B.sum().clamp_min(1)
+        return self.ranks.total(((1 - cos_B) * heard_B[mine]).sum() / heard_B.sum().clamp_min(1))

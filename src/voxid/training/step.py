@@ -67,7 +67,8 @@ class Stepper:
             self.threads = RowThreads(encoder, workers)
         self.encode = parallel(encoder, self.threads or encoder, ranks)
         self.shared_out = ranks.world > 1 and hasattr(loss, "all_classes")  # classes, over the processes
-        self.compares = self.shared_out or loss.needs != "rows"  # rows with rows, or with others' classes
+        # it looks at the whole batch: rows with rows, with others' classes, or with what a teacher heard
+        self.compares = self.shared_out or loss.needs != "rows" or hasattr(loss, "set_rows")
 
     def __enter__(self) -> Self:
         return self

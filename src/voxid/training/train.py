@@ -33,7 +33,7 @@ from voxid.data.triplets import AUGMENT, TORCH, generator
 from voxid.embed import Embedder, load
 from voxid.embed.device import pick_device
 from voxid.embed.torch import TorchNetwork
-from voxid.errors import BadRecipe, TrainingError
+from voxid.errors import TrainingError
 from voxid.evaluation import Report, evaluate, make_trials, read_data
 from voxid.files import place_id
 from voxid.losses.shards import Ranks
@@ -233,11 +233,10 @@ def _learn_from(
     ranks: Ranks, name: str, loss: Any, packed: Packed, progress: Progress | None
 ) -> dict[str, str]:
     """Give the loss a teacher's embeddings of the training speech; return who the teacher is."""
-    if ranks.world > 1:
-        raise BadRecipe("the loss 'distil' learns in one process. Start the training without torchrun.")
     teacher = load(name)
     told = partial(progress, "listening to the teacher") if progress else None
-    loss.set_teacher(teacher_embeddings(packed, teacher, told), len(packed.speaker_names))
+    emb_ND = first_on_machine(ranks, lambda: teacher_embeddings(packed, teacher, told))
+    loss.set_teacher(emb_ND, len(packed.speaker_names))
     return {"name": str(teacher.model.metadata.get("name", name)), "fingerprint": teacher.fingerprint}
 
 
