@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from voxid.embed.torch import TorchNetwork
 from voxid.encoders import ENCODERS, pooling
 from voxid.encoders.lstm import LstmConfig, LstmEncoder
 from voxid.encoders.threads import PartThreads, RowThreads
@@ -217,6 +220,19 @@ def test_splits_by_rows_is_true(encoder: nn.Module, options: dict) -> None:
     torch.manual_seed(1)
     parts_BD = torch.cat([encoder(feat_BTF[2:]), encoder(feat_BTF[:2])]).roll(2, dims=0)
     assert encoder.splits_by_rows == ((whole_BD - parts_BD).abs().max() < 1e-5), options
+
+
+@torch.no_grad()
+def test_pieces_of_a_recording_give_the_embedding_of_the_whole(encoder: nn.Module) -> None:
+    """An encoder with a reach asks everything else of the whole recording, and is told it."""
+    if getattr(encoder, "reach", None) is None:
+        pytest.skip("it is given recordings as they are")
+    feat_BTF = features(1, 403) + torch.linspace(-1, 1, 403)[:, None]  # no two pieces alike
+    network = TorchNetwork.__new__(TorchNetwork)
+    network.model, network._device = SimpleNamespace(encoder=encoder.eval()), torch.device("cpu")  # type: ignore[assignment]
+    expected_D = encoder(feat_BTF)[0].numpy()
+    got_D = network.encode_in_pieces(feat_BTF[0].numpy(), 120)
+    np.testing.assert_allclose(got_D, expected_D, atol=3e-5 * np.abs(expected_D).max())
 
 
 def test_long_recordings(encoder: nn.Module) -> None:
@@ -469,7 +485,7 @@ def test_the_moments_gradients_are_those_of_finite_differences(shape: tuple[int,
     def moments(x_BTH: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if shape[1] == 1:  # plain statistics, whose weights are no one's to learn
             return pooling.statistics(x_BTH)
-        return pooling._mean_and_deviation(x_BTH, scores.softmax(dim=1))
+        return torch.cat(pooling.moments(x_BTH, scores.softmax(dim=1)), dim=1)
 
     learned = (x_BTH, scores.requires_grad_(shape[1] > 1))
     assert torch.autograd.gradcheck(moments, learned)

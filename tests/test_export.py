@@ -41,7 +41,7 @@ from voxid.errors import (
 )
 from voxid.export import agreement, export
 from voxid.features import FEATURES
-from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE
+from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, PIECES_FILE, WEIGHTS_FILE
 from voxid.model.network import Model
 from voxid.scoring.calibration import Calibration
 from voxid.scoring.cohort import Cohort
@@ -336,10 +336,45 @@ def test_a_long_wave_goes_through_the_front_end_in_parts_and_gives_the_same(
 
         monkeypatch.setattr(network, "_run_front", watched)
         monkeypatch.setattr(onnx_engine, "PART", 2 * RATE)
+        monkeypatch.setattr(onnx_engine, "LONG", 2 * RATE)
         [part_TF] = network.features(wave_S[None], None)
         assert max(seen) < 2.1 * RATE
         np.testing.assert_array_equal(part_TF, whole_TF)
-        monkeypatch.setattr(onnx_engine, "PART", 30 * RATE)
+        monkeypatch.setattr(onnx_engine, "LONG", 30 * RATE)
+
+
+def test_a_long_recording_goes_through_the_encoder_in_pieces(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(exported)
+    feat_TF = np.random.default_rng(0).standard_normal((521, 40)).astype(np.float32)
+    feat_TF += np.linspace(-1, 1, 521, dtype=np.float32)[:, None]  # no two pieces alike
+    with torch.no_grad():
+        expected_BD = model.encoder(torch.from_numpy(feat_TF[None])).repeat(2, 1).numpy()
+    both_BTF = np.stack([feat_TF, feat_TF])
+    for network in (OnnxNetwork(exported), TorchNetwork(model)):
+        assert network.reads_pieces
+        encode, lengths = network.encode_in_pieces, []
+
+        def watched(feat_TF: np.ndarray, encode: Any = encode, lengths: Any = lengths) -> np.ndarray:
+            lengths.append(len(feat_TF))
+            return encode(feat_TF, 100)
+
+        monkeypatch.setattr(network, "encode_in_pieces", watched)
+        np.testing.assert_allclose(network.encode(both_BTF, None), expected_BD, atol=2e-5)
+        monkeypatch.setattr("voxid.embed.passes.WHOLE", 520)
+        np.testing.assert_allclose(network.encode(both_BTF, None), expected_BD, atol=2e-5)
+        assert lengths == [521, 521]
+        assert len(network.encode(both_BTF[:, :520], None)) == 2
+        assert lengths == [521, 521]
+        monkeypatch.undo()
+    (exported / PIECES_FILE).write_bytes(b"PK")
+    with pytest.raises(BadModel, match=r"pieces\.zip is damaged"):
+        OnnxNetwork(exported)
+    (exported / PIECES_FILE).unlink()  # as folders of older voxids are
+    old = OnnxNetwork(exported)
+    assert not old.reads_pieces
+    np.testing.assert_allclose(old.encode(both_BTF, None), expected_BD, atol=2e-5)
 
 
 def test_threads_and_workers_change_nothing(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,17 @@ from voxid.corpora.synthetic import speak, voice
 from voxid.embed import DEFAULT_MODEL
 from voxid.pretrained import shipped
 from voxid.scoring.decision import rule
+
+PEAKS = """
+import sys, numpy as np, voxid
+from voxid.corpora.synthetic import speak, voice
+from voxid.embed import Embedder
+model = Embedder(voxid.load("voxid-base").network, workers=1)
+speech = speak(voice(0), 30.0, np.random.default_rng(0))
+for seconds in (30, int(sys.argv[1])):
+    model.embed((np.resize(speech, seconds * 16_000), 16_000))
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 def test_it_is_small_calibrated_and_names_no_machine() -> None:
@@ -37,6 +50,18 @@ def test_the_rates_that_the_docs_ask_for_can_be_asked_for() -> None:
     assert calibration is not None
     for far in rates:
         rule(calibration, far=far)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("seconds", "most_mb"), [(120, 50), pytest.param(290, 75, marks=pytest.mark.slow)], ids=["120 s", "290 s"]
+)
+def test_a_long_recording_takes_little_more_memory_than_half_a_minute(seconds: int, most_mb: int) -> None:
+    """Encoded whole it was 130 MB more at 120 s, and 290 MB at 299 s."""
+    command = [sys.executable, "-c", PEAKS, str(seconds)]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True)
+    half_a_minute, long = (int(kib) / 1024 for kib in measured.stdout.split())
+    assert long - half_a_minute < most_mb, measured.stdout
 
 
 @pytest.mark.real

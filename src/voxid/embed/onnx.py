@@ -10,21 +10,27 @@ D embedding.
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from voxid.embed import passes
 from voxid.errors import BadModel, DeviceUnavailable
-from voxid.framing import Framing, Summary, Summing
+from voxid.framing import Framing, Summary, Summing, loudness_steps
 from voxid.model.card import (
     ENCODER_FILE,
     FRONT_FILE,
+    PIECES_FILE,
     WEIGHTS_FILE,
     Card,
     Graphs,
@@ -34,7 +40,8 @@ from voxid.model.card import (
 from voxid.parallel import Workers
 from voxid.types import SAMPLE_RATE
 
-PART = 30 * SAMPLE_RATE  # samples of a long wave whose windows are in memory at once
+LONG = 30 * SAMPLE_RATE  # samples; a longer wave goes through the front end in parts ...
+PART = 5 * SAMPLE_RATE  # ... of so many: its windows take five times the memory
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -65,6 +72,7 @@ class OnnxNetwork:
         self._pause_db = graphs.pause_db
         self._front = _session(folder / FRONT_FILE, device)
         self._encoder = _session(folder / ENCODER_FILE, device, arena=False)
+        self._pieces = _Pieces.of(folder, graphs.encoder_sha256) if device == "cpu" else None
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
         self._on_cpu = device == "cpu"
         self._alone = graphs.alone
@@ -76,31 +84,55 @@ class OnnxNetwork:
     def features(self, wave_BS: np.ndarray, samples_B: np.ndarray | None) -> list[np.ndarray]:
         """Return feat_TF of each row, all of which have one length; of long ones in constant memory."""
         assert samples_B is None
-        if wave_BS.shape[1] > PART:
+        if wave_BS.shape[1] > LONG:
             return [self._features_in_parts(wave_S) for wave_S in wave_BS]
         return self._rows(wave_BS, self._no_summary_1U, slice(None), given=False)
 
     def _features_in_parts(self, wave_S: np.ndarray) -> np.ndarray:
         """Return feat_TF of a long wave as the graph gives it for the whole, some windows at a time."""
-        parts = (wave_S[first : first + PART] for first in range(0, wave_S.size, PART))
-        cut = list(self.framing.cut(parts, np.concatenate))
-        logmel_TM = np.concatenate([self.log_mel(part_S)[frames] for part_S, frames in cut])
-        if self._takes_off_mean:  # as the graph does, in 32 bits: the same numbers
-            return logmel_TM - logmel_TM.sum(axis=0) / np.float32(len(logmel_TM))
-        summing = self.summing()
-        summing.add(logmel_TM)
+
+        def cut() -> Iterator[tuple[np.ndarray, slice]]:
+            parts = (wave_S[first : first + PART] for first in range(0, wave_S.size, PART))
+            return self.framing.cut(parts, np.concatenate)
+
+        summing, logmels = self.summing(), []
+        for part_S, frames in cut():
+            logmel_TM = self.log_mel(part_S)[frames]
+            summing.add(logmel_TM)
+            logmels += [logmel_TM] if self._in_bands else []
         summary_1U = summing.value()
-        return np.concatenate([self.features_of_part(part_S, summary_1U, frames) for part_S, frames in cut])
+        if self._in_bands and self._pause_db is None:  # as the graph does, in 32 bits: the same numbers
+            total_M = np.zeros(logmels[0].shape[1], np.float32)
+            for logmel_TM in logmels:
+                total_M = np.concatenate([total_M[None], logmel_TM]).sum(axis=0)
+            summary_1U = total_M[None] / np.float32(summing.frames)
+        if not self._in_bands:
+            return np.concatenate(
+                [self.features_of_part(part_S, summary_1U, frames) for part_S, frames in cut()]
+            )
+        feat_TF, done = np.empty((summing.frames, logmels[0].shape[1]), np.float32), 0
+        while logmels:  # each is given back when it is done
+            said_TF = self._less_mean(logmels.pop(0), summary_1U)
+            feat_TF[done : done + len(said_TF)] = said_TF
+            done += len(said_TF)
+        return feat_TF
+
+    def _less_mean(self, logmel_TM: np.ndarray, summary_1U: np.ndarray) -> np.ndarray:
+        """Return the bands less their mean, without pauses."""
+        if self._pause_db is None:
+            return logmel_TM - summary_1U
+        return logmel_TM[loudness_steps(logmel_TM) >= summary_1U[0, -1]] - summary_1U[:, :-1]
 
     @cached_property
-    def _takes_off_mean(self) -> bool:
+    def _in_bands(self) -> bool:
         """Whether features are the logarithms of bands less their mean, and nothing else."""
-        if self._summary != "mean" or self._pause_db is not None:
+        if self._summary != "mean":
             return False
         some_1U = np.arange(self._no_summary_1U.size, dtype=np.float32)[None]
-        wave_1S = np.zeros((1, self.framing.window + self.framing.hop), np.float32)
-        feat_BTF, logmel_BTM = self._run_front(["features", "log_mel"], wave_1S, some_1U, given=True)
-        return np.array_equal(feat_BTF, logmel_BTM - some_1U)
+        wave_S = np.random.default_rng(0).standard_normal(self.framing.window + 5 * self.framing.hop) * 0.1
+        wave_S = wave_S.astype(np.float32)
+        feat_TF = self.features_of_part(wave_S, some_1U, slice(None))
+        return np.array_equal(feat_TF, self._less_mean(self.log_mel(wave_S), some_1U))
 
     def summing(self) -> Summing:
         """Return what takes the summary of an utterance together from its `log_mel`."""
@@ -117,9 +149,23 @@ class OnnxNetwork:
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; all rows have one length."""
         assert frames_B is None
-        if self._alone and len(feat_BTF) > 1:
+        long = self._pieces is not None and feat_BTF.shape[1] > passes.WHOLE
+        if (self._alone or long) and len(feat_BTF) > 1:
             return np.concatenate([self.encode(row_TF[None], None) for row_TF in feat_BTF])
+        if long:
+            return self.encode_in_pieces(feat_BTF[0])[None]
         return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
+
+    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = passes.PIECE) -> np.ndarray:
+        """Return emb_D as `encode` does, to rounding, in the memory that `piece` frames take."""
+        assert self._pieces is not None
+        plan = self._pieces.plan
+        return passes.in_pieces(feat_TF, plan["reach"], plan["stride"], self._pieces.ask, piece)
+
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether there is `encode_in_pieces`."""
+        return self._pieces is not None
 
     def _rows(self, wave_BS: np.ndarray, summary: np.ndarray, part: slice, given: bool) -> list[np.ndarray]:
         """Return feat_TF of each row, without its pauses."""
@@ -133,6 +179,62 @@ class OnnxNetwork:
     ) -> list[np.ndarray]:
         inputs = {"wave": _plain(wave_BS), "summary": summary, "given": np.array(given)}
         return self._front.run(outputs, inputs)  # type: ignore[return-value]
+
+
+class _Pieces:
+    """The graphs of `pieces.zip`, by which an encoder reads a long recording in pieces; opened when needed.
+
+    They share the weights of model.safetensors, of which they name the places.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
+        self._folder, self.plan = folder, plan
+        self._opening = Lock()
+        self._sessions: list[onnxruntime.InferenceSession] = []
+
+    @classmethod
+    def of(cls, folder: Path, encoder_sha256: str) -> _Pieces | None:
+        """Return those of this encoder, if there are any; raise BadModel when the file is damaged."""
+        try:
+            plan = json.loads(_member(folder, "plan.json"))
+        except FileNotFoundError:
+            return None  # an older export
+        return cls(folder, plan) if plan["encoder_sha256"] == encoder_sha256 else None
+
+    def ask(self, feat_1TF: np.ndarray, own_2: np.ndarray, known: list[np.ndarray]) -> np.ndarray:
+        """Return what the piece says of the question after those that are `known`; after the last, emb_D."""
+        known_3U = np.zeros((3, sum(self.plan["widths"])), np.float32)
+        if known:
+            known_3K = np.concatenate(known, axis=1)
+            known_3U[:, : known_3K.shape[1]] = known_3K
+        inputs = {"features": _plain(feat_1TF), "own": own_2, "known": known_3U}
+        return self._session(len(known)).run(None, inputs)[0][0]  # type: ignore[index]
+
+    def _session(self, number: int) -> onnxruntime.InferenceSession:
+        with self._opening:
+            for here in range(len(self._sessions), number + 1):
+                graph = _member(self._folder, f"{here}.onnx")
+                self._sessions.append(_session(graph, "cpu", arena=False, weights=self._weights(here)))
+            return self._sessions[number]
+
+    def _weights(self, number: int) -> dict[str, onnxruntime.OrtValue]:
+        """Return the weights that a graph lacks, by name."""
+        content_S = np.memmap(self._folder / WEIGHTS_FILE, np.uint8, "r")
+        return {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(
+                content_S[start : start + 4 * math.prod(shape)].view("<f4").reshape(shape)
+            )
+            for name, (start, shape) in self.plan["weights"][number].items()
+        }
+
+
+def _member(folder: Path, name: str) -> bytes:
+    """Return a file inside of `pieces.zip`; raise FileNotFoundError, BadModel."""
+    try:
+        with zipfile.ZipFile(folder / PIECES_FILE) as pieces:
+            return pieces.read(name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise BadModel(f"{folder / PIECES_FILE} is damaged ({error}). Copy the model folder again.") from None
 
 
 def pick_device(name: str) -> str:
@@ -156,21 +258,30 @@ def _providers() -> list[str]:
     return onnxruntime.get_available_providers()
 
 
-def _session(path: Path, device: str, arena: bool = True) -> onnxruntime.InferenceSession:
+def _session(
+    path: Path | bytes,
+    device: str,
+    arena: bool = True,
+    weights: dict[str, onnxruntime.OrtValue] | None = None,
+) -> onnxruntime.InferenceSession:
     """Return a session that computes in the thread that calls it, and starts none of its own.
 
     Without an arena, memory goes back to the system as soon as it is free: a third less for a long recording.
+    `weights` are those that the graph has outside of itself.
     """
+    name = path if isinstance(path, Path) else PIECES_FILE
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = arena
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # it warns of what it cannot fold beforehand, on every load
+    if weights is not None:
+        options.add_external_initializers(list(weights), list(weights.values()))
     providers = [PROVIDERS[device]] if device == "cpu" else [PROVIDERS[device], PROVIDERS["cpu"]]
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions share no base
         raise BadModel(
-            f"onnxruntime {onnxruntime.__version__} cannot load {path}: {error}. "
+            f"onnxruntime {onnxruntime.__version__} cannot load {name}: {error}. "
             "Upgrade it (pip install -U onnxruntime), or export the model again."
         ) from error
 

@@ -7,12 +7,15 @@ D embedding.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from voxid.embed import passes
 from voxid.embed.device import pick_device
+from voxid.encoders import whole
 from voxid.model.network import Model
 from voxid.parallel import OneThreadWorkers, Workers
 
@@ -71,8 +74,39 @@ class TorchNetwork:
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; `frames_B` says how many frames are a row's own (None: all)."""
         self.model.eval()  # whatever a caller did to `.model`, dropout stays off
+        if self.reads_pieces and feat_BTF.shape[1] > passes.WHOLE:
+            lengths = [feat_BTF.shape[1]] * len(feat_BTF) if frames_B is None else frames_B
+            rows = zip(feat_BTF, lengths, strict=True)
+            return np.stack([self._row(feat_TF[:frames]) for feat_TF, frames in rows])
         frames = None if frames_B is None else torch.from_numpy(frames_B).to(self._device)
         return self.model.encoder(self._tensor(feat_BTF), frames).float().cpu().numpy()
+
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether there is `encode_in_pieces`: on a CPU, for an encoder that has a reach."""
+        return self._device.type == "cpu" and getattr(self.model.encoder, "reach", None) is not None
+
+    def _row(self, feat_TF: np.ndarray) -> np.ndarray:
+        """Return emb_D."""
+        if len(feat_TF) > passes.WHOLE:
+            return self.encode_in_pieces(feat_TF)
+        return self.model.encoder(self._tensor(feat_TF[None])).float().cpu().numpy()[0]
+
+    @torch.inference_mode()
+    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = passes.PIECE) -> np.ndarray:
+        """Return emb_D as `encode` does, to rounding, in the memory that `piece` frames take."""
+        encoder: Any = self.model.encoder
+
+        def ask(feat_1TF: np.ndarray, own_2: np.ndarray, known: list[np.ndarray]) -> np.ndarray:
+            try:
+                with whole.asking(
+                    self._tensor(own_2), [self._tensor(answer_3C[None]) for answer_3C in known]
+                ):
+                    return encoder(self._tensor(feat_1TF))[0].float().numpy()
+            except whole.Unknown as question:
+                return question.part_B3C[0].float().numpy()
+
+        return passes.in_pieces(feat_TF, encoder.reach, encoder.stride, ask, piece)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         if not array.flags.writeable:  # torch would warn; nothing here writes into its input

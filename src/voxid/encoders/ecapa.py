@@ -97,6 +97,10 @@ class EcapaEncoder(nn.Module):
         self.aggregate = nn.Conv2d(len(config.dilations) * config.channels, config.aggregate, 1)
         self.norm = nn.BatchNorm2d(config.aggregate) if config.norm_aggregate else nn.Identity()
         self.head = Head(config, config.aggregate, norm_pooled=True, norm_embedding=True)
+        beside = sum(
+            dilation * (config.scale - 1) * (config.kernel - 1) // 2 for dilation in config.dilations
+        )
+        self.stride, self.reach = config.stride, layers.reach(config, 2 + config.stride * beside)
         layers.channels_last(self)
 
     def forward(self, feat_BTF: Tensor, frames_B: Tensor | None = None) -> Tensor:

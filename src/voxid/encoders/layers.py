@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxid.encoders import pooling
+from voxid.encoders import pooling, whole
 from voxid.encoders.pooling import PoolingConfig
 
 
@@ -55,8 +55,10 @@ def mirrored(x_BC1T: Tensor, valid: Tensor | None, reach: int) -> Tensor:
 def mean_over(x: Tensor, valid: Tensor | None) -> Tensor:
     """Return the mean of each channel over the valid frames (and all bins), (B, C, 1, 1)."""
     x = pooling.at_least_float32(x)
-    if valid is None:
+    if valid is None and whole.at_hand():
         return x.mean(dim=(2, 3), keepdim=True)
+    if valid is None:
+        return whole.mean(as_frames(x))[..., None, None]
     count = valid.expand(-1, -1, *x.shape[2:]).sum(dim=(2, 3), keepdim=True)
     return blank(x, valid).sum(dim=(2, 3), keepdim=True) / count
 
@@ -72,6 +74,11 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Return `x` scaled."""
         return x * torch.sigmoid(self.up(F.relu(self.down(mean_over(x, valid)))))
+
+
+def reach(config: PoolingConfig, frames: int) -> int | None:
+    """Return `frames`, those on either side that a frame sees, where `whole` is asked all else; or None."""
+    return None if config.pooling == "last" else frames
 
 
 def as_sequence(feat_BTF: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from voxid.config import GrownConfig
+from voxid.encoders import whole
 from voxid.errors import BadConfig
 
 GROUP = 128  # channels that attention weighs at once, in use: a long recording has many frames
@@ -66,7 +67,7 @@ def mean(out_BTH: Tensor, frames_B: Tensor | None = None) -> Tensor:
     [[2.0]]
     """
     if frames_B is None:
-        return out_BTH.mean(dim=1)
+        return whole.mean(out_BTH)
     valid_BT = mask(frames_B, out_BTH.shape[1])
     return out_BTH.masked_fill(~valid_BT[:, :, None], 0).sum(dim=1) / frames_B[:, None]
 
@@ -97,36 +98,31 @@ def statistics(
     [[2.0, 1.0]]
     """
     out_BTH, config = at_least_float32(out_BTH), config or PoolingConfig()
-    if frames_B is None:
-        weight_BT1 = out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1]
-        count_B1 = out_BTH.new_ones(1, out_BTH.shape[1]).sum(dim=1, keepdim=True) if config.unbiased else None
-    else:
-        valid_BT1, count_B1 = mask(frames_B, out_BTH.shape[1])[:, :, None], frames_B[:, None]
+    if frames_B is not None:
+        valid_BT1, count_BH = mask(frames_B, out_BTH.shape[1])[:, :, None], frames_B[:, None]
         out_BTH = out_BTH.masked_fill(~valid_BT1, 0)
-        weight_BT1 = valid_BT1.to(out_BTH.dtype) / count_B1[:, None]
-    factor = count_B1 / (count_B1 - 1).clamp_min(1) if config.unbiased and count_B1 is not None else None
-    return _mean_and_deviation(out_BTH, weight_BT1, config, factor, config.added_variance)
+        mean_BH, variance_BH = moments(out_BTH, valid_BT1.to(out_BTH.dtype) / count_BH[:, None])
+    elif (of_all := whole.moments(out_BTH)) is not None:
+        mean_BH, variance_BH, count_BH = of_all
+    else:
+        count_BH = out_BTH.new_ones(1, out_BTH.shape[1]).sum(dim=1, keepdim=True)
+        mean_BH, variance_BH = moments(out_BTH, out_BTH.new_ones(1, 1, 1) / out_BTH.shape[1])
+    if config.unbiased:
+        variance_BH = variance_BH * (count_BH / (count_BH - 1).clamp_min(1))
+    if config.added_variance:
+        variance_BH = variance_BH + config.added_variance
+    return _with_deviation(mean_BH, variance_BH, config)
 
 
-def _mean_and_deviation(
-    out_BTH: Tensor,
-    weight_BTH: Tensor,
-    config: PoolingConfig | None = None,
-    factor: Tensor | None = None,
-    added: float = 0.0,
-) -> Tensor:
-    """Return mean and deviation, (B, 2H), under weights that sum to one over the frames.
-
-    The variance is multiplied by `factor`, and `added` is added to it.
-    """
+def moments(out_BTH: Tensor, weight_BTH: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance, (B, H) each, under weights that sum to one over the frames."""
     mean_BH, variance_BH = _Moments.apply(at_least_float32(out_BTH), at_least_float32(weight_BTH))
-    if factor is not None:
-        variance_BH = variance_BH * factor
-    if added:
-        variance_BH = variance_BH + added
-    least = LEAST_VARIANCE if config is None else config.least_variance
-    deviation_BH = variance_BH.clamp_min(least).sqrt()
-    return torch.cat([mean_BH.flatten(1), deviation_BH.flatten(1)], dim=1)
+    return mean_BH.flatten(1), variance_BH.flatten(1)
+
+
+def _with_deviation(mean_BH: Tensor, variance_BH: Tensor, config: PoolingConfig) -> Tensor:
+    """Return the mean and after it the deviation, (B, 2H)."""
+    return torch.cat([mean_BH, variance_BH.clamp_min(config.least_variance).sqrt()], dim=1)
 
 
 class _Moments(torch.autograd.Function):
@@ -228,26 +224,32 @@ class Attentive(Pool):
             inside_BTA = self.norm(F.relu(inside_BTA).transpose(1, 2)).transpose(1, 2)
         inside_BTA, weight_HA, channels = torch.tanh(inside_BTA), self.score.weight, out_BTH.shape[2]
         beyond_BT1 = None if frames_B is None else ~mask(frames_B, out_BTH.shape[1])[:, :, None]
-        if self.training or channels <= GROUP or len(weight_HA) != channels:
-            return self._pooled(out_BTH, inside_BTA, weight_HA, beyond_BT1)
-        groups = (slice(first, first + GROUP) for first in range(0, channels, GROUP))
-        pooled = (self._pooled(out_BTH[:, :, h], inside_BTA, weight_HA[h], beyond_BT1) for h in groups)
-        means, deviations = zip(*(p_B2H.chunk(2, dim=1) for p_B2H in pooled), strict=True)
-        return torch.cat([*means, *deviations], dim=1)
+        groups = [(out_BTH, weight_HA)]
+        if not self.training and channels > GROUP and len(weight_HA) == channels:
+            parts = (slice(first, first + GROUP) for first in range(0, channels, GROUP))
+            groups = [(out_BTH[:, :, part], weight_HA[part]) for part in parts]
+        weighed = [self._weighed(out, inside_BTA, weight, beyond_BT1) for out, weight in groups]
+        means, variances, amounts = zip(*weighed, strict=True)
+        return self._pooled(*whole.of_all(torch.cat(means, dim=1), torch.cat(variances, dim=1), *amounts)[:2])
 
-    def _pooled(
+    def _weighed(
         self, out_BTH: Tensor, inside_BTA: Tensor, weight_HA: Tensor, beyond_BT1: Tensor | None
-    ) -> Tensor:
-        """Return the mean and deviation of some channels, weighed by attention."""
-        score_BTH = at_least_float32(F.linear(inside_BTA, weight_HA))
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return mean and variance of some channels, weighed by attention, and `whole.amount` of that."""
+        score_BTH = whole.own_scores(at_least_float32(F.linear(inside_BTA, weight_HA)))
         if beyond_BT1 is not None:
             score_BTH = score_BTH.masked_fill(beyond_BT1, -torch.inf)
             out_BTH = out_BTH.masked_fill(beyond_BT1, 0)  # 0 times NaN would be NaN
-        return self._weighted(out_BTH, F.softmax(score_BTH, dim=1))
+        weight_BTH = F.softmax(score_BTH, dim=1)
+        return *self._moments(out_BTH, weight_BTH), whole.amount(score_BTH, weight_BTH)
 
-    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
-        """Return the mean and deviation under weights that sum to one over the frames."""
-        return _mean_and_deviation(out_BTH, weight_BTH, self.config)
+    def _moments(self, out_BTH: Tensor, weight_BTH: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance under weights that sum to one over the frames."""
+        return moments(out_BTH, weight_BTH)
+
+    def _pooled(self, mean_BH: Tensor, variance_BH: Tensor) -> Tensor:
+        """Return what is pooled of them, (B, dim)."""
+        return _with_deviation(mean_BH, variance_BH, self.config)
 
 
 class SelfAttentive(Attentive):
@@ -264,8 +266,12 @@ class SelfAttentive(Attentive):
     def _weights(self, config: PoolingConfig, channels: int) -> int:
         return 1
 
-    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
-        return (at_least_float32(out_BTH) * weight_BTH).sum(dim=1)
+    def _moments(self, out_BTH: Tensor, weight_BTH: Tensor) -> tuple[Tensor, Tensor]:
+        mean_BH = (at_least_float32(out_BTH) * weight_BTH).sum(dim=1)
+        return mean_BH, torch.zeros_like(mean_BH)  # nobody asks for the variance
+
+    def _pooled(self, mean_BH: Tensor, variance_BH: Tensor) -> Tensor:
+        return mean_BH
 
 
 class MultiHead(Attentive):
@@ -287,9 +293,8 @@ class MultiHead(Attentive):
     def _weights(self, config: PoolingConfig, channels: int) -> int:
         return config.heads
 
-    def _weighted(self, out_BTH: Tensor, weight_BTH: Tensor) -> Tensor:
-        out_BTNH = out_BTH.unflatten(2, (weight_BTH.shape[2], -1))
-        return _mean_and_deviation(out_BTNH, weight_BTH[..., None], self.config)
+    def _moments(self, out_BTH: Tensor, weight_BTH: Tensor) -> tuple[Tensor, Tensor]:
+        return moments(out_BTH.unflatten(2, (weight_BTH.shape[2], -1)), weight_BTH[..., None])
 
 
 POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {

@@ -102,6 +102,7 @@ class ResNetEncoder(nn.Module):
         self.first = nn.Conv2d(1, config.channels, width, stride=(1, step), padding=width // 2, bias=False)
         self.norm = nn.BatchNorm2d(config.channels)
         self.blocks, self.strides = nn.ModuleList(), []
+        beside, self.stride = width // 2, 1
         width, bins = config.channels, -(-input_dim // step)
         stages = config.strides or (1, *[2] * (len(config.blocks) - 1))
         for stage, (count, stage_stride) in enumerate(zip(config.blocks, stages, strict=True)):
@@ -110,8 +111,12 @@ class ResNetEncoder(nn.Module):
                 stride = 1 if number else stage_stride
                 self.blocks.append(Block(config, width, channels, stride))
                 self.strides.append(stride)
+                beside += self.stride + (0 if config.bottleneck else self.stride * stride)
+                self.stride *= stride
                 width, bins = channels * (4 if config.bottleneck else 1), -(-bins // stride)
         self.head = Head(config, width if config.bin_mean else width * bins, two_layers=config.two_layers)
+        # the means of squeeze-excitation are asked for before all strides are behind them
+        self.reach = None if config.squeeze else layers.reach(config, beside)
         layers.kaiming(self)
         layers.channels_last(self)
 

@@ -51,6 +51,8 @@ class XVectorEncoder(nn.Module):
         )
         self.aggregate = ConvReluNorm(config.channels, config.aggregate)
         self.head = Head(config, config.aggregate)
+        beside = (dilation * (kernel // 2) for kernel, dilation in zip(KERNELS, DILATIONS, strict=True))
+        self.stride, self.reach = 1, layers.reach(config, sum(beside))
         layers.channels_last(self)
 
     def forward(self, feat_BTF: Tensor, frames_B: Tensor | None = None) -> Tensor:

@@ -27,10 +27,18 @@ from voxid.evaluation import EvaluationData, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
 from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
-from voxid.export.graphs import OPSET, summary_values, trace
+from voxid.export.graphs import OPSET, summary_values, trace, trace_pieces
 from voxid.features import Features
 from voxid.files import output_error
-from voxid.model.card import CONFIG_FILE, ENCODER_FILE, FRONT_FILE, WEIGHTS_FILE, Card, Graphs
+from voxid.model.card import (
+    CONFIG_FILE,
+    ENCODER_FILE,
+    FRONT_FILE,
+    PIECES_FILE,
+    WEIGHTS_FILE,
+    Card,
+    Graphs,
+)
 from voxid.model.network import Model
 from voxid.scoring.cohort import COHORT_FILE
 from voxid.types import SAMPLE_RATE
@@ -80,7 +88,8 @@ def export(
     `model_folder` is a model folder, or the name of a shipped model (for its int8 variant); with `int8` also
     a folder that `voxid import` made of a graph.
     The folder holds config.json, calibration and cohort included, front.onnx (waves to features),
-    encoder.onnx (features to embedding) and model.safetensors, where both engines find the weights. `data`
+    encoder.onnx (features to embedding), pieces.zip (the same for long recordings, a piece of time after the
+    other) and model.safetensors, where both engines find the weights. `data`
     (a corpus or prepared folder) is the speech that onnxruntime and torch are compared on; without it,
     synthetic voices are. `int8` quantizes the encoder instead, and needs `data`: the EER of all its pairs may
     change by 2 % at most, relative. `name` and the error rates in `reports` (report.json of `voxid evaluate`)
@@ -199,7 +208,9 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
     """Write the folder of the model in 32 bits; raise ModelError unless it does what torch does."""
     model.save(folder)
     try:
-        front, encoder = trace(model, (folder / WEIGHTS_FILE).read_bytes())
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        front, encoder = trace(model, weights)
+        pieces = trace_pieces(model, weights, encoder)
     except VoxidError:
         raise
     except Exception as error:  # the exporter's own exceptions have many bases
@@ -208,6 +219,8 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
             "Use the model by torch."
         ) from error
     _write_graphs(model, folder, front, encoder)
+    if pieces is not None:
+        (folder / PIECES_FILE).write_bytes(pieces)
     waves, speech = speech_for_checking(corpus)
     agreement = compare(Embedder(TorchNetwork(model)), Embedder(OnnxNetwork(folder)), waves, speech)
     demand(agreement, pauses=model.features.pause_db is not None)
@@ -267,7 +280,8 @@ def _to_int8(
         cohort = calibration.cohort and calibration.cohort.model_copy(update={"model": mark})
         calibration = calibration.model_copy(update={"model": calibration.model and mark, "cohort": cohort})
     changed = graphs.model_copy(update={"precision": "int8", "encoder_sha256": sha256, "fingerprint": mark})
-    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+    for gone in (folder / WEIGHTS_FILE, folder / PIECES_FILE):  # in 8 bits there is no graph of pieces
+        gone.unlink(missing_ok=True)
     _write_config(folder, changed, weights_sha256="", calibration=calibration)
     after, _ = _eer(Embedder(OnnxNetwork(folder)), corpus, progress)
     if not abs(after - before) <= MOST_EER_CHANGE * before:
@@ -303,7 +317,7 @@ def _feats(network: OnnxNetwork, corpus: EvaluationData) -> list[np.ndarray]:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of an exported folder that are there, config.json last."""
-    names = (WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE, COHORT_FILE, CONFIG_FILE)
+    names = (WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE, PIECES_FILE, COHORT_FILE, CONFIG_FILE)
     return [folder / name for name in names if (folder / name).is_file()]
 
 

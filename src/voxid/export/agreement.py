@@ -66,6 +66,11 @@ def compare(torch: Embedder, onnx: Embedder, waves: Sequence[np.ndarray], speech
     expected_ND = torch.embed_many(audio)
     alone_ND = np.stack([onnx.embed(item) for item in audio])
     worst = max(float(relative(expected_ND, got_ND)) for got_ND in (alone_ND, onnx.embed_many(audio)))
+    if getattr(onnx.network, "reads_pieces", False):
+        [feat_TF] = onnx.network.features(max(waves, key=len)[None], None)
+        whole_1D = onnx.network.encode(feat_TF[None], None)
+        pieces_D = onnx.network.encode_in_pieces(feat_TF, len(feat_TF) // 3)
+        worst = max(worst, relative(whole_1D, pieces_D[None]))
     seconds = [len(wave_S) / SAMPLE_RATE for wave_S in waves]
     return Agreement(worst, len(waves), min(seconds), max(seconds), speech)
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.utils
 import torch
 from torch import Tensor, nn
 
+from voxid.encoders import whole
 from voxid.features import Features
 from voxid.model.card import WEIGHTS_FILE, Weight, weights_in
 from voxid.model.network import Model
@@ -114,6 +118,21 @@ class MatrixSpectrum:
         return cosine_HK, sine_HK
 
 
+class InPieces(nn.Module):
+    """An encoder that sees a piece of a recording and is told all answers (`voxid.encoders.whole`)."""
+
+    def __init__(self, encoder: nn.Module, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder, self.widths = encoder, list(widths)
+
+    def forward(self, feat_BTF: Tensor, own_2: Tensor, known_3U: Tensor) -> tuple[Tensor, ...]:
+        """Return what the piece says of each question, part_B3C, and emb_BD; the answers stand in a row."""
+        known = [answer_3C[None] for answer_3C in known_3U.split(self.widths, dim=1)]
+        with whole.asking(own_2, known) as piece:
+            emb_BD = self.encoder(feat_BTF)
+        return *piece.parts, emb_BD
+
+
 def trace(model: Model, weights: bytes) -> tuple[bytes, bytes]:
     """Return the ONNX files of the front end and of the encoder of `model`, in eval mode.
 
@@ -126,12 +145,76 @@ def trace(model: Model, weights: bytes) -> tuple[bytes, bytes]:
 
 def trace_encoder(model: Model) -> onnx.ModelProto:
     """Return the graph of the encoder of `model`, in eval mode, with its weights inside."""
+    encoder, feat_BTF = _ready(model)
+    return _traced(encoder, (feat_BTF,), (DYNAMIC,), (["features"], ["embedding"]))
+
+
+def trace_pieces(model: Model, weights: bytes, encoder: bytes) -> bytes | None:
+    """Return the file of graphs by which long recordings go in pieces; None where the encoder has no reach.
+
+    It is a zip of one graph for each question, and one from the answers to the embedding; `plan.json` says
+    how to cut, of which `encoder` it is, and where in `weights` the values are that the graphs lack.
+    """
+    if getattr(model.encoder, "reach", None) is None:
+        return None
+    module, feat_BTF = _ready(model)
+    widths = questions(module, feat_BTF[:1])
+    names = [*(f"part_{number}" for number in range(len(widths))), "embedding"]
+    beside = torch.tensor([0, feat_BTF.shape[1]]), torch.zeros(3, sum(widths))
+    inputs = ["features", "own", "known"]
+    proto = _traced(InPieces(module, widths), (feat_BTF, *beside), (DYNAMIC, {}, {}), (inputs, names))
+    _refer(proto, weights)
+    plan = {
+        "encoder_sha256": hashlib.sha256(encoder).hexdigest(),
+        "reach": module.reach,
+        "stride": module.stride,
+        "widths": widths,
+        "weights": [],  # of each graph: name, first byte and shape
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as pieces:
+
+        def write(name: str, content: bytes | str) -> None:  # without a date: the same bytes every time
+            pieces.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+        for number, name in enumerate(names):
+            graph = onnx.utils.Extractor(proto).extract_model(inputs, [name])
+            plan["weights"].append(_places(graph))
+            write(f"{number}.onnx", graph.SerializeToString())
+        write("plan.json", json.dumps(plan))
+    return file.getvalue()
+
+
+def _places(proto: onnx.ModelProto) -> dict[str, tuple[int, list[int]]]:
+    """Return where the weights lie that are not in the graph: {name: (first byte, shape)}."""
+    places = {}
+    for tensor in proto.graph.initializer:
+        if at := {entry.key: entry.value for entry in tensor.external_data}:
+            places[tensor.name] = int(at["offset"]), list(tensor.dims)
+    return places
+
+
+def _ready(model: Model) -> tuple[nn.Module, Tensor]:
+    """Return the encoder of `model` as it is used, and features to trace it with."""
     model = copy.deepcopy(model).requires_grad_(False).eval().cpu()
     with torch.no_grad():
         feat_BTF = model.features(torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5)
     if any(isinstance(module, nn.RNNBase) for module in model.encoder.modules()):
         feat_BTF = feat_BTF[:, :FEW_FRAMES].contiguous()
-    return _traced(model.encoder, (feat_BTF,), (DYNAMIC,), (["features"], ["embedding"]))
+    return model.encoder, feat_BTF
+
+
+@torch.no_grad()
+def questions(encoder: nn.Module, feat_1TF: Tensor) -> list[int]:
+    """Return how many values each question has that the encoder asks of a whole recording."""
+    known: list[Tensor] = []
+    while True:
+        try:
+            with whole.asking(torch.tensor([0, feat_1TF.shape[1]]), known):
+                encoder(feat_1TF)
+            return [answer_13C.shape[2] for answer_13C in known]
+        except whole.Unknown as question:
+            known.append(question.part_B3C)
 
 
 def trace_front(features: Features) -> bytes:

@@ -34,6 +34,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FRONT_FILE = "front.onnx"
 ENCODER_FILE = "encoder.onnx"
+PIECES_FILE = "pieces.zip"  # graphs by which the encoder reads a long recording in pieces, where it can
 _DTYPES = {
     "BF16": "torch.bfloat16",
     "BOOL": "torch.bool",
@@ -268,7 +269,7 @@ def save_calibration(folder: Path, calibration: Calibration | None, cohort: Coho
 def copy_model(source: Path, out: Path, calibration: Calibration | None, cohort: Cohort | None) -> None:
     """Write the model of `source` into the folder `out` with another calibration; raise as it."""
     card = _calibrated(source, calibration, cohort)
-    names = [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE] if card.graphs else [WEIGHTS_FILE]
+    names = [WEIGHTS_FILE, FRONT_FILE, ENCODER_FILE, PIECES_FILE] if card.graphs else [WEIGHTS_FILE]
     card.save(out, {name: read_bytes(source / name) for name in names if (source / name).exists()})
 
 
