@@ -66,8 +66,8 @@ _PIECE: ContextVar[Piece | None] = ContextVar("piece", default=None)
 def asking(own_2: Tensor, known: Sequence[Tensor]) -> Iterator[Piece]:
     """Let an encoder that is called inside see a piece.
 
-    Frames own_2[0] to own_2[1] are its own, counted after the encoder's stride; `known` are the answers (1, 3, C)
-    so far, in the order of the questions.
+    Frames own_2[0] to own_2[1] are its own, counted after the encoder's stride; `known` are the answers
+    (1, 3, C) so far, in the order of the questions.
     """
     piece = Piece(own_2, known)
     token = _PIECE.set(piece)
