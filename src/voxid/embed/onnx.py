@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from voxid.embed import passes
+from voxid.embed.passes import PIECE, in_pieces, is_long
 from voxid.errors import BadModel, DeviceUnavailable
 from voxid.framing import Framing, Summary, Summing, loudness_steps
 from voxid.model.card import (
@@ -149,18 +149,18 @@ class OnnxNetwork:
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; all rows have one length."""
         assert frames_B is None
-        long = self._pieces is not None and feat_BTF.shape[1] > passes.WHOLE
+        long = self._pieces is not None and is_long(feat_BTF.shape[1])
         if (self._alone or long) and len(feat_BTF) > 1:
             return np.concatenate([self.encode(row_TF[None], None) for row_TF in feat_BTF])
         if long:
             return self.encode_in_pieces(feat_BTF[0])[None]
         return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
 
-    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = passes.PIECE) -> np.ndarray:
+    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = PIECE) -> np.ndarray:
         """Return emb_D as `encode` does, to rounding, in the memory that `piece` frames take."""
         assert self._pieces is not None
         plan = self._pieces.plan
-        return passes.in_pieces(feat_TF, plan["reach"], plan["stride"], self._pieces.ask, piece)
+        return in_pieces(feat_TF, plan["reach"], plan["stride"], self._pieces.ask, piece)
 
     @property
     def reads_pieces(self) -> bool:

@@ -19,6 +19,15 @@ PIECE = 750  # frames of a piece, without those around it
 Ask = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], np.ndarray]
 
 
+def is_long(frames: int) -> bool:
+    """Return whether a recording of so many frames goes in pieces.
+
+    >>> is_long(3_000), is_long(3_001)
+    (False, True)
+    """
+    return frames > WHOLE
+
+
 def in_pieces(feat_TF: np.ndarray, reach: int, stride: int, ask: Ask, piece: int = PIECE) -> np.ndarray:
     """Return emb_D of a recording; `ask` runs the encoder on one piece, until all answers are known."""
     known: list[np.ndarray] = []

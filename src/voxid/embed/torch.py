@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voxid.embed import passes
 from voxid.embed.device import pick_device
+from voxid.embed.passes import PIECE, in_pieces, is_long
 from voxid.encoders import whole
 from voxid.model.network import Model
 from voxid.parallel import OneThreadWorkers, Workers
@@ -74,7 +74,7 @@ class TorchNetwork:
     def encode(self, feat_BTF: np.ndarray, frames_B: np.ndarray | None) -> np.ndarray:
         """Return emb_BD; `frames_B` says how many frames are a row's own (None: all)."""
         self.model.eval()  # whatever a caller did to `.model`, dropout stays off
-        if self.reads_pieces and feat_BTF.shape[1] > passes.WHOLE:
+        if self.reads_pieces and is_long(feat_BTF.shape[1]):
             lengths = [feat_BTF.shape[1]] * len(feat_BTF) if frames_B is None else frames_B
             rows = zip(feat_BTF, lengths, strict=True)
             return np.stack([self._row(feat_TF[:frames]) for feat_TF, frames in rows])
@@ -88,12 +88,12 @@ class TorchNetwork:
 
     def _row(self, feat_TF: np.ndarray) -> np.ndarray:
         """Return emb_D."""
-        if len(feat_TF) > passes.WHOLE:
+        if is_long(len(feat_TF)):
             return self.encode_in_pieces(feat_TF)
         return self.model.encoder(self._tensor(feat_TF[None])).float().cpu().numpy()[0]
 
     @torch.inference_mode()
-    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = passes.PIECE) -> np.ndarray:
+    def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = PIECE) -> np.ndarray:
         """Return emb_D as `encode` does, to rounding, in the memory that `piece` frames take."""
         encoder: Any = self.model.encoder
 
@@ -106,7 +106,7 @@ class TorchNetwork:
             except whole.Unknown as question:
                 return question.part_B3C[0].float().numpy()
 
-        return passes.in_pieces(feat_TF, encoder.reach, encoder.stride, ask, piece)
+        return in_pieces(feat_TF, encoder.reach, encoder.stride, ask, piece)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         if not array.flags.writeable:  # torch would warn; nothing here writes into its input

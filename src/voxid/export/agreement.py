@@ -10,6 +10,7 @@ import numpy as np
 from voxid.corpora.synthetic import speak, voice
 from voxid.embed import Embedder
 from voxid.embed.decode import decode
+from voxid.embed.onnx import OnnxNetwork
 from voxid.errors import CorpusError, ModelError
 from voxid.evaluation import EvaluationData
 from voxid.types import SAMPLE_RATE
@@ -66,10 +67,10 @@ def compare(torch: Embedder, onnx: Embedder, waves: Sequence[np.ndarray], speech
     expected_ND = torch.embed_many(audio)
     alone_ND = np.stack([onnx.embed(item) for item in audio])
     worst = max(float(relative(expected_ND, got_ND)) for got_ND in (alone_ND, onnx.embed_many(audio)))
-    if getattr(onnx.network, "reads_pieces", False):
-        [feat_TF] = onnx.network.features(max(waves, key=len)[None], None)
-        whole_1D = onnx.network.encode(feat_TF[None], None)
-        pieces_D = onnx.network.encode_in_pieces(feat_TF, len(feat_TF) // 3)
+    if isinstance(network := onnx.network, OnnxNetwork) and network.reads_pieces:
+        [feat_TF] = network.features(max(waves, key=len)[None], None)
+        whole_1D = network.encode(feat_TF[None], None)
+        pieces_D = network.encode_in_pieces(feat_TF, max(1, len(feat_TF) // 3))
         worst = max(worst, relative(whole_1D, pieces_D[None]))
     seconds = [len(wave_S) / SAMPLE_RATE for wave_S in waves]
     return Agreement(worst, len(waves), min(seconds), max(seconds), speech)
