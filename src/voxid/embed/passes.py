@@ -47,8 +47,8 @@ def together(part_P3C: np.ndarray) -> np.ndarray:
     An amount is the logarithm of the sum of the weights.
 
     >>> pieces = [[[1.0], [0.0], [np.log(1)]], [[4.0], [0.5], [np.log(2)]]]  # of 1, and of 3.3 and 4.7
-    >>> together(np.array(pieces)).round(3).T.tolist()
-    [[3.0, 2.333, 1.099]]
+    >>> [round(float(value), 3) for value in together(np.array(pieces))[:, 0]]
+    [3.0, 2.333, 1.099]
     """
     mean_PC, variance_PC, amount_PC = np.moveaxis(part_P3C.astype(np.float64), 1, 0)
     amount_C = np.logaddexp.reduce(amount_PC, axis=0)
