@@ -53,9 +53,8 @@ class DistilLoss(AamLoss):
         self._speakers = speakers
         if emb_NE.shape[1] != self.weight.shape[1]:
             layer = nn.Linear(self.weight.shape[1], emb_NE.shape[1], bias=False)
-            nn.init.xavier_uniform_(
-                layer.weight, generator=torch.Generator().manual_seed(0)
-            )  # in all processes
+            alike = torch.Generator().manual_seed(0)  # in all processes of a training
+            nn.init.xavier_uniform_(layer.weight, generator=alike)
             self.project = layer.to(self.weight.device)
 
     def set_rows(self, rows_B: np.ndarray) -> None:
