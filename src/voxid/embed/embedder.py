@@ -34,7 +34,7 @@ from voxid.model.card import Card, InferenceConfig
 from voxid.parallel import Workers, usable_cores
 from voxid.types import SAMPLE_RATE
 
-BLOCK_S = 10.0  # seconds of a long recording that are in memory at once
+BLOCK_S = 5.0  # seconds of a long recording that are in memory at once
 PIECE_S = 60.0  # seconds, at most, that a network sees at once of a long recording in full mode
 GATHER_S = 120.0  # seconds of short recordings that are gathered for one worker
 LEAST_S = 10.0  # seconds of recordings that are worth a worker of their own

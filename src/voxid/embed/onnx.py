@@ -42,6 +42,7 @@ from voxid.types import SAMPLE_RATE
 
 LONG = 30 * SAMPLE_RATE  # samples; a longer wave goes through the front end in parts ...
 PART = 5 * SAMPLE_RATE  # ... of so many: its windows take five times the memory
+KEPT = 10 * 100  # frames, of 10 s: what a run of no more of them takes is kept for the next
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -71,7 +72,7 @@ class OnnxNetwork:
         self._summary: Summary = graphs.summary
         self._pause_db = graphs.pause_db
         self._front = _session(folder / FRONT_FILE, device)
-        self._encoder = _session(folder / ENCODER_FILE, device, arena=False)
+        self._encoder = _session(folder / ENCODER_FILE, device)
         self._pieces = _Pieces.of(folder, graphs.encoder_sha256) if device == "cpu" else None
         self._no_summary_1U = np.zeros((1, graphs.summary_values), np.float32)
         self._on_cpu = device == "cpu"
@@ -154,7 +155,9 @@ class OnnxNetwork:
             return np.concatenate([self.encode(row_TF[None], None) for row_TF in feat_BTF])
         if long:
             return self.encode_in_pieces(feat_BTF[0])[None]
-        return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)})[0]  # type: ignore[return-value]
+        much = self._on_cpu and feat_BTF.shape[0] * feat_BTF.shape[1] > KEPT
+        options = _giving_back() if much else None
+        return self._encoder.run(["embedding"], {"features": _plain(feat_BTF)}, options)[0]  # type: ignore[return-value]
 
     def encode_in_pieces(self, feat_TF: np.ndarray, piece: int = PIECE) -> np.ndarray:
         """Return emb_D as `encode` does, to rounding, in the memory that `piece` frames take."""
@@ -214,7 +217,7 @@ class _Pieces:
         with self._opening:
             for here in range(len(self._sessions), number + 1):
                 graph = _member(self._folder, f"{here}.onnx")
-                self._sessions.append(_session(graph, "cpu", arena=False, weights=self._weights(here)))
+                self._sessions.append(_session(graph, "cpu", self._weights(here)))
             return self._sessions[number]
 
     def _weights(self, number: int) -> dict[str, onnxruntime.OrtValue]:
@@ -261,18 +264,16 @@ def _providers() -> list[str]:
 def _session(
     path: Path | bytes,
     device: str,
-    arena: bool = True,
     weights: dict[str, onnxruntime.OrtValue] | None = None,
 ) -> onnxruntime.InferenceSession:
     """Return a session that computes in the thread that calls it, and starts none of its own.
 
-    Without an arena, memory goes back to the system as soon as it is free: a third less for a long recording.
     `weights` are those that the graph has outside of itself.
     """
     name = path if isinstance(path, Path) else PIECES_FILE
     options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = arena
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = weights is None  # six small sessions with an arena each took 60 MB more
     options.log_severity_level = 4  # it warns of what it cannot fold beforehand, on every load
     if weights is not None:
         options.add_external_initializers(list(weights), list(weights.values()))
@@ -284,6 +285,16 @@ def _session(
             f"onnxruntime {onnxruntime.__version__} cannot load {name}: {error}. "
             "Upgrade it (pip install -U onnxruntime), or export the model again."
         ) from error
+
+
+def _giving_back() -> onnxruntime.RunOptions:
+    """Return the options of a run after which the session gives back the memory it took.
+
+    Where memory is given back in small parts while the graph runs, glibc keeps much of it.
+    """
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _checked(folder: Path, card: Card, graphs: Graphs) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-WHOLE = 3000  # frames, half a minute: what is shorter goes through the encoder at once
+WHOLE = 6000  # frames, a minute: what is shorter goes through the encoder at once
 PIECE = 750  # frames of a piece, without those around it
 
 # frames feat_1TF, which of them are its own (after the stride), answers (3, C) -> part (3, C), or emb_D
@@ -22,7 +22,7 @@ Ask = Callable[[np.ndarray, np.ndarray, list[np.ndarray]], np.ndarray]
 def is_long(frames: int) -> bool:
     """Return whether a recording of so many frames goes in pieces.
 
-    >>> is_long(3_000), is_long(3_001)
+    >>> is_long(6_000), is_long(6_001)
     (False, True)
     """
     return frames > WHOLE
