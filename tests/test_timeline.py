@@ -166,7 +166,8 @@ def test_a_stream_ends_with_the_timeline_of_the_file(rec: Recognizer, found: Tim
         rec.stream().end()
 
 
-@pytest.mark.slow  # three minutes
+@pytest.mark.slow  # three minutes of two quiet cores
+@pytest.mark.timeout(1800)
 @pytest.mark.real
 def test_three_hours_take_little_memory_and_time(real_data: Path, tmp_path: Path) -> None:
     [made] = apart(make_long, real_data / "LibriSpeech" / "test-other-mini", str(tmp_path), 3.0)
