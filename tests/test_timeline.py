@@ -34,12 +34,12 @@ from voxid.errors import (
     ModelMismatch,
 )
 from voxid.metrics.diarization import Spoken, assign, compare_rttm, read_rttm, rttm, timeline_errors
-from voxid.recognizer import Recognizer
+from voxid.recognizer import Recognizer, conversing
 from voxid.timeline import Timeline, Turn
 from voxid.timeline import speakers as speakers_room
 from voxid.timeline.clustering import agglomerate, smoothed
 from voxid.timeline.conversations import make_conversations
-from voxid.timeline.naming import names_of
+from voxid.timeline.naming import EASE, names_of
 from voxid.timeline.streaming import LATENCY_S
 from voxid.timeline.transcript import with_names
 from voxid.types import Candidate, Identification
@@ -224,6 +224,19 @@ def test_a_turn_that_does_not_sound_like_its_name_is_somebody_else(rec: Recogniz
     assert len(set(names)) >= 7
 
 
+def test_two_voices_in_one_cluster_are_told_apart_by_who_is_enrolled(
+    rec: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave_S, _ = talk([(0, 14.0), (7, 9.0), (0, 12.0)])
+    monkeypatch.setattr(speakers_room, "STOP_LLR", -99.0)  # all of it becomes one cluster
+    turns = rec.timeline((wave_S, RATE)).turns
+    assert [turn.speaker for turn in turns] == ["p0", "Zoë O'Hara", "p0"]
+    assert [turn.end for turn in turns[:2]] == pytest.approx([14.0, 23.4], abs=0.75)
+    monkeypatch.setattr(conversing, "PARTINGS", 0)
+    monkeypatch.setattr(conversing, "GUARD", 99.0)
+    assert {turn.speaker for turn in rec.timeline((wave_S, RATE)).turns} == {"p0"}
+
+
 def test_what_cannot_be_a_conversation(rec: Recognizer) -> None:
     with pytest.raises(AudioSilent):
         rec.timeline((np.zeros(5 * RATE, np.float32), RATE))
@@ -248,11 +261,27 @@ def test_a_name_goes_to_the_speaker_it_fits_best() -> None:
         them = tuple(Candidate(i, name, llr, 0.5, 0.5, 2.0) for i, (name, llr) in enumerate(llrs, start=1))
         return Identification(True, None, them, 2.0, 3, 0.1, 0.05, "", 5.0, 5.0)
 
-    answers = [heard(("ann", 4.0), ("bob", 3.0)), heard(("ann", 6.0)), heard(("cy", 1.0))]
+    answers = [heard(("ann", 4.0), ("bob", 3.0)), heard(("ann", 6.0)), heard(("cy", -1.0))]
     apart, alike = np.full((3, 3), -5.0), np.full((3, 3), 5.0)
-    assert names_of(answers, apart, join=True) == ["bob", "ann", None]
-    assert names_of(answers, alike, join=True) == ["ann", "ann", None]
-    assert names_of(answers, alike, join=False) == ["bob", "ann", None]
+
+    def given(answers: list[Identification], between_KK: np.ndarray, join: bool) -> list[Any]:
+        named = names_of(answers, between_KK, join=join)
+        return [one and (one.speaker, one.threshold) for one in named]
+
+    ann = ("ann", 2.0)
+    assert given(answers, apart, join=True) == [("bob", 2.0), ann, None]
+    assert given(answers, alike, join=True) == [ann, ann, None]
+    assert given(answers, alike, join=False) == [("bob", 2.0), ann, None]
+    much = [
+        heard(("ann", 9.0)),
+        heard(("ann", 2.9)),
+    ]  # far from the first, and little above 2
+    assert given(much, alike, join=True) == [ann, None]
+    little = [heard(("ann", 0.5), ("bob", -3.0)), heard(("ann", -1.6), ("bob", -2.0))]
+    assert given(little, apart, join=True) == [("ann", 2.0 - EASE), None]  # it stands out
+    assert given(little[:1], apart, join=True) == [None]  # nobody else to stand out from
+    assert given([little[0], heard(("ann", -1.4))], apart, join=True) == [None, None]
+    assert given([little[0], heard(("ann", 0.3))], alike, join=True) == [None, None]
 
 
 def test_clustering_and_assignment_against_scipy() -> None:

@@ -20,16 +20,17 @@ from voxid.scoring import Cohort, Side, llr
 from voxid.scoring.decision import Rule
 from voxid.scoring.evidence import llr_table
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
-from voxid.timeline.naming import nameless, names_of
-from voxid.timeline.speakers import LEAST_SPEAKER_S, cluster_sides, speakers_of
+from voxid.timeline.naming import is_another, nameless, names_of
+from voxid.timeline.speakers import LEAST_SPEAKER_S, cluster_sides, parted, settled, speakers_of
 from voxid.timeline.turns import Span, spans_of
 from voxid.timeline.windows import Windows, channels_of, windows_of
-from voxid.types import Identification
+from voxid.types import Candidate, Identification
 
 TOP = 5  # people who may give a speaker their name
 NO_OVERLAP = "overlapped speech is not found: where two people talk at once, one of them is named."
 GUARD = 1.0  # a turn whose own LLR is further below the threshold than this does not get the name
 DOUBTED = "unknown"  # what it is called
+PARTINGS = 3  # a cluster can hold more than two people
 LITTLE_S = 3.0  # net speech of a speaker: with less a name is a guess, and so is the speaker
 
 Ranked = Callable[[Heard, int], tuple[Identification, Near]]
@@ -37,11 +38,21 @@ Ranked = Callable[[Heard, int], tuple[Identification, Near]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Named:
-    """A speaker, compared with the people enrolled: the name or None, the answer, who was compared."""
+    """A speaker, compared with the people enrolled: the one it is or None, the answer, who was compared."""
 
-    name: str | None
+    given: Candidate | None
     answer: Identification
     near: Near
+
+    @property
+    def name(self) -> str | None:
+        """The name of who it is."""
+        return None if self.given is None else self.given.speaker
+
+    @property
+    def place(self) -> int:
+        """Where the one whom it is stands among those who were compared; without a name, the nearest."""
+        return 0 if self.given is None else self.given.rank - 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +78,7 @@ class Naming:
             alls = Side.joined(sides)
             between_KK = llr_table(self.asked.calibration, alls, alls, self.cohort)
         given = names_of([answer for answer, _ in answers], between_KK, join=join)
-        return [Named(name, *answer) for name, answer in zip(given, answers, strict=True)]
+        return [Named(one, *answer) for one, answer in zip(given, answers, strict=True)]
 
     def turn(
         self,
@@ -79,12 +90,11 @@ class Naming:
         channel: int | None = None,
     ) -> Turn:
         """Return a turn of a speaker who is `called` so; one that does not sound like the name has none."""
-        order = [candidate.speaker for candidate in named.answer.candidates]
         llr_ = None
-        if order:
-            at = order.index(named.name) if named.name in order else 0
-            [llr_] = llr(self.asked.calibration, named.near.side.take([at]), own, self.cohort).tolist()
-            if named.name is not None and llr_ < self.asked.threshold() - GUARD:
+        if named.answer.candidates:
+            near = named.near.side.take([named.place])
+            [llr_] = llr(self.asked.calibration, near, own, self.cohort).tolist()
+            if named.given and llr_ < min(self.asked.threshold(), named.given.threshold) - GUARD:
                 called = DOUBTED
         return Turn(
             start=round(span[0], 3),
@@ -132,6 +142,8 @@ def timeline(
         windows = windows_of(embed, found, known=known)
         post_WK = speakers_of(windows, naming.asked.calibration, naming.cohort, speakers)
         voices = _voices(windows, post_WK, None)
+        if speakers is None:
+            voices = _unmixed(naming, windows, voices)
         warnings.append(NO_OVERLAP)
         join = speakers is None
         if speakers is not None and len(voices) < speakers:
@@ -152,6 +164,33 @@ def _voices(windows: Windows, post_WK: np.ndarray, channel: int | None) -> list[
     return voices
 
 
+def _unmixed(naming: Naming, windows: Windows, voices: list[_Voice]) -> list[_Voice]:
+    """Return the speakers, after parting those of whom only one half sounds like the person named.
+
+    Two voices that are alike end in one cluster; the voiceprint of one of them tells them apart.
+    """
+    for _ in range(PARTINGS):
+        label_W, count = np.full(len(windows), -1), len(voices)
+        named = naming.names([voice.side for voice in voices], ("", 0.0), join=True)
+        for k, (voice, one) in enumerate(zip(voices, named, strict=True)):
+            some = [w for span in voice.spans for w in span.windows]
+            label_W[some] = k
+            if one.given is None or (parts := parted(windows, some)) is None:
+                continue
+            person = one.near.side.take([one.place])
+            sides = Side.joined(_together(windows, part) for part in parts)
+            llr_2 = llr(naming.asked.calibration, person, sides, naming.cohort)
+            worse, better = np.argsort(llr_2).tolist()
+            if is_another(llr_2[worse], one.answer.candidates[one.place].threshold, llr_2[better]):
+                label_W[parts[worse]] = count
+                count += 1
+        if count == len(voices):
+            break
+        post_WK = settled(windows, label_W, naming.asked.calibration, naming.cohort)
+        voices = _voices(windows, post_WK, None)
+    return voices
+
+
 def _together(windows: Windows, some: list[int]) -> Side:
     """Return what some of the windows together sound like."""
     label_W = np.full(len(windows), -1)
@@ -165,7 +204,7 @@ def _told(
     found = naming.names([voice.side for voice in voices], of, join=join)
     answers = [one.answer for one in found]
     told: list[tuple[str | int, Turn]] = []  # under a name, or a number that stands for one without
-    of_speaker: dict[str | int, list[Identification]] = {}
+    of_speaker: dict[str | int, list[Named]] = {}
     for k, (voice, one) in enumerate(zip(voices, found, strict=True)):
         turns = [
             naming.turn(
@@ -181,7 +220,7 @@ def _told(
         doubted_s = sum(turn.speech_s for turn in turns if turn.speaker == DOUBTED)
         other = -1 - k if doubted_s >= LEAST_SPEAKER_S else DOUBTED  # somebody else, or too little to say
         own = one.name or k
-        of_speaker.setdefault(own, []).append(one.answer)
+        of_speaker.setdefault(own, []).append(one)
         told += [(other if one.name and turn.speaker == DOUBTED else own, turn) for turn in turns]
     told.sort(key=lambda pair: (pair[1].start, pair[1].end))
     kind, numbers = nameless(answers), count(1)
@@ -208,18 +247,11 @@ def _told(
     )
 
 
-def _speaker(who: str, turns: list[Turn], found: list[Identification]) -> TimelineSpeaker:
+def _speaker(who: str, turns: list[Turn], found: list[Named]) -> TimelineSpeaker:
     """Return a speaker, of whom `found` says how each of the clusters compared; the best counts."""
-    candidates = [next((c for c in one.candidates if c.speaker == who), None) for one in found]
-    known = any(candidates)
-    best = max(
-        (
-            c or (one.candidates[0] if one.candidates else None)
-            for c, one in zip(candidates, found, strict=True)
-        ),
-        key=lambda candidate: -np.inf if candidate is None else candidate.llr,
-        default=None,
-    )
+    known = any(one.given for one in found)
+    nearest = [one.given or next(iter(one.answer.candidates), None) for one in found]
+    best = max(filter(None, nearest), key=lambda candidate: candidate.llr, default=None)
     return TimelineSpeaker(
         speaker=who,
         known=known,

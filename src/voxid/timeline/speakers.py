@@ -15,7 +15,7 @@ import numpy as np
 
 from voxid.scoring import Calibration, Cohort, Side, llr, reference, unit_rows
 from voxid.scoring.evidence import llr_table
-from voxid.timeline.clustering import agglomerate, renumbered, smoothed
+from voxid.timeline.clustering import agglomerate, halves, renumbered, smoothed
 from voxid.timeline.windows import WINDOW_S, Windows
 
 STOP_LLR = 0.6  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
@@ -44,13 +44,29 @@ def speakers_of(
     label_W[clear] = _clusters(side.take(clear), calibration, cohort, count)
     if count is None:
         label_W = _without_small(label_W, windows.net_s_W)
-    post_WK = np.zeros((len(windows), 0))
+    return settled(windows, label_W, calibration, cohort)
+
+
+def settled(
+    windows: Windows, label_W: np.ndarray, calibration: Calibration, cohort: Cohort | None
+) -> np.ndarray:
+    """Return the posteriors (W, K) after some passes of the HMM that begin with clusters; -1 is in none."""
+    side, post_WK = windows.side, np.zeros((len(windows), 0))
     for _ in range(PASSES):
         clusters = cluster_sides(windows, label_W)
         fits_WK = llr_table(calibration, side, replace(clusters, clips_N=np.ones(len(clusters))), cohort)
         post_WK = smoothed(fits_WK, windows.pause_s, change=CHANGE, trust=TRUST)
         label_W = renumbered(post_WK.argmax(axis=1))
     return post_WK
+
+
+def parted(windows: Windows, some: list[int]) -> tuple[list[int], list[int]] | None:
+    """Return the windows of one speaker in two lists that are as unlike as can be; None for little speech."""
+    label_W = halves(unit_rows(windows.side.emb_ND[some]).astype(np.float64))
+    parts = [[w for w, label in zip(some, label_W, strict=True) if label == side] for side in (0, 1)]
+    if min(windows.net_s_W[part].sum() for part in parts) < CLIP_S:
+        return None
+    return parts[0], parts[1]
 
 
 def cluster_sides(windows: Windows, label_W: np.ndarray) -> Side:
