@@ -58,7 +58,8 @@ class Turn(Answer):
 class TimelineSpeaker(Answer):
     """One speaker of a recording: all of the turns together, against the people enrolled.
 
-    `known` says whether the speaker has a name; then `llr` reached the `threshold`, as `identify` decides.
+    `known` says whether the speaker has a name; then `llr` reached the `threshold`: that of `identify`, or 2
+    less for a name that stands out in the recording.
     `nearest` is the enrolled person whom the voice is nearest to, None where nobody is enrolled.
 
     >>> TimelineSpeaker("alice", True, 12.5, 3, "alice", 9.1, 3.4, 0.99).known
