@@ -179,8 +179,8 @@ def _unmixed(naming: Naming, windows: Windows, voices: list[_Voice]) -> list[_Vo
                 continue
             person = one.near.side.take([one.place])
             sides = Side.joined(_together(windows, part) for part in parts)
-            llr_2 = llr(naming.asked.calibration, person, sides, naming.cohort)
-            worse, better = np.argsort(llr_2).tolist()
+            llr_2 = llr(naming.asked.calibration, person, sides, naming.cohort).tolist()
+            worse, better = sorted((0, 1), key=llr_2.__getitem__)
             if is_another(llr_2[worse], one.answer.candidates[one.place].threshold, llr_2[better]):
                 label_W[parts[worse]] = count
                 count += 1
