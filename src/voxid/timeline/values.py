@@ -83,7 +83,8 @@ class TimelineSpeaker(Answer):
             return said
         side = "at or above" if self.llr >= self.threshold else "below"
         who = "" if self.known else f" of {self.nearest!r}"
-        return f"{said}, LLR{who} {self.llr:.2f}, {side} the threshold {self.threshold:.2f}"
+        other = "; another speaker fits that name better" * (not self.known and self.llr >= self.threshold)
+        return f"{said}, LLR{who} {self.llr:.2f}, {side} the threshold {self.threshold:.2f}{other}"
 
 
 @dataclass(frozen=True, slots=True)
