@@ -43,6 +43,9 @@ RECIPES = {
 }
 
 
+OFTEN = ("aam", "softmax", "triplet", "ge2e", "distil", "normalised")  # the others: pytest -m slow
+
+
 def undrawn() -> None:
     """Draw no curves: matplotlib would take longer than the steps."""
     voxid.plots.training_curve = lambda *_: None  # pyright: ignore

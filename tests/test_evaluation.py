@@ -714,7 +714,10 @@ def test_calibrate_command(corpus: Path, model: Path, tmp_path: Path) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("checkpoint", "percent"),
-    [("bilstm.mean.clean100", 2.44), ("transformer.clean100.specaug", 5.11)],
+    [
+        ("bilstm.mean.clean100", 2.44),
+        pytest.param("transformer.clean100.specaug", 5.11, marks=pytest.mark.slow),
+    ],
 )
 def test_the_published_checkpoints_have_their_measured_error(
     checkpoint: str, percent: float, real_data: Path, seed_dir: Path, tmp_path: Path
