@@ -137,6 +137,14 @@ def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def without_pieces() -> Iterator[None]:
+    """Exports lack the graphs for long recordings in pieces, half of what a test would trace."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("voxid.export.trace_pieces", lambda *_: None)
+        yield
+
+
 @pytest.fixture
 def without_root() -> Callable[[], AbstractContextManager[None]]:
     """A context manager in which permissions bind even a test that runs as root."""

@@ -96,7 +96,7 @@ def test_silence_alone_is_refused(runtime: Embedder) -> None:
 
 
 @pytest.fixture(scope="module")
-def graphs(traced_once: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graphs(traced_once: None, without_pieces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One model, traced once: its mode is not in the graphs."""
     folder = tmp_path_factory.mktemp("silence")
     model_of(35).save(folder / "model")
