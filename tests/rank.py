@@ -43,7 +43,7 @@ RECIPES = {
 }
 
 
-OFTEN = ("aam", "softmax", "triplet", "ge2e", "distil", "normalised")  # the others: pytest -m slow
+OFTEN = ("aam", "softmax", "ge2e", "distil")  # the others: pytest -m slow
 
 
 def undrawn() -> None:

@@ -107,6 +107,7 @@ def test_every_row_takes_as_many_steps_and_can_be_trained_on(name: str, packed: 
     assert plan.rows == (32 if ROWS[name].part == "world" else 24)
 
 
+@pytest.mark.slow
 def test_triplets_of_the_modern_training_are_triplets(packed: Packed, tmp_path: Path) -> None:
     # at several speeds a triplet's rows would be of several classes, which its loss refuses
     result = train(recipe_of(ROWS["without aam"], 3, seed=0), packed, tmp_path / "run", device="cpu")

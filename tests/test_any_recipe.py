@@ -107,7 +107,13 @@ def test_any_encoder_learns_from_any_features(
     assert len(still) <= len(learned) / 10, still  # a gradient may be zero by design, as the ge2e offset's is
 
 
-@pytest.mark.parametrize("encoder", ENCODERS.names())
+LARGE = ("campplus", "redimnet", "resnet")
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in ENCODERS.names()],
+)
 def test_every_encoder_goes_through_the_whole_training(encoder: str, packed: Packed, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, encoder=encoder, loss="aam", features="fbank")
     train(recipe, packed, tmp_path / "run")

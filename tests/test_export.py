@@ -209,7 +209,7 @@ def test_every_encoder_and_every_features_can_be_exported(
 @pytest.mark.parametrize(
     "features",
     [
-        "fbank, mean left in",
+        pytest.param("fbank, mean left in", marks=pytest.mark.slow),
         pytest.param("fbank, pauses alone", marks=pytest.mark.slow),
         pytest.param("mfcc, no floor", marks=pytest.mark.slow),
     ],

@@ -65,6 +65,7 @@ def test_tract_length_moves_the_formants() -> None:
     assert centre(short) / centre(long) > 1.05
 
 
+@pytest.mark.slow
 def test_voices_can_be_told_apart_but_not_perfectly() -> None:
     speakers, takes = 20, 10
     spectra = np.array(

@@ -270,8 +270,9 @@ print(kills)
 """
 
 
+@pytest.mark.slow  # test_distributed.py kills one, too
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("kills", "steps"), [(2, 100), pytest.param(5, 210, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(2, 100), (5, 210)])
 def test_killed_and_resumed_is_as_if_never_stopped(
     packed: Packed, tmp_path: Path, kills: int, steps: int
 ) -> None:
