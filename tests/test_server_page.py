@@ -197,6 +197,7 @@ def someone(speaker: str, known: bool, speech_s: float, turns: int, llr: float) 
     return {**made, "llr": llr, "threshold": 3.1, "probability": 0.98 if known else 0.01}
 
 
+@pytest.mark.slow  # a busy machine may play a turn to its end before anybody looks
 def test_what_is_doubtful_and_what_changed_is_said(listening: Open) -> None:
     """What the socket says is made up, so that each kind of turn is there."""
     told = [
