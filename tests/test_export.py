@@ -99,7 +99,7 @@ FEATURE_TABLES = {
 }
 
 
-OFTEN = {("ecapa", "fbank"), ("lstm", "mfcc")}  # the others: pytest -m slow
+OFTEN = {("ecapa", "fbank")}  # the others: pytest -m slow
 
 
 def small(encoder: str = "ecapa", features: str = "fbank", **inference: Any) -> Model:
