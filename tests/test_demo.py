@@ -68,6 +68,7 @@ def test_split_keeps_speakers_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_figures")
 def test_demo_learns_and_leaves_everything_it_names(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voxid.demo, "SYNTHETIC_SPEAKERS", (10, 4))
     said: list[str] = []

@@ -151,7 +151,7 @@ def test_of_real_speech_too(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "LibriSpeech" / "test-other-mini"
     if not folder.is_dir():
         pytest.skip("no LibriSpeech/test-other-mini there")
-    agrees("voxid-base", folder, tmp_path, every=50)
+    agrees("voxid-base", folder, tmp_path, every=20)
 
 
 def test_a_pair_is_evaluated_as_it_is_compared(tmp_path: Path) -> None:
