@@ -122,7 +122,7 @@ def export(
                 agreement = _copy(source, folder, metadata)
             else:
                 model.metadata = metadata
-                agreement = _write_fp32(model, folder, corpus)
+                agreement = _write_fp32(model, folder, corpus, pieces=not int8)
             eers = None
             if int8 and corpus is not None:
                 eers = _to_int8(folder, corpus, progress)
@@ -204,13 +204,16 @@ def _rate(row: dict[str, Any]) -> dict[str, float | None]:
     return {"eer": row["eer"], "low": low, "high": high}
 
 
-def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Agreement:
-    """Write the folder of the model in 32 bits; raise ModelError unless it does what torch does."""
+def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None, *, pieces: bool) -> Agreement:
+    """Write the folder of the model in 32 bits; raise ModelError unless it does what torch does.
+
+    `pieces` are the graphs for long recordings, which there are none of in 8 bits.
+    """
     model.save(folder)
     try:
         weights = (folder / WEIGHTS_FILE).read_bytes()
         front, encoder = trace(model, weights)
-        pieces = trace_pieces(model, weights, encoder)
+        in_pieces = trace_pieces(model, weights, encoder) if pieces else None
     except VoxidError:
         raise
     except Exception as error:  # the exporter's own exceptions have many bases
@@ -219,8 +222,8 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None) -> Ag
             "Use the model by torch."
         ) from error
     _write_graphs(model, folder, front, encoder)
-    if pieces is not None:
-        (folder / PIECES_FILE).write_bytes(pieces)
+    if in_pieces is not None:
+        (folder / PIECES_FILE).write_bytes(in_pieces)
     waves, speech = speech_for_checking(corpus)
     agreement = compare(Embedder(TorchNetwork(model)), Embedder(OnnxNetwork(folder)), waves, speech)
     demand(agreement, pauses=model.features.pause_db is not None)
@@ -280,8 +283,7 @@ def _to_int8(
         cohort = calibration.cohort and calibration.cohort.model_copy(update={"model": mark})
         calibration = calibration.model_copy(update={"model": calibration.model and mark, "cohort": cohort})
     changed = graphs.model_copy(update={"precision": "int8", "encoder_sha256": sha256, "fingerprint": mark})
-    for gone in (folder / WEIGHTS_FILE, folder / PIECES_FILE):  # in 8 bits there is no graph of pieces
-        gone.unlink(missing_ok=True)
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     _write_config(folder, changed, weights_sha256="", calibration=calibration)
     after, _ = _eer(Embedder(OnnxNetwork(folder)), corpus, progress)
     if not abs(after - before) <= MOST_EER_CHANGE * before:

@@ -150,6 +150,11 @@ class Hearing:
         """Whether as much was heard as one connection takes."""
         return self.heard / SAMPLE_RATE > self.service.settings.audio_s
 
+    @property
+    def most(self) -> str:
+        """What is said of that."""
+        return f"{self.service.settings.audio_s:g} s are the most that one connection takes."
+
     async def take(self, pcm: bytes) -> list[dict[str, Any]]:
         """Return what is to be said after more samples."""
         pcm = self.odd + pcm
@@ -168,9 +173,8 @@ class Hearing:
         return await self.service.thread(self._finish)
 
     def _add(self, samples: np.ndarray) -> None:
-        most_s = self.service.settings.audio_s
         if self.is_full and self.talk is None:
-            raise Refusal(413, "AudioTooLong", f"{most_s:g} s are the most that one connection takes.")
+            raise Refusal(413, "AudioTooLong", self.most)
         self.raw.append(samples)
         if self.talk is not None:
             self.heard += round(samples.size * SAMPLE_RATE / self.start["rate"])
@@ -227,8 +231,7 @@ class Hearing:
             except AudioError as error:  # silence, or nothing at all
                 final |= {"turns": [], "speakers": [], "warnings": [str(error)]}
             if self.is_full:
-                most = f"{self.service.settings.audio_s:g} s are the most that one connection takes."
-                final["warnings"] = [*final["warnings"], most]
+                final["warnings"] = [*final["warnings"], self.most]
             return [*said, final | {"changes": [one.to_dict() for one in self.talk.changes]}]
         mask_T = self.meter.mask()
         said = [
