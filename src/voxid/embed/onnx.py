@@ -100,17 +100,18 @@ class OnnxNetwork:
         for part_S, frames in cut():
             logmel_TM = self.log_mel(part_S)[frames]
             summing.add(logmel_TM)
-            logmels += [logmel_TM] if self._in_bands else []
+            if self._in_bands:
+                logmels.append(logmel_TM)
         summary_1U = summing.value()
-        if self._in_bands and self._pause_db is None:  # as the graph does, in 32 bits: the same numbers
-            total_M = np.zeros(logmels[0].shape[1], np.float32)
-            for logmel_TM in logmels:
-                total_M = np.concatenate([total_M[None], logmel_TM]).sum(axis=0)
-            summary_1U = total_M[None] / np.float32(summing.frames)
         if not self._in_bands:
             return np.concatenate(
                 [self.features_of_part(part_S, summary_1U, frames) for part_S, frames in cut()]
             )
+        if self._pause_db is None:  # as the graph does, in 32 bits: the same numbers
+            total_M = np.zeros(logmels[0].shape[1], np.float32)
+            for logmel_TM in logmels:
+                total_M = np.concatenate([total_M[None], logmel_TM]).sum(axis=0)
+            summary_1U = total_M[None] / np.float32(summing.frames)
         feat_TF, done = np.empty((summing.frames, logmels[0].shape[1]), np.float32), 0
         while logmels:  # each is given back when it is done
             said_TF = self._less_mean(logmels.pop(0), summary_1U)
