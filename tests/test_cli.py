@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 from commands import invoke
+from typer.testing import CliRunner
 
 from voxid import cli, errors
 from voxid.cli import COMMANDS, build_app
@@ -379,7 +380,9 @@ def test_a_shell_completes_names_models_and_recipes(tmp_path: Path) -> None:
     assert "bilstm-clean100" in completed("voxid recipes bil", cwd=tmp_path)
 
 
-def test_doctor_says_what_is_here_and_what_is_missing(tmp_path: Path) -> None:
+def test_doctor_says_what_is_here_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a folder without anything it makes nothing, and a model that is not there is told, not raised."""
     done = voxid("doctor", "--model", "voxid-bse", "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
@@ -387,7 +390,9 @@ def test_doctor_says_what_is_here_and_what_is_missing(tmp_path: Path) -> None:
     assert "Did you mean 'voxid-base'" in found["model"]["error"]
     assert found["versions"]["torch"]
     assert "cpu" in found["devices"]
-    with_extras = voxid("doctor", cwd=tmp_path, env={"VOXID_DATA": str(tmp_path)}).stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXID_DATA", str(tmp_path))
+    with_extras = CliRunner().invoke(build_app(), ["doctor"]).stdout
     assert "model voxid-base: calibrated" in with_extras
     assert f"no LibriSpeech in {tmp_path}" in with_extras
     for extra, gone in found["extras"].items():

@@ -311,36 +311,32 @@ def test_long_recordings_in_blocks(
     np.testing.assert_allclose(pieces, (sum(parts) / frames).numpy(), atol=2e-5)
 
 
+@pytest.mark.parametrize("features", ["fbank", pytest.param("mfcc", marks=pytest.mark.slow)])
 def test_a_long_wave_goes_through_the_front_end_in_parts_and_gives_the_same(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    features: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small("lstm", "mfcc").save(tmp_path / "model")
-    export(tmp_path / "model", tmp_path / "exported")
-    for folder in (made[1], tmp_path / "exported"):  # with the mean of each band; with the loudest of all
-        network = OnnxNetwork(folder)
-        assert isinstance(network, onnx_engine.OnnxNetwork)
-        wave_S = speech(9.3)[0]
-        [whole_TF] = network.features(wave_S[None], None)
-        seen: list[int] = []
+    """With the mean of each band, and with the loudest of all."""
+    if features == "fbank":
+        folder = request.getfixturevalue("made")[1]
+    else:
+        small("lstm", features).save(tmp_path / "model")
+        folder = export(tmp_path / "model", tmp_path / "exported").folder
+    network = OnnxNetwork(folder)
+    wave_S = speech(9.3)[0]
+    [whole_TF] = network.features(wave_S[None], None)
+    seen: list[int] = []
+    run = network._run_front
 
-        def watched(
-            outputs: list[str],
-            wave_BS: np.ndarray,
-            *rest: Any,
-            run: Any = network._run_front,
-            seen: Any = seen,
-            **more: Any,
-        ) -> Any:
-            seen.append(wave_BS.size)
-            return run(outputs, wave_BS, *rest, **more)
+    def watched(outputs: list[str], wave_BS: np.ndarray, *rest: Any, **more: Any) -> Any:
+        seen.append(wave_BS.size)
+        return run(outputs, wave_BS, *rest, **more)
 
-        monkeypatch.setattr(network, "_run_front", watched)
-        monkeypatch.setattr(onnx_engine, "PART", 2 * RATE)
-        monkeypatch.setattr(onnx_engine, "LONG", 2 * RATE)
-        [part_TF] = network.features(wave_S[None], None)
-        assert max(seen) < 2.1 * RATE
-        np.testing.assert_array_equal(part_TF, whole_TF)
-        monkeypatch.setattr(onnx_engine, "LONG", 30 * RATE)
+    monkeypatch.setattr(network, "_run_front", watched)
+    monkeypatch.setattr(onnx_engine, "PART", 2 * RATE)
+    monkeypatch.setattr(onnx_engine, "LONG", 2 * RATE)
+    [part_TF] = network.features(wave_S[None], None)
+    assert max(seen) < 2.1 * RATE
+    np.testing.assert_array_equal(part_TF, whole_TF)
 
 
 def test_a_long_recording_goes_through_the_encoder_in_pieces(

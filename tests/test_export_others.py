@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -21,10 +19,11 @@ import voxid
 from voxid.cli import build_app
 from voxid.errors import BadConfig, ModelError, NotWritable
 from voxid.export import others
-from voxid.export.graphs import trace_encoder
 from voxid.export.others import export_for
 from voxid.features import Fbank, FbankConfig
 from voxid.model.network import Model
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 RATE = 16_000
 ENCODER = {"name": "xvector", "channels": 8, "aggregate": 12, "embedding": 10}
@@ -41,18 +40,6 @@ stream.accept_waveform(16_000, np.load(sys.argv[2]))
 stream.input_finished()
 np.save(sys.argv[3], np.array(extractor.compute(stream), np.float32))
 """
-
-
-@pytest.fixture(autouse=True)
-def _one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All models here have one encoder: it is traced once."""
-    monkeypatch.setattr(others, "trace_encoder", lambda model: onnx.load_from_string(_encoder()))
-
-
-@cache
-def _encoder() -> bytes:
-    torch.manual_seed(0)
-    return trace_encoder(Model.build({"name": "fbank"}, ENCODER, {"mode": "full"}).eval()).SerializeToString()
 
 
 def model_of(folder: Path, **features: Any) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,12 +28,18 @@ def plain(*given: Any, **_: Any) -> Any:
     return given[0] if len(given) == 1 and callable(given[0]) else lambda function: function
 
 
-NUMBA = ModuleType("numba")
-NUMBA.__dict__.update(dict.fromkeys(("jit", "guvectorize", "vectorize", "stencil"), plain))
-with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(sys.modules, "numba", NUMBA)
-    librosa = pytest.importorskip("librosa")
-    librosa.feature.mfcc  # noqa: B018 (it is imported when it is first named)
+@cache
+def librosa() -> Any:
+    """Import it where it is called: it takes as long as torch."""
+    numba = ModuleType("numba")
+    numba.__dict__.update(dict.fromkeys(("jit", "guvectorize", "vectorize", "stencil"), plain))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "numba", numba)
+        module = pytest.importorskip("librosa")
+        module.feature.mfcc  # noqa: B018 (it is imported when it is first named)
+    return module
+
+
 RATE = 16_000
 TOLERANCE = 1e-3  # decibels; the coefficients are in -600..300
 
@@ -41,7 +48,7 @@ def by_librosa(wave_S: np.ndarray, **options: object) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_fft=2048 is too large for input signal")
         values = {"sr": RATE, "n_mfcc": 40, **options}
-        return librosa.feature.mfcc(y=wave_S, **values).T
+        return librosa().feature.mfcc(y=wave_S, **values).T
 
 
 def by_voxid(wave_S: np.ndarray, config: MfccConfig | None = None) -> np.ndarray:
@@ -116,10 +123,10 @@ def test_other_options_equal_librosas(config: dict, options: dict) -> None:
 
 
 def test_without_top_db_nothing_is_clipped() -> None:
-    logmel_TM = librosa.power_to_db(
-        librosa.feature.melspectrogram(y=click_in_silence(), sr=RATE), top_db=None
+    logmel_TM = librosa().power_to_db(
+        librosa().feature.melspectrogram(y=click_in_silence(), sr=RATE), top_db=None
     )
-    expected = librosa.feature.mfcc(S=logmel_TM, n_mfcc=40).T
+    expected = librosa().feature.mfcc(S=logmel_TM, n_mfcc=40).T
     assert np.abs(by_voxid(click_in_silence(), MfccConfig(top_db=None)) - expected).max() < TOLERANCE
 
 

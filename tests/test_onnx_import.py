@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,11 @@ from voxid.features import FEATURES, Fbank, FbankConfig
 from voxid.published import onnxfile
 from voxid.published.onnxfile import import_onnx
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 RATE = 16_000
 BINS, DIM = 12, 6
 NODE = helper.make_node
-
-
-@pytest.fixture(autouse=True)
-def _one_front_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        onnxfile, "trace_front", lambda features: _front(type(features).__name__, features.config)
-    )
-
-
-@lru_cache
-def _front(name: str, config: Any) -> bytes:
-    from voxid.export.graphs import trace_front
-
-    return trace_front(FEATURES.get(name.lower())(config))
 
 
 def made(
