@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from voxid.evaluation.report import Clip
+from voxid.evaluation.report import Excerpt
 from voxid.evaluation.report.values import ModelReport, Report
 from voxid.evaluation.scores import Scores
 
@@ -180,14 +180,14 @@ def make_scores(report: Report) -> list[Scores]:
     return panels
 
 
-def clip(utterance: str) -> Clip | None:
+def clip(utterance: str) -> Excerpt | None:
     """Return a tone of one second, twelve for "a-long", nothing for "c-none"."""
     if utterance == "c-none":
         return None
     t = np.arange(16_000 * (12 if utterance == "a-long" else 1)) / 16_000
     tone = 0.3 * np.sin(2 * np.pi * (200 + 10 * len(utterance)) * t)
     speaker = EVIL_SPEAKER if utterance == EVIL else utterance[0]
-    return Clip(
+    return Excerpt(
         tone.astype(np.float32),
         16_000,
         speaker,

@@ -17,7 +17,7 @@ import soundfile
 from html_report import EVIL, EVIL_SPEAKER, PLAIN, clip, group, make_report, make_scores, model, trial
 
 from voxid.errors import AudioSilent, EvaluationError, NotWritable
-from voxid.evaluation.report import Clip, clips, findings, formats, tables, write_html
+from voxid.evaluation.report import Excerpt, clips, findings, formats, tables, write_html
 from voxid.evaluation.report.clips import ClipStore
 
 pytestmark = pytest.mark.usefixtures("real_figures")
@@ -268,7 +268,7 @@ def test_wav_where_mp3_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_other_rates_and_loud_samples_are_heard() -> None:
     loud = np.full(8000, 3.0, dtype=np.float32) * np.sin(np.arange(8000))
-    store = ClipStore(lambda name: Clip(loud, 8000, "x"))
+    store = ClipStore(lambda name: Excerpt(loud, 8000, "x"))
     assert store.hear("u", "x").seconds == pytest.approx(1.0, abs=0.01)
     assert np.abs(soundfile.read(BytesIO(base64.b64decode(store.clips[0])))[0]).max() < 1.6
 
@@ -291,7 +291,7 @@ def test_what_finds_no_room_is_counted_and_the_worst_come_first(
 
 
 def test_an_unreadable_recording_is_said_not_raised() -> None:
-    def broken(utterance: str) -> Clip:
+    def broken(utterance: str) -> Excerpt:
         raise AudioSilent("no sound")
 
     heard = ClipStore(broken).hear("u", "someone")

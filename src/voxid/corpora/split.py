@@ -36,7 +36,7 @@ StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class SplitList:
     """One list of a split, and what it holds."""
 
     path: str
@@ -48,8 +48,8 @@ class Side:
 class Split:
     """Two lists without a common speaker."""
 
-    rest: Side
-    held_out: Side
+    rest: SplitList
+    held_out: SplitList
     warnings: list[str]
 
 
@@ -115,7 +115,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _write(path: Path, utterances: list[Utterance]) -> Side:
+def _write(path: Path, utterances: list[Utterance]) -> SplitList:
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -126,4 +126,4 @@ def _write(path: Path, utterances: list[Utterance]) -> Side:
                 )
             values = (getattr(utterance, column) for column in COLUMNS)
             writer.writerow(["" if value is None else value for value in values])
-    return Side(str(path), len({u.speaker for u in utterances}), len(utterances))
+    return SplitList(str(path), len({u.speaker for u in utterances}), len(utterances))

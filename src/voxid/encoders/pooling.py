@@ -152,13 +152,13 @@ class _Moments(torch.autograd.Function):
         return away.mul_(2 * of_variance).add_(of_mean).mul_(weight), grad_weight
 
 
-class Pool(nn.Module):
+class PoolingLayer(nn.Module):
     """The base of all poolings: `dim` is the number of values it gives a row."""
 
     dim: int
 
 
-class Mean(Pool):
+class Mean(PoolingLayer):
     """`mean`, as a part of a network."""
 
     def __init__(self, config: PoolingConfig, channels: int) -> None:
@@ -191,7 +191,7 @@ class Statistics(Mean):
         return statistics(out_BTH, frames_B, self.config)
 
 
-class Attentive(Pool):
+class Attentive(PoolingLayer):
     """Mean and deviation in which every channel weighs the frames in its own way: dim is 2 * channels.
 
     The channel- and context-dependent statistics pooling of ECAPA-TDNN (Desplanques et al., 2020, section
@@ -297,7 +297,7 @@ class MultiHead(Attentive):
         return moments(out_BTH.unflatten(2, (weight_BTH.shape[2], -1)), weight_BTH[..., None])
 
 
-POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {
+POOLINGS: dict[str, Callable[[PoolingConfig, int], PoolingLayer]] = {
     "mean": Mean,
     "last": Last,
     "statistics": Statistics,
@@ -307,7 +307,7 @@ POOLINGS: dict[str, Callable[[PoolingConfig, int], Pool]] = {
 }
 
 
-def build(config: PoolingConfig, channels: int) -> Pool:
+def build(config: PoolingConfig, channels: int) -> PoolingLayer:
     """Return the pooling `config` names, for `channels` values a frame; `.dim` is what it gives a row.
 
     >>> pool = build(PoolingConfig(pooling="attentive"), channels=6)

@@ -179,7 +179,7 @@ class TimeBlock(nn.Module):
         return out_BTH + self.expand(x_BTR)
 
 
-class Stage(nn.Module):
+class ReDimNetStage(nn.Module):
     """Frames as a map of channels and bins through two-dimensional blocks, back to frames, over time."""
 
     def __init__(self, config: ReDimNetConfig, number: int, channels: int, bins: int) -> None:
@@ -245,7 +245,7 @@ class ReDimNetEncoder(nn.Module):
         channels, bins = config.channels, input_dim
         self.stages = nn.ModuleList()
         for number, stride in enumerate(config.strides):
-            self.stages.append(Stage(config, number, channels, bins))
+            self.stages.append(ReDimNetStage(config, number, channels, bins))
             channels, bins = channels * stride, bins // stride
         values = channels * bins
         # how much of each earlier output stage n reads; the first has one input, and nothing to weigh

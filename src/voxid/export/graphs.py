@@ -37,7 +37,7 @@ DYNAMIC = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}  # rows; sa
 FEW_FRAMES = 13  # for recurrent layers, which the exporter walks frame by frame
 
 
-class Front(nn.Module):
+class FrontGraph(nn.Module):
     """Waves to features; a part of an utterance brings the summary of the whole along."""
 
     def __init__(self, features: Features) -> None:
@@ -222,7 +222,7 @@ def trace_front(features: Features) -> bytes:
     inputs = torch.rand(2, int(EXAMPLE_S * SAMPLE_RATE)) - 0.5, torch.zeros(1, summary_values(features))
     spoken = ["spoken"] if features.pause_db is not None else []
     names = ["wave", "summary", "given"], ["features", "log_mel", *spoken]
-    front = _traced(Front(features), (*inputs, torch.tensor(False)), (DYNAMIC, {}, {}), names)
+    front = _traced(FrontGraph(features), (*inputs, torch.tensor(False)), (DYNAMIC, {}, {}), names)
     return front.SerializeToString()
 
 

@@ -29,7 +29,7 @@ FINENESS = 512  # else error rates fall by at most this part of themselves from 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class ClassTrials:
     """The trials of one class by rising score: whose they are, and where the groups begin."""
 
     left: np.ndarray  # int32 numbers of speakers; `right` is None for target trials, which have one
@@ -42,8 +42,8 @@ class Kind:
 class Judged:
     """A system on given trials, ready to be drawn again and again."""
 
-    target: Kind
-    nontarget: Kind
+    target: ClassTrials
+    nontarget: ClassTrials
 
 
 def draws(speakers: int, resamples: int, seed: int) -> np.ndarray:
@@ -69,10 +69,10 @@ def judged(
     target, nontarget = (part[order] for part, order in zip(parts, orders, strict=True))
     cut_C = cut_points(target, nontarget)
 
-    def kind(part: np.ndarray, order: np.ndarray, in_K: np.ndarray, is_target: bool) -> Kind:
+    def kind(part: np.ndarray, order: np.ndarray, in_K: np.ndarray, is_target: bool) -> ClassTrials:
         values = None if llr_K is None else _llr_costs(llr_K[in_K][order], is_target)
         right = None if is_target else right_K[in_K][order]
-        return Kind(left_K[in_K][order], right, part.searchsorted(cut_C), values)
+        return ClassTrials(left_K[in_K][order], right, part.searchsorted(cut_C), values)
 
     return Judged(kind(target, orders[0], same_K, True), kind(nontarget, orders[1], ~same_K, False))
 
@@ -190,7 +190,7 @@ def _figures(drawn: Drawn, figures: Sequence[str]) -> np.ndarray:
     return found
 
 
-def _sums(kind: Kind, times_SR: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _sums(kind: ClassTrials, times_SR: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the weight of each group in each draw, (G, R), and the weighted sums of the values, (V, R)."""
     draws_ = times_SR.shape[1]
     sum_GR = np.zeros((kind.starts_C.size, draws_), np.uint64)

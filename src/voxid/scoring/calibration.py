@@ -23,7 +23,7 @@ from voxid.errors import BadScores
 from voxid.metrics.rates import checked, finite, need_both
 from voxid.scoring.cohort import CohortInfo
 from voxid.scoring.impostors import Impostors
-from voxid.scoring.logistic import Column, fit_logistic
+from voxid.scoring.logistic import Predictor, fit_logistic
 
 # Weight of the squared slope (for scores of unit variance) beside the mean loss. Without it, trials that a
 # threshold separates perfectly would drive the slope to infinity; with it, other trials hardly notice.
@@ -214,7 +214,7 @@ class Calibration(Config):
         pair_K = np.arange(llr_K.size) if pairs is None else np.asarray(pairs)
         weight_K = even_weights(np.zeros(llr_K.size) if groups is None else groups, label_K, pair_K)
         speakers = np.unique(pair_K[label_K]).size
-        column = Column(llr_K, 0.0, 1.0, SLOPE_HELD / speakers, center=1.0)
+        column = Predictor(llr_K, 0.0, 1.0, SLOPE_HELD / speakers, center=1.0)
         gain, shift = fit_logistic(
             [column], label_K, prior, _log_odds(prior), weight_K=weight_K, ridge=SHIFT_HELD / speakers
         ).tolist()
@@ -294,13 +294,13 @@ def fit(
     True
     """
     score_K, label_K = _trials(scores, labels, prior)
-    score = Column.of(score_K, RIDGE)
+    score = Predictor.of(score_K, RIDGE)
     if score.constant:
         raise BadScores(
             f"all {score_K.size} scores are the same ({score.mean:.6g}): there is nothing to calibrate."
         )
     named = {name: _quality(name, qualities, score_K.shape) for name in qualities or {}}
-    others = [Column.of(finite(value), QUALITY_RIDGE) for value in named.values()]
+    others = [Predictor.of(finite(value), QUALITY_RIDGE) for value in named.values()]
     weight_K = None if groups is None else even_weights(groups, label_K, pairs)
     slope, *weights, intercept = fit_logistic(
         [score, *others], label_K, prior, _log_odds(prior), weight_K=weight_K
@@ -345,7 +345,7 @@ def even_weights(group_K: ArrayLike, label_K: np.ndarray, pair_K: ArrayLike | No
     return (weight_G[number_K] / np.bincount(key_K)[key_K]).astype(np.float32)
 
 
-def _term(name: str, weight: float, column: Column) -> QualityTerm:
+def _term(name: str, weight: float, column: Predictor) -> QualityTerm:
     return QualityTerm(
         name=name,
         weight=0.0 if column.constant else weight,

@@ -15,7 +15,7 @@ BLOCK = 1 << 18  # trials
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class Predictor:
     """One explanatory variable (K,), its mean and standard deviation, and how strongly its weight is held.
 
     `ridge` weighs the squared distance of its weight (of the standardised variable) from `center` beside the
@@ -29,7 +29,7 @@ class Column:
     center: float = 0.0
 
     @classmethod
-    def of(cls, value_K: np.ndarray, ridge: float) -> Column:
+    def of(cls, value_K: np.ndarray, ridge: float) -> Predictor:
         """Return the column with its moments, computed in float64; a constant one gets a spread of 1."""
         mean = float(value_K.mean(dtype=np.float64))
         square = sum(float(np.sum((part - mean) ** 2, dtype=np.float64)) for part in _blocks(value_K))
@@ -48,7 +48,7 @@ def _blocks(value_K: np.ndarray) -> list[np.ndarray]:
 
 
 def fit_logistic(
-    columns: Sequence[Column],
+    columns: Sequence[Predictor],
     label_K: np.ndarray,
     prior: float,
     shift: float,
@@ -87,7 +87,7 @@ class _Problem:
 
     def __init__(
         self,
-        columns: Sequence[Column],
+        columns: Sequence[Predictor],
         label_K: np.ndarray,
         prior: float,
         shift: float,

@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class LineLayout:
     """Which column is which: `roles[c]` is "left", "right", "label", "score", or "" for a column not used."""
 
     delimiter: str  # " " stands for any white space
@@ -67,7 +67,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A kind of file. `layouts` is the table of those without a header, by the name of each format."""
 
     name: str
@@ -82,28 +82,28 @@ class Kind:
         """Return whether the role is one that any of the layouts has."""
         return any(role in roles for _, roles in self.layouts)
 
-    def format_of(self, layout: Layout) -> str:
+    def format_of(self, layout: LineLayout) -> str:
         """Return the name of the format that a layout is."""
         width = max(len(roles) for _, roles in self.layouts)
         named = {roles: name for name, roles in self.layouts}
         return "csv" if layout.header_line else named.get(layout.roles[:width], "columns")
 
-    def candidates(self, line: Line) -> list[Layout]:
+    def candidates(self, line: Line) -> list[LineLayout]:
         """Return what a line without a header may be; a score file may have more columns after the fourth."""
         found = []
         for delimiter in _delimiters(line):
-            count = len(Layout(delimiter, ()).fields(line.text))
+            count = len(LineLayout(delimiter, ()).fields(line.text))
             every = [roles for _, roles in self.layouts]
             if delimiter == ",":
                 every.reverse()  # what is likelier with commas first: its message is the one that is shown
             if "score" in self.needs:
                 fill = ("",) * (count - 4)  # such as the norms and cohort means that WeSpeaker appends
                 every = [roles + fill for roles in every if len(roles) == min(count, 4)]
-            found += [Layout(delimiter, roles) for roles in every]
+            found += [LineLayout(delimiter, roles) for roles in every]
         return found
 
 
-TRIAL_LIST = Kind(
+TRIAL_LIST = FileKind(
     "trial list",
     BadTrials,
     "VoxCeleb lines '1 left right', Kaldi lines 'left right target', or CSV lines 'left,right,label' "
@@ -114,7 +114,7 @@ TRIAL_LIST = Kind(
     "the label may be the first column or the last, and the names fit either way or neither. Give the list a "
     "header, left,right,label, with commas",
 )
-SCORE_FILE = Kind(
+SCORE_FILE = FileKind(
     "score file",
     BadScores,
     "lines 'left right score label' (WeSpeaker), 'left right label score' (SpeechBrain), 'score label' "
@@ -134,17 +134,17 @@ SCORE_FILE = Kind(
     "for example columns='left right score label'",
 )
 SCORES_OF_A_LIST = replace(SCORE_FILE, layouts=(*SCORE_FILE.layouts, ("scores", ("score",))))
-MODEL_LIST = Kind("enrollment list", BadTrials, "lines 'model utterance utterance ...'")
-SPEAKER_LIST = Kind("speaker list", BadScores, "lines 'utterance speaker'")
+MODEL_LIST = FileKind("enrollment list", BadTrials, "lines 'model utterance utterance ...'")
+SPEAKER_LIST = FileKind("speaker list", BadScores, "lines 'utterance speaker'")
 
 
 def find_layout(
-    kind: Kind,
+    kind: FileKind,
     sample: Sequence[Line],
     refuse: Callable[[Line | None, str], Exception],
     columns: str | None = None,
     is_known: Callable[[str, str], bool] = lambda role, name: False,
-) -> Layout:
+) -> LineLayout:
     """Return the layout that every line of the sample fits. Raise `refuse(line, why)` for none, or two.
 
     `columns` are the roles that a user gave. `is_known(role, name)` tells the names of the data.
@@ -152,7 +152,7 @@ def find_layout(
     first = sample[0]
     if columns is not None:
         roles = _roles_from_words(kind, columns)
-        layouts = [Layout(delimiter, roles) for delimiter in _delimiters(first)]
+        layouts = [LineLayout(delimiter, roles) for delimiter in _delimiters(first)]
     elif (headed := _named_by_header(kind, first)) is not None:
         if len(sample) == 1:
             raise refuse(None, f"a header, and no {kind.rows}")
@@ -171,7 +171,7 @@ def find_layout(
     return fits[0]
 
 
-def _roles_from_words(kind: Kind, text: str) -> tuple[str, ...]:
+def _roles_from_words(kind: FileKind, text: str) -> tuple[str, ...]:
     """Return the roles that a user gave: "left right score label", with `_` for a column not used."""
     known = ["left", "right", "label", "score", "_"]
     roles = text.replace(",", " ").split()
@@ -195,10 +195,10 @@ def _delimiters(line: Line) -> list[str]:
     return [*(mark for mark in (",", "\t") if mark in line.text), " "]
 
 
-def _named_by_header(kind: Kind, line: Line) -> Layout | None:
+def _named_by_header(kind: FileKind, line: Line) -> LineLayout | None:
     """Return the layout of a first line that names all columns which the kind of file needs."""
     for delimiter in _delimiters(line):
-        words = Layout(delimiter, ()).fields(line.text)
+        words = LineLayout(delimiter, ()).fields(line.text)
         roles = [_ROLE_OF.get(re.sub(r"[^a-z0-9]", "", word.lower()), "") for word in words]
         named = [role for role in roles if role]
         if (
@@ -207,18 +207,18 @@ def _named_by_header(kind: Kind, line: Line) -> Layout | None:
             and ("left" in named) == ("right" in named)
         ):
             used = tuple(role if kind.uses(role) else "" for role in roles)
-            return Layout(delimiter, used, line.number)
+            return LineLayout(delimiter, used, line.number)
     return None
 
 
-def _fitting(sample: Sequence[Line], layouts: Sequence[Layout]) -> list[Layout]:
+def _fitting(sample: Sequence[Line], layouts: Sequence[LineLayout]) -> list[LineLayout]:
     """Return the layouts that every line fits."""
     return [layout for layout in layouts if not any(layout.problem(line) for line in sample)]
 
 
 def _below_a_header(
-    sample: Sequence[Line], layouts: Sequence[Layout], is_known: Callable[[str, str], bool]
-) -> list[Layout]:
+    sample: Sequence[Line], layouts: Sequence[LineLayout], is_known: Callable[[str, str], bool]
+) -> list[LineLayout]:
     """Return the layouts that all lines fit but the first, when nothing in that can be what it should be."""
     found = []
     for layout in _fitting(sample[1:], layouts) if len(sample) > 1 else []:
@@ -231,7 +231,7 @@ def _below_a_header(
     return found
 
 
-def _all_known(sample: Sequence[Line], layout: Layout, is_known: Callable[[str, str], bool]) -> bool:
+def _all_known(sample: Sequence[Line], layout: LineLayout, is_known: Callable[[str, str], bool]) -> bool:
     """Return whether the data knows every name of the sample, where labels and names look alike."""
     return all(
         is_known(role, word)
@@ -242,7 +242,7 @@ def _all_known(sample: Sequence[Line], layout: Layout, is_known: Callable[[str, 
     )
 
 
-def _labels_for_scores(sample: Sequence[Line], layout: Layout) -> bool:
+def _labels_for_scores(sample: Sequence[Line], layout: LineLayout) -> bool:
     """Return whether the scores, in a layout without labels, look like the labels of a trial list."""
     if "label" in layout.roles or not {"left", "score"} <= set(layout.roles):
         return False
@@ -250,7 +250,7 @@ def _labels_for_scores(sample: Sequence[Line], layout: Layout) -> bool:
     return all(layout.fields(line.text)[place] in ("0", "1") for line in sample)
 
 
-def _why_none(kind: Kind, sample: Sequence[Line], layouts: Sequence[Layout]) -> tuple[Line, str]:
+def _why_none(kind: FileKind, sample: Sequence[Line], layouts: Sequence[LineLayout]) -> tuple[Line, str]:
     """Return the first line that breaks the layout that lasts longest, and what is wrong with it."""
     words = sample[0].text.replace(",", " ").split()
     labelled = words[0] in SAME | DIFFERENT or words[-1].lower() in ("target", "nontarget")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from voxid.errors import BadScores, BadTrials
-from voxid.trials.layouts import DIFFERENT, SAME, Kind, Layout, Line
+from voxid.trials.layouts import DIFFERENT, SAME, FileKind, Line, LineLayout
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,7 @@ SAMPLE_LINES = 1_000  # looked at to find out the format
 class TextFile:
     """A list on disk, plain or gzipped, of one kind."""
 
-    def __init__(self, path: str | os.PathLike[str], kind: Kind) -> None:
+    def __init__(self, path: str | os.PathLike[str], kind: FileKind) -> None:
         self.path, self.kind = Path(path).expanduser(), kind
 
     def refuse(self, line: Line | None, problem: str) -> BadTrials | BadScores:
@@ -56,7 +56,7 @@ class TextFile:
         for raw, first_line in self._blocks():
             yield from self._lines(raw, first_line)
 
-    def read(self, layout: Layout, number: Mapping[str, Callable[[str], int]]) -> dict[str, np.ndarray]:
+    def read(self, layout: LineLayout, number: Mapping[str, Callable[[str], int]]) -> dict[str, np.ndarray]:
         """Return the columns: names as int32 by `number[role]`, labels as bool, scores as float64, all (K,).
 
         Raise for the first line that does not fit the layout, and for scores that are NaN or infinite.
@@ -122,7 +122,7 @@ class TextFile:
             f"cannot read the {self.kind.name} {self.path} ({why}). Expected {self.kind.expected}."
         )
 
-    def _parse(self, raw: bytes, first_line: int, layout: Layout) -> dict[str, Any]:
+    def _parse(self, raw: bytes, first_line: int, layout: LineLayout) -> dict[str, Any]:
         """Return what `_parse_fast` does, line by line; raise for the first line that does not fit."""
         import pyarrow as pa
 
@@ -187,7 +187,7 @@ def _without_line(raw: bytes, place: int) -> bytes:
 # -- parsing a block -----------------------------------------------------------------------------------------
 
 
-def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Any] | None:
+def _parse_fast(raw: bytes, layout: LineLayout) -> dict[str, Any] | None:
     """Return the columns by pyarrow, words as DictionaryArray; None when some line does not fit."""
     import pyarrow as pa
 
@@ -205,7 +205,7 @@ def _parse_fast(raw: bytes, layout: Layout) -> dict[str, Any] | None:
     return None
 
 
-def _by_arrow(raw: bytes, layout: Layout) -> dict[str, Any]:
+def _by_arrow(raw: bytes, layout: LineLayout) -> dict[str, Any]:
     """Return the columns of a block. Raise ArrowInvalid when a line does not fit."""
     import pyarrow as pa
     from pyarrow import compute

@@ -3,7 +3,7 @@
 # K trials, S samples
 """
 
-from voxid.evaluation.report.clips import Clip
+from voxid.evaluation.report.clips import Excerpt
 from voxid.evaluation.report.page import write_html
 
-__all__ = ["Clip", "write_html"]
+__all__ = ["Excerpt", "write_html"]

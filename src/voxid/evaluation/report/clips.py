@@ -28,7 +28,7 @@ MP3_LEVEL = 0.84  # of soundfile's scale from 160 to 8 kbit/s at 16 kHz: 32 kbit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class Excerpt:
     """One utterance to listen to: samples (S,) float32 in -1..1, whose it is, and what the corpus says.
 
     `labels` are shown as they are ("sex": "f", "age": 34); empty ones are not shown.
@@ -41,7 +41,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ShownClip:
     """What the page shows of an utterance; `number` is its place in the store, None without a recording."""
 
     utterance: str
@@ -60,10 +60,10 @@ class ClipStore:
     audio at all. `clips` are base64 text, `media` their type, `full` how many found no room.
     """
 
-    def __init__(self, clip: Callable[[str], Clip | None] | None, room: int = ROOM) -> None:
+    def __init__(self, clip: Callable[[str], Excerpt | None] | None, room: int = ROOM) -> None:
         self._clip, self._room = clip, room
-        self._known: dict[str, Heard] = {}
-        self._coming: dict[str, Future[tuple[Heard, str]]] = {}
+        self._known: dict[str, ShownClip] = {}
+        self._coming: dict[str, Future[tuple[ShownClip, str]]] = {}
         self.clips: list[str] = []
         self.media = "audio/mpeg" if "MP3" in soundfile.available_formats() else "audio/wav"
         self.full = 0
@@ -81,7 +81,7 @@ class ClipStore:
                 workers.shutdown(cancel_futures=True)
                 self._coming.clear()
 
-    def hear(self, utterance: str, speaker: str) -> Heard:
+    def hear(self, utterance: str, speaker: str) -> ShownClip:
         """Return what to show of `utterance`, after storing its recording if it has one and there is room."""
         if utterance not in self._known:
             coming = self._coming.get(utterance)
@@ -89,28 +89,28 @@ class ClipStore:
             self._known[utterance] = self._stored(known, text)
         return self._known[utterance]
 
-    def _stored(self, known: Heard, text: str) -> Heard:
+    def _stored(self, known: ShownClip, text: str) -> ShownClip:
         if not text:
             return known
         if sum(map(len, self.clips)) + len(text) > self._room:
             self.full += 1
-            return Heard(known.utterance, known.speaker, known.labels, why_not="no room")
+            return ShownClip(known.utterance, known.speaker, known.labels, why_not="no room")
         self.clips.append(text)
         return replace(known, number=len(self.clips) - 1)
 
-    def _read(self, utterance: str, speaker: str) -> tuple[Heard, str]:
+    def _read(self, utterance: str, speaker: str) -> tuple[ShownClip, str]:
         """Return what to show of a recording, and its base64 text, "" where there is none."""
         if self._clip is None:
-            return Heard(utterance, speaker), ""
+            return ShownClip(utterance, speaker), ""
         try:
             clip = self._clip(utterance)
             if clip is None:
-                return Heard(utterance, speaker, why_not="no recording"), ""
+                return ShownClip(utterance, speaker, why_not="no recording"), ""
             wave_S = _mono(clip)
         except AudioError as error:
-            return Heard(utterance, speaker, why_not=error.reason.replace("_", " ")), ""
+            return ShownClip(utterance, speaker, why_not=error.reason.replace("_", " ")), ""
         kept_S = wave_S[: round(CLIP_S * SAMPLE_RATE)]
-        known = Heard(
+        known = ShownClip(
             utterance,
             clip.speaker,
             labels=", ".join(
@@ -134,7 +134,7 @@ def encode(wave_S: np.ndarray, media: str) -> bytes:
     return file.getvalue()
 
 
-def _mono(clip: Clip) -> np.ndarray:
+def _mono(clip: Excerpt) -> np.ndarray:
     """Return the samples at 16 kHz; raise an AudioError where there are none to hear."""
     if clip.sample_rate == SAMPLE_RATE and clip.samples_S.ndim == 1 and clip.samples_S.size:
         return clip.samples_S

@@ -21,7 +21,7 @@ import voxid.evaluation.report.findings as findings
 import voxid.evaluation.report.formats as formats
 import voxid.evaluation.report.tables as tables
 from voxid.errors import EvaluationError
-from voxid.evaluation.report.clips import CLIP_S, Clip, ClipStore
+from voxid.evaluation.report.clips import CLIP_S, ClipStore, Excerpt
 from voxid.evaluation.report.figures import det_figure, model_figures
 from voxid.evaluation.report.values import ModelReport, Report
 from voxid.evaluation.scores import Scores
@@ -36,7 +36,7 @@ def write_html(
     path: str | os.PathLike[str],
     report: Report,
     systems: Sequence[Scores],
-    clip: Callable[[str], Clip | None] | None = None,
+    clip: Callable[[str], Excerpt | None] | None = None,
     *,
     command: str | None = None,
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from voxid import audio, metrics, plots
 from voxid.errors import OutputError
-from voxid.evaluation.report.clips import Clip
+from voxid.evaluation.report.clips import Excerpt
 from voxid.evaluation.report.page import write_html
 from voxid.evaluation.report.values import Report
 from voxid.evaluation.scores import Scores
@@ -37,7 +37,7 @@ def write_report(
     report: Report,
     systems: Sequence[Scores],
     files: Sequence[str] = (),
-    clip: Callable[[str], Clip | None] | None = None,
+    clip: Callable[[str], Excerpt | None] | None = None,
     command: str | None = None,
 ) -> Report:
     """Write figures, report.html and report.json; return the report that names them and all `files`.
@@ -58,11 +58,11 @@ def write_report(
     return report
 
 
-def recordings(data: EvaluationData) -> Callable[[str], Clip | None]:
+def recordings(data: EvaluationData) -> Callable[[str], Excerpt | None]:
     """Return what gives the recording of an utterance by its name, None for one without."""
     number = {utterance.utterance: i for i, utterance in enumerate(data.utterances)}
 
-    def clip(name: str) -> Clip | None:
+    def clip(name: str) -> Excerpt | None:
         if name not in number:
             return None
         said = data.utterances[number[name]]
@@ -71,6 +71,6 @@ def recordings(data: EvaluationData) -> Callable[[str], Clip | None]:
             source = audio.load(source.path, start_s=source.start_s, duration_s=source.duration_s)
         wave_S = source if not isinstance(source, tuple) else audio.load(source)
         labels = {"sex": said.sex, "age": said.age, "language": said.language, "session": said.session}
-        return Clip(wave_S, SAMPLE_RATE, said.speaker, labels)
+        return Excerpt(wave_S, SAMPLE_RATE, said.speaker, labels)
 
     return clip
