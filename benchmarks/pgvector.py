@@ -12,6 +12,10 @@ pgvector's default (64). `store.optimize` builds halfvec-24. halfvec keeps 16 bi
 one that comparing with everybody finds. ms are of the server's processor, median and 95th percentile of
 single queries; `over collections` looks for the nearest among one in a hundred people through one index of
 all of them, without and with iterative scans.
+
+A graph that outgrows `--build-gb` is built many times slower; a million of halfvec-24 take 2 to 3.
+`--buffers` is PostgreSQL's own cache (shared_buffers; 128MB is its default): queries are quick where table
+and index fit into it, about 2 GB for a million. `--workers` processes build.
 """
 
 from __future__ import annotations
@@ -55,12 +59,13 @@ def load(connection: Any, emb_ND: np.ndarray) -> float:
     return perf_counter() - begin
 
 
-def build(connection: Any, server: Any, kind: str) -> tuple[float, float, float]:
+def build(connection: Any, server: Any, kind: str, arguments: Any) -> tuple[float, float, float]:
     """Return seconds waited, those of the server's processors, and MB of the index of a kind."""
     name, links = kind.split("-")
     construction = 64 if kind == "vector-16" else 200
     connection.execute("DROP INDEX IF EXISTS near")
-    connection.execute("SET maintenance_work_mem = '2GB'")
+    connection.execute(f"SET maintenance_work_mem = '{arguments.build_gb}GB'")
+    connection.execute(f"SET max_parallel_maintenance_workers = {arguments.workers - 1}")
     with measured(server) as taken:
         connection.execute(
             f"CREATE INDEX near ON people USING hnsw ({TYPES[name][0]}) "
@@ -105,7 +110,7 @@ def one_size(connection: Any, server: Any, voices: Voices, people: int, argument
     seconds = load(connection, emb_ND)
     print(f"{people:,} people: COPY {seconds:.1f} s ({people / seconds:,.0f} a second)", flush=True)
     for kind in arguments.kinds.split(","):
-        took, spent, size = build(connection, server, kind)
+        took, spent, size = build(connection, server, kind, arguments)
         for ef in arguments.ef:
             fetch = min(ef, arguments.fetch) if kind.startswith("bits") else 10
             found, ms = ask(connection, kind, probes, ef, fetch)
@@ -136,6 +141,9 @@ def main() -> int:
     parser.add_argument("--kinds", default="vector-16,halfvec-24,halfvec-32,bits-32")
     parser.add_argument("--ef", type=int, nargs="+", default=[100, 200, 400])
     parser.add_argument("--fetch", type=int, default=400)
+    parser.add_argument("--buffers", default="128MB")
+    parser.add_argument("--build-gb", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--bin")
     parser.add_argument("--like", nargs="+", default=[])
     arguments = parser.parse_args()
@@ -146,6 +154,10 @@ def main() -> int:
     voices = voices_like(arguments.like, "voxid-base") if arguments.like else even_voices(DIM)
     server = Server(arguments.bin)
     try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET shared_buffers = '{arguments.buffers}'")
+        server.stop()
+        server.start()
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector")
             register_vector(connection)

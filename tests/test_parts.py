@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -15,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from stores_server import Server
+from stores_server import Server, wait_until
 from typer.testing import CliRunner
 
 import voxid
@@ -37,6 +42,15 @@ def init(self, *args, **options):
         if self.samplerate == 12346:
             open(once, "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
+soundfile.SoundFile.__init__ = init
+"""
+SLOW = """
+import time
+import soundfile
+opened = soundfile.SoundFile.__init__
+def init(self, *args, **options):
+    time.sleep(0.3)
+    opened(self, *args, **options)
 soundfile.SoundFile.__init__ = init
 """
 WORKER = """
@@ -201,6 +215,89 @@ def test_on_a_ray_cluster(folder: Path, tmp_path: Path) -> None:
         assert ('"made": 1' if again else '"made": 4') in done.stdout
         parts.part_file(tmp_path / "out", 2).unlink()  # as if it had stopped before this one
         again = True
+
+
+class Head:
+    """The head node of a Ray cluster on this machine, which alone has processors."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="vxray"))  # sockets have short paths: not pytest's folder
+        self.env, self.port = env, 0
+
+    def start(self) -> str:
+        with socket.socket() as any:
+            any.bind(("127.0.0.1", 0))
+            self.port = any.getsockname()[1]
+        subprocess.run(
+            [
+                *(sys.executable, "-W", "ignore", "-m", "ray.scripts.scripts", "start", "--head"),
+                *("--node-ip-address", "127.0.0.1", "--port", str(self.port), "--num-cpus", "2"),
+                *("--temp-dir", str(self.folder), "--include-dashboard", "false"),
+                *("--object-store-memory", "200000000", "--disable-usage-stats"),
+            ],
+            env=self.env,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+        return f"127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        """End all processes of this cluster at once, as when its machine loses power."""
+        for told in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended
+                words = told.read_bytes().decode().split("\0")
+                if any(str(self.folder) in word for word in words):
+                    os.kill(int(told.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_ray_head_that_is_killed_and_started_again(tmp_path: Path) -> None:
+    """Ray ends the command; the same command on a new cluster makes what is missing, once."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    recordings, out = tmp_path / "calls", tmp_path / "out"
+    for number in range(40):
+        (recordings / f"s{number % 4}").mkdir(parents=True, exist_ok=True)
+        soundfile.write(recordings / f"s{number % 4}" / f"{number:02}.wav", say(number % 4, number), 16_000)
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW)
+    path = os.pathsep.join([str(tmp_path / "slow"), *filter(None, sys.path)])
+    env = {**os.environ, "PYTHONPATH": path, "VOXID_PART": "2", "RAY_AUTH_MODE": "disabled"}
+    env["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # 60 if it is not set
+    head = Head(env)
+    command = [*(sys.executable, "-W", "ignore", "-m", "voxid", "embed", "voxid-base", str(recordings))]
+    command += ["--engine", "ray", "-o", str(out), "--json", "--address"]
+
+    def made() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in out.glob("part-*")}
+
+    try:
+        running = subprocess.Popen(
+            [*command, head.start()], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        wait_until(lambda: len(made()) >= 3 or running.poll() is not None)
+        head.kill()
+        _, said = running.communicate(timeout=200)
+        assert running.returncode != 0
+        assert "Failed to connect to GCS" in said  # Ray's words; no error of ours can be raised
+        before = made()
+        assert 3 <= len(before) < 20
+        again = subprocess.run(
+            [*command, head.start()], env=env, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert f'"made": {20 - len(before)}' in again.stdout
+        assert before.items() <= made().items()
+    finally:
+        head.kill()
+        shutil.rmtree(head.folder, ignore_errors=True)
+    rows = [row for file in sorted(made()) for row in pq.read_table(file).to_pylist()]
+    assert [row["utterance"] for row in rows] == pq.read_table(out / parts.INPUTS)["utterance"].to_pylist()
+    assert len({row["utterance"] for row in rows}) == 40
+    assert not [row["error"] for row in rows if row["error"]]
+    emb_D = voxid.load("voxid-base").embed(recordings / "s0" / "00.wav")
+    np.testing.assert_allclose(rows[0]["embedding"], emb_D, atol=1e-5)
+    assert not list((out / "tries").iterdir())
 
 
 def test_a_server_that_restarts_in_the_middle_of_copy(

@@ -1,4 +1,4 @@
-"""Bulk embedding on a Ray cluster: tasks on CPUs decode the parts, actors that hold the model embed them."""
+"""Bulk embedding on a Ray cluster: actors that hold the model go through the parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import voxid.embed.parts as parts
 from voxid.embed import load
+from voxid.embed.embedder import Embedder
 from voxid.errors import missing_extra
 
 try:
@@ -33,8 +34,9 @@ def embed_on_ray(
     """Embed all recordings under `paths` into Parquet files in `out`, which every worker has to reach.
 
     `address` is that of the cluster ("auto", "ray://host:10001"); None starts one here. `workers` are the
-    fewest and the most actors with the model (default: 1 to the CPUs, or the GPUs). The same call goes on
-    where one was stopped, by whatever. Return counts: inputs, embedded, errors, parts made by this call.
+    fewest and the most actors with the model (default: 1 to the CPUs, or the GPUs). An actor takes one CPU,
+    on which it decodes, too; or one GPU, for which tasks on CPUs decode. The same call goes on where one was
+    stopped, by whatever. Return counts: inputs, embedded, errors, parts made by this call.
 
     Raise RunExists, a CorpusError, UnknownModel, MissingExtra.
 
@@ -51,28 +53,28 @@ def embed_on_ray(
             ray.init(address, log_to_driver=False)
         gpu = device.startswith("cuda")
         most = int(ray.cluster_resources().get("GPU" if gpu else "CPU", 1))
-        low, high = workers or (1, max(1, most if gpu else most - 1))
+        low, high = workers or (1, max(1, most))
 
         def decode(row: dict[str, Any]) -> dict[str, Any]:
-            return {"number": row["item"], "found": parts.decode_part(folder, int(row["item"]), vad)}
+            return {**row, "found": parts.decode_part(folder, int(row["item"]), vad)}
 
         class Model:
             def __init__(self) -> None:
-                self.embedder = load(model, device=device, mode=mode)
+                network = load(model, device=device, mode=mode).network
+                self.embedder = Embedder(network, workers=None if gpu else 1)
 
             def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-                number = int(row["number"])
-                return {"embedded": parts.embed_part(self.embedder, folder, number, row["found"])}
+                number = int(row["item"])
+                found = row["found"] if gpu else parts.decode_part(folder, number, vad)
+                return {"embedded": parts.embed_part(self.embedder, folder, number, found)}
 
-        forever = {"max_retries": -1}
-        work = ray.data.from_items(missing, override_num_blocks=len(missing)).map(
-            decode, num_cpus=1, **forever
-        )
-        again = {"max_restarts": -1, "max_task_retries": -1}
-        work = work.map(
-            Model, compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high),
-            num_cpus=0 if gpu else 1, num_gpus=1 if gpu else 0, **again,
-        )  # fmt: skip
+        work = ray.data.from_items(missing, override_num_blocks=len(missing))
+        if gpu:  # other processors decode ahead of it
+            work = work.map(decode, num_cpus=1, max_retries=-1)
+        start = min(high, max(low, len(missing)))
+        pool = ray.data.ActorPoolStrategy(min_size=low, max_size=high, initial_size=start)
+        held = {"num_gpus": 1} if gpu else {"num_cpus": 1}
+        work = work.map(Model, compute=pool, **held, max_restarts=-1, max_task_retries=-1)
         for _ in work.iter_rows():
             pass
     embedded = sum(len(some["utterance"]) for some in parts.read_answers(folder))
