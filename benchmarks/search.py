@@ -1,6 +1,7 @@
 """Identifying one of very many people: ms a call, the first call, and memory, beside one numpy pass.
 
     python -m benchmarks.search [--people 200000] [--dim 192] [--calls 30] [--postgres]
+    python -m benchmarks.search --people 1000000 --processes
 
 A store is filled with people of one voiceprint each (Gaussian, the same in all directions: drawn numbers, not
 voices). Then, in a process of its own for each form that people can have in memory (float32, int8, and none:
@@ -12,6 +13,9 @@ Ratios are what counts; every process measures its own bounds, in turns with wha
 - reading: the bytes of the database file, as one file, right before the load (both from the same cache);
 - memory: what loading adds at its peak, by what the rows take (4 or 1 bytes a number).
 What else `identify` does (decoding, net speech, embedding, decision) takes as long as a call among ten.
+
+`--processes` searches the same rows by one thread, by a thread for each core as `Recognizer.identify` does,
+and by a process for each core that holds its part, in turns: whether processes would find anybody sooner.
 """
 
 from __future__ import annotations
@@ -30,8 +34,10 @@ import numpy as np
 
 from benchmarks.stores import even_voices
 from voxid import stores
+from voxid.parallel import usable_cores
 from voxid.recognizer import Recognizer
 from voxid.recognizer.roster import BESIDE
+from voxid.recognizer.scan import Rows
 from voxid.stores import NewPerson, voiceprint
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -115,6 +121,80 @@ def measure(url: str, people: int, dim: int, memory: int, calls: int, out: Any) 
     )
 
 
+def rows_of(people: int, dim: int, seed: int, small: bool) -> Rows:
+    rows = Rows(dim, small=small)
+    rows.resize(people)
+    for first in range(0, people, AT_ONCE):
+        emb_ND, _ = even_voices(dim).draw(min(AT_ONCE, people - first), seed=seed + first)
+        rows.put(np.arange(first, first + len(emb_ND)), emb_ND)
+    return rows
+
+
+def best(rows: Rows, probe_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 200 nearest and their cosines."""
+    near_C = rows.nearest(probe_D, 200)
+    cosine_C = rows.take(near_C) @ probe_D
+    order = np.argsort(-cosine_C)[:200]
+    return near_C[order], cosine_C[order]
+
+
+def part(people: int, dim: int, seed: int, small: bool, pipe: Any) -> None:
+    """Hold a part of the rows, and answer with the best of it, on one core."""
+    rows = rows_of(people, dim, seed, small)
+    rows._workers.each = in_turn  # type: ignore[method-assign]
+    pipe.send("ready")
+    while (probe_D := pipe.recv()) is not None:
+        pipe.send(best(rows, probe_D))
+
+
+def in_turn(work: Callable[[int], object], items: Iterable[int]) -> None:
+    for item in items:
+        work(item)
+
+
+def processes(people: int, dim: int, calls: int) -> None:
+    cores = usable_cores()
+    start = multiprocessing.get_context("spawn")
+    for small in (False, True):
+        pipes = []
+        for k in range(cores):
+            mine, its = start.Pipe()
+            job = (people // cores, dim, 10**9 * k, small, its)
+            start.Process(target=part, args=job, daemon=True).start()
+            pipes.append(mine)
+        rows = rows_of(people, dim, 7, small)
+        for pipe in pipes:
+            pipe.recv()
+        probes, _ = even_voices(dim).draw(calls, seed=3)
+        together = rows._workers.each
+
+        def one_thread(probe_D: np.ndarray, rows: Rows = rows) -> None:
+            rows._workers.each = in_turn  # type: ignore[method-assign]
+            best(rows, probe_D)
+
+        def threads(probe_D: np.ndarray, rows: Rows = rows, each: Any = together) -> None:
+            rows._workers.each = each
+            best(rows, probe_D)
+
+        def parts(probe_D: np.ndarray, pipes: list[Any] = pipes) -> None:
+            for pipe in pipes:
+                pipe.send(probe_D)
+            found = [pipe.recv() for pipe in pipes]
+            np.argsort(-np.concatenate([cosine_C for _, cosine_C in found]))[:200]
+
+        works = (one_thread, threads, parts)
+        ms = np.array([[timed(lambda: work(probe_D)) for work in works] for probe_D in probes])  # noqa: B023
+        middle, least = np.median(ms, axis=0), ms.min(axis=0)
+        ratio = np.median(ms[:, 1] / ms[:, 2])
+        form = "int8" if small else "float32"
+        print(f"{people:,} in {form}, load {os.getloadavg()[0]:.1f}; ms, median and least:")
+        for name, one, fewest in zip(("one thread", "threads", "processes"), middle, least, strict=True):
+            print(f"  {name:>10} {one:>7.1f} {fewest:>7.1f}")
+        print(f"  {cores} threads take {ratio:.2f} of what {cores} processes take", flush=True)
+        for pipe in pipes:
+            pipe.send(None)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,7 +204,12 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=30)
     parser.add_argument("--forms", default="float32,int8,store")
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
+    parser.add_argument("--processes", action="store_true", help="threads against processes, nothing else")
     arguments = parser.parse_args()
+    if arguments.processes:
+        for people in map(int, arguments.people.split(",")):
+            processes(people, arguments.dim, arguments.calls)
+        return 0
     start, dim = multiprocessing.get_context("spawn"), arguments.dim
     print(
         f"D = {dim}; ms, median of {arguments.calls}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} "

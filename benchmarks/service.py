@@ -1,8 +1,11 @@
 """`voxid serve` against the library it serves: latency, throughput, refusals, memory, in one run.
 
     python -m benchmarks.service [--model voxid-base] [--requests 20000] [--plot FILE] [--peer PYTHON]
+    python -m benchmarks.service --people 1000000
 
-One process makes all the load, on the machine that also serves; so every figure is a lower bound. `--peer`
+One process makes all the load, on the machine that also serves; so every figure is a lower bound. It writes
+requests to sockets as they are: httpx takes 3 ms of a processor for one, more than a tenth of what answering
+it takes. `--people` asks who of so many it is, against who of a thousand, and against the library. `--peer`
 names the python of an environment with resemblyzer, fastapi and uvicorn: the same recordings go to a server
 made of these, for comparison.
 """
@@ -21,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -28,8 +32,10 @@ import soundfile
 
 import voxid
 from voxid.corpora.synthetic import speak, voice
+from voxid.stores import NewPerson, voiceprint
 
 SECONDS = 3.0
+FEW = 1_000  # people, as many as are weighed against each other and more
 VERIFY = "/v1/collections/default/speakers/p0/verify"
 
 
@@ -95,16 +101,72 @@ async def offered(
 
 async def clients(url: str, content: bytes, count: int, requests: int, path: str = VERIFY) -> float:
     """Return answers a second to `count` clients that ask one after the other."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    where = urlsplit(url)
+    head = f"POST {path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: audio/wav\r\n"
+    request = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
-        async def one() -> None:
-            for _ in range(requests // count):
-                answer = await http.post(path, content=content, headers={"Content-Type": "audio/wav"})
-                assert answer.status_code == 200, answer.text
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        for _ in range(requests // count):
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in answer[:16], answer
+            found = re.search(rb"(?i)content-length: (\d+)", answer)
+            assert found is not None
+            await reader.readexactly(int(found[1]))
+        writer.close()
+        await writer.wait_closed()
 
-        began = time.perf_counter()
-        await asyncio.gather(*[one() for _ in range(count)])
-        return requests / (time.perf_counter() - began)
+    began = time.perf_counter()
+    await asyncio.gather(*[one() for _ in range(count)])
+    return requests / (time.perf_counter() - began)
+
+
+def asked_of_many(service: Service, recognizer: Any, content: bytes, people: int, calls: int = 25) -> None:
+    """Print how long it takes the service and the library to find one of very many people."""
+    rng = np.random.default_rng(0)
+    print(f"enrolling {people:,} people", flush=True)
+    model, dim = recognizer.runtime.fingerprint, recognizer.runtime.dim
+
+    def enrolled(collection: str, people: int) -> Any:
+        for first in range(0, people, 50_000):
+            emb_ND = rng.standard_normal((min(50_000, people - first), dim), np.float32)
+            recognizer.store.enroll_many(
+                [
+                    NewPerson(f"p{first + n}", [voiceprint(emb_D, model=model, speech_s=3.0)])
+                    for n, emb_D in enumerate(emb_ND)
+                ],
+                collection=collection,
+            )
+        return voxid.Recognizer(service.db, model=recognizer.runtime, collection=collection)
+
+    few, many = enrolled("few", FEW), enrolled("many", people)
+    probe_D = recognizer.runtime.embed(content)
+    taken: dict[str, list[float]] = {}
+    with httpx.Client(base_url=service.url, timeout=300, headers={"Content-Type": "audio/wav"}) as http:
+
+        def ask(collection: str) -> None:
+            answer = http.post(f"/v1/collections/{collection}/identify", content=content)
+            assert answer.status_code == 200, answer.text
+
+        asks = {
+            "service, of few": lambda: ask("few"),
+            "service, of many": lambda: ask("many"),
+            "library, of few": lambda: few.identify(content),
+            "library, of many": lambda: many.identify(content),
+            "search alone": lambda: many._roster.near(probe_D, 200),
+        }
+        for n in range(calls + 1):  # the first reads everybody
+            for name, work in asks.items():
+                began = time.perf_counter()
+                work()
+                if n:
+                    taken.setdefault(name, []).append(1000 * (time.perf_counter() - began))
+    for name, ms in taken.items():
+        print(f"{name}: p50 {statistics.median(ms):.1f} ms, p95 {np.percentile(ms, 95):.1f} ms")
+    middle = {name: statistics.median(ms) for name, ms in taken.items()}
+    added = middle["service, of many"] - middle["service, of few"]
+    print(f"{people:,} people add {added:.1f} ms to an answer: {added / middle['search alone']:.2f} searches")
 
 
 def main() -> None:
@@ -113,6 +175,7 @@ def main() -> None:
     asked.add_argument("--requests", type=int, default=2_000)
     asked.add_argument("--seconds", type=float, default=10.0)
     asked.add_argument("--plot", type=Path, help="draw times against offered load into this file")
+    asked.add_argument("--people", type=int, help="ask who of so many people it is, and nothing else")
     asked.add_argument("--peer", type=Path, help="the python of an environment with resemblyzer")
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder_:
@@ -120,12 +183,16 @@ def main() -> None:
         clip = folder / "probe.wav"
         soundfile.write(clip, speak(voice(0), SECONDS, np.random.default_rng(1)), 16_000)
         content = clip.read_bytes()
-        service = Service(folder, "--model", options.model, "--set", "queue_s=30")
+        settings = ("--set", "queue_s=30", "--set", "deadline_s=300")
+        service = Service(folder, "--model", options.model, *settings)
         try:
             with voxid.Recognizer(service.db, model=options.model) as recognizer:
                 for n in range(10):
                     wave = (speak(voice(n), 8.0, np.random.default_rng(n)), 16_000)
                     recognizer.enroll(f"p{n}", [wave])
+                if options.people:
+                    asked_of_many(service, recognizer, content, options.people)
+                    return
                 rows = run(service, recognizer, content, options)
         finally:
             service.stop()

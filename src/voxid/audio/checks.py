@@ -44,6 +44,17 @@ class Checker:
         """Half the peak-to-peak swing seen so far, 1.0 being full scale."""
         return (self._high - self._low) / 2 if self.samples else 0.0
 
+    @property
+    def loudest(self) -> float:
+        """The largest magnitude of a sample so far, 1.0 being full scale.
+
+        >>> checker = Checker()
+        >>> checker.add(np.array([0.25, -0.75], np.float32))
+        >>> checker.loudest
+        0.75
+        """
+        return max(-self._low, self._high, 0.0)
+
     def add(self, wave_S: np.ndarray) -> None:
         """Take the next samples; raise AudioNotFinite on NaN or infinity, AudioNotScaled above LOUDEST."""
         if wave_S.size == 0:

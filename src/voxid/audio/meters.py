@@ -2,7 +2,7 @@
 
 Measured before channels are averaged and before resampling, which hide both.
 
-# S samples, C channels
+# S samples, C channels, K samples near the top
 """
 
 from __future__ import annotations
@@ -120,12 +120,14 @@ class _Top:
             if highest * NEAR > self.peak:  # what lay at the old top does not lie at the new one
                 self.flat = 0
             self.peak = highest
-        near_SC = self.sign * wave_SC >= NEAR * self.peak
-        still_SC = np.abs(np.diff(wave_SC, axis=0)) <= FLAT
-        flat_SC = np.zeros_like(near_SC)
-        flat_SC[1:] |= still_SC
-        flat_SC[:-1] |= still_SC
-        self.flat += int((near_SC & flat_SC).sum())
+        flat_S, apart = wave_SC.ravel(), wave_SC.shape[1]  # from a sample to the next of its channel
+        bar = self.sign * NEAR * self.peak
+        at_K = np.flatnonzero(flat_S >= bar if self.sign > 0 else flat_S <= bar)
+        still_K = np.zeros(len(at_K), bool)
+        for to_K in (at_K - apart, at_K + apart):
+            there_K = (to_K >= 0) & (to_K < flat_S.size)
+            still_K |= there_K & (np.abs(flat_S[at_K] - flat_S.take(to_K, mode="clip")) <= FLAT)
+        self.flat += int(still_K.sum())
 
 
 class BandMeter:

@@ -68,8 +68,9 @@ def to_int16(wave_S: np.ndarray) -> np.ndarray:
     """
     if wave_S.dtype == np.int16:
         return wave_S
-    scaled_S = np.rint(wave_S.astype(np.float32) * np.float32(32768))
-    return np.clip(scaled_S, -32768, 32767).astype("<i2")
+    scaled_S = np.multiply(wave_S, np.float32(32768), dtype=np.float32)
+    np.rint(scaled_S, out=scaled_S)
+    return np.clip(scaled_S, -32768, 32767, out=scaled_S).astype("<i2")
 
 
 def _need_pyarrow() -> None:

@@ -156,19 +156,19 @@ class _Decoded:
 
 def _decode(utterance: Utterance) -> _Decoded:
     """Return an utterance checked and measured; a long one is decoded again when it is packed."""
-    checker, blocks, peak = audio.Checker(), [], 0.0
+    checker, blocks = audio.Checker(), []
     try:
         with audio.open_source(utterance) as opened:
             utterance = replace(utterance, sample_rate=opened.rate)
             tap = Tap(opened)
             for block_S in audio.read_blocks(tap, utterance.start_s, utterance.duration_s):
                 checker.add(block_S)
-                peak = max(peak, float(np.abs(block_S).max(initial=0)))
                 if checker.samples <= LONG_S * SAMPLE_RATE:
                     blocks.append(block_S)
             checker.finish()
             heard, fine = tap.channels_heard(), opened.format.endswith(FINE)
-        unlike, gain = utterance.channel is None and heard.unlike, _gain(peak, heard.over > 0, fine)
+        unlike = utterance.channel is None and heard.unlike
+        gain = _gain(checker.loudest, heard.over > 0, fine)
         if checker.samples > LONG_S * SAMPLE_RATE:
             return _Decoded(utterance, unlike=unlike, gain=gain)
         wave_S = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
