@@ -604,6 +604,7 @@ def test_command_finds_bad_trials_before_it_trains(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_command_stops_with_130_on_ctrl_c_and_can_be_resumed(arguments: list[str], tmp_path: Path) -> None:
     code = "from voxid.cli import main; main()"
     endless = ["train", *arguments, "-o", str(tmp_path / "run"), "--set", "training.steps=1_000_000"]
