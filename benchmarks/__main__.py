@@ -11,7 +11,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # need models, corpora, a GPU or hours: each is started by itself
-EXPERIMENTS = {"ablation", "bulk", "gpu", "pgvector", "population", "robustness"}
+EXPERIMENTS = {
+    "ablation",
+    "bulk",
+    "gpu",
+    "held_out",
+    "left_out",
+    "openset",
+    "pgvector",
+    "population",
+    "replay",
+}
+EXPERIMENTS |= {"robustness", "silence", "timeline"}
 
 
 def main(wanted: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import robustness
+from benchmarks.__main__ import EXPERIMENTS, HERE
 from benchmarks._conditions import (
     Condition,
     adder,
@@ -229,3 +231,10 @@ def test_a_python_without_the_peer_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="cannot import resemblyzer"):
         Peer(sys.executable)
+
+
+def test_make_bench_starts_what_needs_no_corpus_alone() -> None:
+    must = re.compile(r'required=True|add_argument\("\w+", nargs="\+"')
+    needy = {path.stem for path in HERE.glob("[!_]*.py") if must.search(path.read_text())}
+    assert needy
+    assert needy <= EXPERIMENTS <= {path.stem for path in HERE.glob("*.py")}
