@@ -60,13 +60,13 @@ NETWORKS = {
 
 
 def best(*calls: Callable[[], object]) -> list[float]:
-    """Return the shortest of several times of each, in turns, in seconds: other work lengthens it least."""
+    """Return the least processor time of several calls of each, in turns, in seconds."""
     least = [math.inf] * len(calls)
     for _ in range(TRIES):
         for number, call in enumerate(calls):
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            least[number] = min(least[number], time.perf_counter() - start)
+            least[number] = min(least[number], time.process_time() - start)
     return least
 
 

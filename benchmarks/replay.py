@@ -83,7 +83,9 @@ def main() -> None:
     rows = []
     for folder in args.data:
         found = accepted(args.model, read_data(folder), args.people, args.far, args.seed)
-        rows += [[Path(folder).name, kind, *map(str, counts)] for kind, counts in found.items()]
+        rows += [
+            ["/".join(Path(folder).parts[-2:]), kind, *map(str, counts)] for kind, counts in found.items()
+        ]
     print(markdown(["corpus", "recording", "tries", "accepted", f"accepted at far={args.far:g}"], rows))
 
 
