@@ -121,6 +121,16 @@ def test_nobody_enrolled_and_the_number_of_speakers() -> None:
         other.timeline(audio)
 
 
+def test_a_speaker_is_compared_with_the_people_enrolled_once(
+    rec: Recognizer, found: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    ranked = rec._ranked
+    monkeypatch.setattr(rec, "_ranked", lambda *given: asked.append(given) or ranked(*given))
+    assert rec.timeline((talk()[0], RATE)).to_dict() == found.to_dict()
+    assert len(asked) == len(found.speakers)
+
+
 def test_many_windows_are_clustered_in_parts(rec: Recognizer, found: Timeline, monkeypatch: Any) -> None:
     monkeypatch.setattr(speakers_room, "TOGETHER", 12)
     again = rec.timeline((talk()[0], RATE))

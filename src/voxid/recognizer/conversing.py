@@ -142,15 +142,17 @@ def timeline(
         windows = windows_of(embed, found, known=known)
         post_WK = speakers_of(windows, naming.asked.calibration, naming.cohort, speakers)
         voices = _voices(windows, post_WK, None)
-        if speakers is None:
-            voices = _unmixed(naming, windows, voices)
         warnings.append(NO_OVERLAP)
         join = speakers is None
         if speakers is not None and len(voices) < speakers:
             warnings.append(f"{speakers} speakers were asked for, and {len(voices)} were found.")
     if not voices:
         warnings.append("no speech was found.")
-    return _told(naming, voices, join, (found.name, found.total_s), warnings)
+    of = (found.name, found.total_s)
+    named = naming.names([voice.side for voice in voices], of, join=join)
+    if join:
+        voices, named = _unmixed(naming, windows, voices, named, of)
+    return _told(naming, voices, named, of, warnings)
 
 
 def _voices(windows: Windows, post_WK: np.ndarray, channel: int | None) -> list[_Voice]:
@@ -164,14 +166,15 @@ def _voices(windows: Windows, post_WK: np.ndarray, channel: int | None) -> list[
     return voices
 
 
-def _unmixed(naming: Naming, windows: Windows, voices: list[_Voice]) -> list[_Voice]:
-    """Return the speakers, after parting those of whom only one half sounds like the person named.
+def _unmixed(
+    naming: Naming, windows: Windows, voices: list[_Voice], named: list[Named], of: tuple[str, float]
+) -> tuple[list[_Voice], list[Named]]:
+    """Return the speakers and their names, after parting those of whom only one half sounds like the name.
 
     Two voices that are alike end in one cluster; the voiceprint of one of them tells them apart.
     """
     for _ in range(PARTINGS):
         label_W, count = np.full(len(windows), -1), len(voices)
-        named = naming.names([voice.side for voice in voices], ("", 0.0), join=True)
         for k, (voice, one) in enumerate(zip(voices, named, strict=True)):
             some = [w for span in voice.spans for w in span.windows]
             label_W[some] = k
@@ -188,7 +191,8 @@ def _unmixed(naming: Naming, windows: Windows, voices: list[_Voice]) -> list[_Vo
             break
         post_WK = settled(windows, label_W, naming.asked.calibration, naming.cohort)
         voices = _voices(windows, post_WK, None)
-    return voices
+        named = naming.names([voice.side for voice in voices], of, join=True)
+    return voices, named
 
 
 def _together(windows: Windows, some: list[int]) -> Side:
@@ -199,13 +203,12 @@ def _together(windows: Windows, some: list[int]) -> Side:
 
 
 def _told(
-    naming: Naming, voices: list[_Voice], join: bool, of: tuple[str, float], warnings: list[str]
+    naming: Naming, voices: list[_Voice], named: list[Named], of: tuple[str, float], warnings: list[str]
 ) -> Timeline:
-    found = naming.names([voice.side for voice in voices], of, join=join)
-    answers = [one.answer for one in found]
+    answers = [one.answer for one in named]
     told: list[tuple[str | int, Turn]] = []  # under a name, or a number that stands for one without
     of_speaker: dict[str | int, list[Named]] = {}
-    for k, (voice, one) in enumerate(zip(voices, found, strict=True)):
+    for k, (voice, one) in enumerate(zip(voices, named, strict=True)):
         turns = [
             naming.turn(
                 one,
