@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -473,6 +474,85 @@ def test_whisper_json_keeps_its_fields(tmp_path: Path) -> None:
         segment.pop("speaker", None)
     whisper["segments"][0].pop("speaker")  # type: ignore[index, union-attr]
     assert named == whisper
+
+
+def test_json_of_other_programs(tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    word = {"word": "Hi", "start": 0.5, "end": 1.0, "speaker": "SPEAKER_00"}
+    segment = {"start": 0.5, "end": 6.0, "text": "Hi", "words": [word]}
+    for given in (
+        {"segments": [segment], "word_segments": [word, {"word": "42"}]},  # whisperX says each word twice
+        {"text": "Hi 42", "words": [word, {"word": "42"}]},  # OpenAI's service, asked for words alone
+        {"segments": None, "words": [word, {"word": "42"}]},
+    ):
+        path.write_text(json.dumps(given))
+        named = json.loads(with_names(path, SAID)[0])
+        words = named.get("word_segments") or named["words"]
+        assert [one["speaker"] for one in words] == ["alice", "alice"]
+    path.write_text(json.dumps([{**segment, "words": None, "avg_logprob": float("nan")}]))  # faster-whisper
+    assert json.loads(with_names(path, SAID)[0])[0]["speaker"] == "alice"
+    path.write_text(r'{"segments": [{"start": 0.5, "end": 1, "text": "\ud83d \u00e9"}]}')  # half an emoji
+    assert r'"\ud83d é"' in with_names(path, SAID)[0].encode().decode()
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadConfig, match="broken JSON"):
+        with_names(path, SAID)
+    path.write_text('{"segments": []}')
+    assert with_names(path, SAID)[1] == ["the transcript has no words: nothing was named in it."]
+
+
+RICH_VTT = """WEBVTT - a title
+Kind: captions
+
+STYLE
+::cue(v[voice="Fred"]) { color: red }
+
+NOTE who talks
+is not known
+
+intro
+00:00.500 --> 00:02.000 align:start position:0%
+<v.loud Fred>Hello</v>
+<v Sue>all</v>
+
+00:02.100 --> 00:02.500
+
+NOTE the end
+
+00:00:05.000-->00:00:06.000
+<00:00:05.200><c> hi</c>
+"""
+
+
+def test_subtitles_as_programs_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text(RICH_VTT)
+    evil = replace(SAID, turns=(replace(SAID.turns[0], speaker="A & <b>"), SAID.turns[1]))
+    named = RICH_VTT.replace("<v.loud Fred>Hello</v>\n<v Sue>all</v>", "<v A &amp; &lt;b&gt;>Hello\nall")
+    assert with_names(path, evil)[0] == named.replace("<00:00:05.200>", "<v unknown 1><00:00:05.200>")
+    srt = "1\r\n00:00:00,500 --> 00:00:02,000\r\n[SPEAKER_00]: Да\u2028да \u202bא\u202c\r\n\r\n"
+    srt += "2\r\n00:00:02 --> 00:00:03\r\n\r\n3\r\n00:00:05 --> 00:00:06\r\nYes.\r\n\r\n"
+    wanted = srt.replace("[SPEAKER_00]: ", "alice: ").replace("Yes.", "unknown 1: Yes.")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # whisperX, with a BOM, from a shell of Windows
+        path.write_bytes(srt.encode(encoding))
+        assert with_names(path, SAID) == (wanted, [])
+    for empty in ("", "WEBVTT\n\n"):  # what Whisper writes of silence
+        path.write_text(empty)
+        assert with_names(path, SAID) == (empty, ["the transcript has no words: nothing was named in it."])
+    path.write_bytes(srt.encode("cp1251", "ignore"))
+    with pytest.raises(BadConfig, match="Save the transcript as UTF-8"):
+        with_names(path, SAID)
+    sound = tmp_path / "talk.wav"
+    soundfile.write(sound, say(0, 3, 6.0)[0], RATE)
+    asked = ["timeline", str(sound), "--db", "sqlite://", "--transcript", str(path)]
+    path.write_bytes(srt.encode())
+    done = CliRunner().invoke(build_app(), [*asked, "-o", "-"])
+    assert (
+        done.stdout_bytes
+        == srt.replace("[SPEAKER_00]: ", "speaker 1: ").replace("Yes.", "speaker 1: Yes.").encode()
+    )
+    assert "overlapped speech is not found" in done.stderr  # warnings are not in the transcript
+    assert CliRunner().invoke(build_app(), [*asked, "-o", "-", "--json"]).exit_code == 2
+    assert CliRunner().invoke(build_app(), ["timeline", str(sound), "-o", "named.srt"]).exit_code == 2
 
 
 def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:

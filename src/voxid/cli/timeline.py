@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from voxid.cli.people import (
     recognizer_of,
     sources,
 )
+from voxid.errors import printable
 
 
 def timeline(
@@ -77,6 +79,14 @@ def timeline(
     """
     from voxid.files import atomic_write
 
+    if transcript is not None:
+        from voxid.timeline.transcript import read, with_names
+
+        read(transcript)  # what is none is told before an hour of work, not after
+    elif out is not None:
+        raise typer.BadParameter("--out is for the transcript with names: give --transcript, too.")
+    if json and str(out) == "-":
+        raise typer.BadParameter("--json and the transcript (--out -) cannot both be printed: name a file.")
     with recognizer_of(db, model, collection, server, vad=vad, device=device) as recognizer:
         [source] = sources([audio], channel)
         found = recognizer.timeline(source, speakers, prior=prior, far=far)
@@ -90,11 +100,10 @@ def timeline(
         written.append((html, page(found, source, folder=html.parent, options=given)))
     warnings: list[str] = []
     if transcript is not None:
-        from voxid.timeline.transcript import with_names
-
         text, warnings = with_names(transcript, found)
         if str(out) == "-":
-            echo(text, nl=False)
+            shown = printable(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
+            typer.echo(shown, nl=False)
         else:
             written.append((out or transcript.with_suffix(f".named{transcript.suffix}"), text))
     for path, content in written:
@@ -105,11 +114,11 @@ def timeline(
     result["warnings"] += warnings
 
     def show() -> None:
-        if str(out) != "-" or transcript is None:
-            echo("\n".join((str(found), *(f"warning: {said}" for said in warnings))))
-            for path, _ in written:
-                if path is not None:
-                    echo(f"written: {path}")
+        said = "\n".join((str(found), *(f"warning: {said}" for said in warnings)))
+        echo(said, err=str(out) == "-")
+        for path, _ in written:
+            if path is not None:
+                echo(f"written: {path}", err=str(out) == "-")
 
     emit(result, json, show)
 

@@ -1,12 +1,15 @@
 """Transcripts with names: Whisper's JSON (also whisperX, faster-whisper), SRT and VTT, read and written back.
 
 Each word, or each segment without words, gets the speaker who talks for most of its time. A word in which
-nobody talks gets the speaker who is nearest in time, up to `NEAR_S`. All other fields stay as they were.
+nobody talks gets the speaker who is nearest in time, up to `NEAR_S`. What another program says of speakers
+goes, since it would stand beside our names. All else stays as it was.
 """
 
 from __future__ import annotations
 
+import codecs
 import copy
+import html
 import json
 import os
 import re
@@ -18,10 +21,46 @@ from voxid.errors import BadConfig
 from voxid.timeline.values import Timeline, Turn
 
 NEAR_S = 1.0
-TIMES = re.compile(
-    r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})\s+-->\s+(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
-)
-Words = list[dict[str, Any]]
+TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3}))?"
+TIMES = re.compile(rf"{TIME}\s*-->\s*{TIME}")
+VOICE = re.compile(r"</?v(?:[.\s][^>]*)?>")  # of VTT
+LABEL = re.compile(r"^\[?SPEAKER_\d+\]?:\s*")  # as whisperX writes it into subtitles
+WORDS = ("words", "word_segments")  # beside the segments: of OpenAI's service, of whisperX
+WANTED = "the JSON of Whisper, whisperX or faster-whisper (segments with start and end), SRT or VTT"
+
+
+def read(path: str | os.PathLike[str]) -> str | dict[str, Any] | list[dict[str, Any]]:
+    """Return what is in a transcript: the text of SRT or VTT, or the values of JSON.
+
+    Raise BadConfig for a file that is none of these.
+
+    >>> _ = Path("words.srt").write_text("1\\n00:00:00,000 --> 00:00:03,000\\nHello.\\n")
+    >>> read("words.srt").splitlines()[2]
+    'Hello.'
+    """
+    try:
+        raw = Path(path).read_bytes()
+        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # what some Windows shells write
+        text = raw.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{path}: no text in UTF-8 ({error}). Save the transcript as UTF-8.") from None
+    except OSError as error:
+        raise BadConfig(f"{path}: cannot be read ({error}). Wanted: {WANTED}.") from error
+    if not text.lstrip().startswith(("{", "[")):
+        if text.strip() and not (text.startswith("WEBVTT") or TIMES.search(text)):
+            raise BadConfig(f"{path}: no transcript with times. Wanted: {WANTED}.")
+        return text
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadConfig(f"{path}: broken JSON ({error}). Wanted: {WANTED}.") from None
+    segments = _segments(data)
+    if segments is None or not all(isinstance(one, dict) for one in segments):
+        raise BadConfig(f"{path}: no list 'segments' in it. Wanted: {WANTED}.")
+    for number, segment in enumerate(segments):
+        if not _is_timed(segment):
+            raise BadConfig(f"{path}: segment {number} has no start and end in seconds: {str(segment)[:60]}.")
+    return data
 
 
 def with_names(path: str | os.PathLike[str], timeline: Timeline) -> tuple[str, list[str]]:
@@ -29,43 +68,33 @@ def with_names(path: str | os.PathLike[str], timeline: Timeline) -> tuple[str, l
 
     JSON: `segments[].speaker` and `segments[].words[].speaker`. SRT: "alice: " before the text. VTT:
     `<v alice>`. A name changes where the words of a segment are of two speakers only in JSON, which has
-    times of words. Raise BadConfig for a file that is none of these.
+    times of words. Raise BadConfig as `read` does.
 
     >>> _ = Path("words.srt").write_text("1\\n00:00:00,000 --> 00:00:03,000\\nHello.\\n")
     >>> text, warnings = with_names("words.srt", rec.timeline("alice1.wav"))
     >>> text.splitlines()[2], warnings
     ('alice: Hello.', [])
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(
-            f"{path}: cannot be read as a transcript ({error}). Give a JSON, SRT or VTT file."
-        ) from error
-    namer = _Namer(timeline)
-    if text.lstrip().startswith(("{", "[")):
-        named = _json(path, text, namer)
-    elif TIMES.search(text):
-        named = _subtitles(text, namer)
-    else:
-        raise BadConfig(
-            f"{path}: no transcript with times. Wanted: the JSON of Whisper, whisperX or faster-whisper "
-            "(segments with start and end), SRT or VTT."
-        )
+    data, namer = read(path), _Namer(timeline)
+    named = _subtitles(data, namer) if isinstance(data, str) else _json(data, namer)
     return named, namer.warnings()
 
 
 class _Namer:
-    """Says who talks in a stretch of time, and counts what it could not say."""
+    """Says who talks in a stretch of time, and remembers what it could not say."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._turns: Sequence[Turn] = timeline.turns
-        self._total_s, self._beyond, self._nobody = timeline.total_s, 0, 0
+        self._total_s = timeline.total_s
+        self._asked: set[tuple[float, float]] = set()
+        self._beyond: set[tuple[float, float]] = set()
+        self._nobody: set[tuple[float, float]] = set()
 
     def who(self, start: float, end: float) -> str | None:
         """Return who talks for most of the time from `start` to `end`; None where nobody is near."""
+        self._asked.add((start, end))
         if start > self._total_s:
-            self._beyond += 1
+            self._beyond.add((start, end))
             return None
         shared: dict[str, float] = {}
         for turn in self._turns:
@@ -78,62 +107,65 @@ class _Namer:
         near = min(self._turns, key=lambda turn: max(turn.start - end, start - turn.end), default=None)
         if near is not None and max(near.start - end, start - near.end) <= NEAR_S:
             return near.speaker
-        self._nobody += 1
+        self._nobody.add((start, end))
         return None
 
     def warnings(self) -> list[str]:
         """Return what a person should know of the match."""
         found = []
+        if not self._asked:
+            found.append("the transcript has no words: nothing was named in it.")
         if self._beyond:
             found.append(
-                f"{self._beyond} times of the transcript lie beyond the end of the recording "
+                f"{len(self._beyond)} times of the transcript lie beyond the end of the recording "
                 f"({self._total_s:.1f} s): is it the transcript of another file?"
             )
         if self._nobody:
             found.append(
-                f"{self._nobody} words or segments of the transcript have no speaker: nobody talks there."
+                f"{len(self._nobody)} words or segments of the transcript have no speaker: nobody talks "
+                "there."
             )
         return found
 
 
-def _json(path: str | os.PathLike[str], text: str, namer: _Namer) -> str:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise BadConfig(f"{path}: broken JSON ({error}). Give Whisper's JSON, SRT or VTT.") from None
+def _json(data: dict[str, Any] | list[dict[str, Any]], namer: _Namer) -> str:
     named = copy.deepcopy(data)
-    segments = named.get("segments") if isinstance(named, dict) else named
-    if not isinstance(segments, list) or not all(isinstance(one, dict) for one in segments):
-        raise BadConfig(
-            f"{path}: no list 'segments' in it. Wanted: the JSON of Whisper, whisperX or faster-whisper."
-        )
-    for number, segment in enumerate(segments):
-        if not (_is_time(segment.get("start")) and _is_time(segment.get("end"))):
-            raise BadConfig(f"{path}: segment {number} has no start and end in seconds: {str(segment)[:60]}.")
-        words = segment.get("words") if isinstance(segment.get("words"), list) else []
-        timed = [
-            w for w in words if isinstance(w, dict) and _is_time(w.get("start")) and _is_time(w.get("end"))
-        ]
+    lists = [(segment, "words") for segment in _segments(named) or []]
+    for holder, key in lists + ([(named, key) for key in WORDS] if isinstance(named, dict) else []):
+        given = holder.get(key)
+        words = [word for word in given if isinstance(word, dict)] if isinstance(given, list) else []
+        timed = [word for word in words if _is_timed(word)]
         for word in timed:
             _give(word, namer.who(word["start"], word["end"]))
-        _give(segment, _most(timed) or (None if timed else namer.who(segment["start"], segment["end"])))
-        last = segment.get("speaker")
+        if holder is not named:
+            _give(holder, _most(timed) or (None if timed else namer.who(holder["start"], holder["end"])))
+        last = holder.get("speaker")
         for word in words:  # whisperX gives numbers and signs no time
-            if isinstance(word, dict) and not any(word is one for one in timed):
+            if not _is_timed(word):
                 _give(word, last)
-            last = word.get("speaker", last) if isinstance(word, dict) else last
-    return json.dumps(named, ensure_ascii=False, indent=2) + "\n"
+            last = word.get("speaker", last)
+    text = json.dumps(named, ensure_ascii=False, indent=2) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # half of a surrogate pair stays an escape
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def _segments(data: Any) -> list[Any] | None:
+    """Return the segments of what JSON holds; none where there are words alone."""
+    if isinstance(data, dict):
+        has_words = any(isinstance(data.get(key), list) for key in WORDS)
+        data = [] if has_words and data.get("segments") is None else data.get("segments")
+    return data if isinstance(data, list) else None
+
+
+def _is_timed(item: Any) -> bool:
+    times = [item.get("start"), item.get("end")] if isinstance(item, dict) else [None]
+    return all(isinstance(t, int | float) and not isinstance(t, bool) and t == t for t in times)
 
 
 def _give(item: dict[str, Any], name: str | None) -> None:
     if name is not None:
         item["speaker"] = name
     else:
-        item.pop("speaker", None)  # another program's label would stand beside our names
+        item.pop("speaker", None)
 
 
 def _most(words: Iterable[dict[str, Any]]) -> str | None:
@@ -147,17 +179,21 @@ def _most(words: Iterable[dict[str, Any]]) -> str | None:
 
 def _subtitles(text: str, namer: _Namer) -> str:
     is_vtt = text.startswith("WEBVTT")
-    named, who = [], None
-    for line in text.splitlines():
+    named, who, is_said = [], None, False
+    for line in text.split("\n"):  # a Windows line keeps its end
         if found := TIMES.search(line):
-            who = namer.who(_seconds(found.groups()[:4]), _seconds(found.groups()[4:]))
-        elif line.strip() and who is not None:
-            line = f"<v {who}>{line}" if is_vtt else f"{who}: {line}"
-            who = None  # the name stands before the first line
+            who, is_said = namer.who(_seconds(found.groups()[:4]), _seconds(found.groups()[4:])), True
+        elif not line.strip():  # the end of what is said at these times
+            who, is_said = None, False
+        elif is_said:
+            line = LABEL.sub("", VOICE.sub("", line) if is_vtt else line)
+            if who is not None:
+                line = f"<v {html.escape(who, quote=False)}>{line}" if is_vtt else f"{who}: {line}"
+                who = None  # the name stands before the first line
         named.append(line)
-    return "\n".join(named) + "\n"
+    return "\n".join(named)
 
 
 def _seconds(parts: Sequence[str | None]) -> float:
     hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction}")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction or 0}")
