@@ -22,7 +22,8 @@ from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from benchmarks.timeline import apart, long_one, make_long, measure
-from voxid.audio import inspect
+from voxid.audio import inspect, voicing
+from voxid.audio.voicing import VoicingMeter
 from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.errors import (
@@ -36,13 +37,17 @@ from voxid.errors import (
 )
 from voxid.metrics.diarization import Spoken, assign, compare_rttm, read_rttm, rttm, timeline_errors
 from voxid.recognizer import Recognizer, conversing
+from voxid.scoring import Calibration, Cohort, Side
+from voxid.scoring import cohort as cohort_room
 from voxid.timeline import Timeline, Turn
 from voxid.timeline import speakers as speakers_room
 from voxid.timeline.clustering import agglomerate, smoothed
 from voxid.timeline.conversations import make_conversations
 from voxid.timeline.naming import EASE, names_of
+from voxid.timeline.speakers import speakers_of
 from voxid.timeline.streaming import LATENCY_S
 from voxid.timeline.transcript import with_names
+from voxid.timeline.windows import Windows
 from voxid.types import Candidate, Identification
 
 PLAN = [(0, 5.0), (1, 6.0), (2, 4.0), (0, 4.0), (2, 5.0), (1, 4.0)]  # who talks, for how many seconds
@@ -136,6 +141,56 @@ def test_many_windows_are_clustered_in_parts(rec: Recognizer, found: Timeline, m
     monkeypatch.setattr(speakers_room, "TOGETHER", 12)
     again = rec.timeline((talk()[0], RATE))
     assert [turn.speaker for turn in again.turns] == [turn.speaker for turn in found.turns]
+
+
+def made_windows(of_W: list[str]) -> Windows:
+    """Return windows of "a" and "A", one person near and far from the microphone, and "b", another person.
+
+    Cosines: of two windows 0.6, of an "a" and an "A" 0.4, but 0.67 of the means of many; 0 of two people.
+    """
+    size = len(of_W)
+    emb_WD = np.concatenate((np.zeros((size, 4)), np.eye(size)), axis=1)  # a person, where they are; noise
+    for w, who in enumerate(of_W):
+        emb_WD[w, [0, 1]] = {"a": (1, 0.5**0.5), "A": (1, 0), "b": (0, 0)}[who]
+        emb_WD[w, [2, 3]] = {"a": (0, 0), "A": (0.5**0.5, 0), "b": (0, 1.5**0.5)}[who]
+    at_W = 0.75 * np.arange(size)
+    slot_WE = np.stack((at_W, at_W + 0.75), axis=1)
+    return Windows(at_W, at_W + 1.5, slot_WE, np.full(size, 0.75), Side.of(emb_WD, np.full(size, 1.5)))
+
+
+def test_clusters_that_sound_alike_as_a_whole_are_one_speaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, once = Calibration(scale=20.0, offset=-9.0), [*"a" * 12, *"b" * 6, *"A" * 12]
+
+    def found(of_W: list[str]) -> list[int]:
+        return speakers_of(made_windows(of_W), line, None).argmax(axis=1).tolist()
+
+    assert found(once) == [0] * 12 + [1] * 6 + [0] * 12
+    assert found([*"aaaaaa", *"bbb", *"a" * 300]) == [0] * 309  # 2 s of four minutes are no speaker,
+    assert found([*"aaaaaa", *"bbb", *"a" * 9]) == [0] * 6 + [1] * 3 + [0] * 9  # and of 14 s they are
+    monkeypatch.setattr(speakers_room, "JOIN_LLR", 99.0)
+    assert found(once) == [0] * 12 + [1] * 6 + [2] * 12
+
+
+def test_a_stream_looks_at_the_same_sound_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames: list[int] = []
+    rates = voicing._rates
+    monkeypatch.setattr(voicing, "_rates", lambda f, *rest: frames.append(len(f)) or rates(f, *rest))
+    meter, whole = VoicingMeter(), VoicingMeter()
+    wave_S = say(0, 1, 8.0)[0]
+    for chunk_S in np.split(wave_S, 40):
+        meter.add(chunk_S)
+        live_V = meter.voiced()
+    assert sum(frames) <= 2 * 8 / 0.02  # once as it is heard, once as part of a whole batch
+    whole.add(wave_S)
+    np.testing.assert_array_equal(live_V, whole.voiced())
+    rows: list[int] = []
+    near = cohort_room.top_statistics
+    monkeypatch.setattr(cohort_room, "top_statistics", lambda *g: rows.append(len(g[0])) or near(*g))
+    cohort, emb_ND = Cohort(np.eye(5, dtype=np.float32)), np.random.default_rng(0).normal(size=(4, 5))
+    seen = cohort.remembering()
+    for part in (slice(0, 3), slice(1, 4), slice(0, 4)):
+        np.testing.assert_allclose(seen.means(emb_ND[part]), cohort.means(emb_ND[part]))
+    assert rows == [3, 3, 1, 3, 4]  # seen, plain; the one that is new, plain; none, plain
 
 
 def test_a_stream_ends_with_the_timeline_of_the_file(rec: Recognizer, found: Timeline) -> None:
@@ -314,6 +369,10 @@ def test_clustering_and_assignment_against_scipy() -> None:
     )
     assert steady.argmax(axis=1).tolist() == [0, 0, 0, 0, 1, 1]
     np.testing.assert_allclose(steady.sum(axis=1), 1)
+    brief = np.array([[9.0, 0.0], [0.0, 4.0], [9.0, 0.0]])
+    for share_K, who in ((None, 1), (np.array([0.5, 0.5]), 1), (np.array([0.99, 0.01]), 0)):
+        last = smoothed(brief, np.zeros(3), change=1, trust=1, share_K=share_K)
+        assert last.argmax(axis=1).tolist() == [0, who, 0]
 
 
 # -- measuring ----------------------------------------------------------------------------------------------

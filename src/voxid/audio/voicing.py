@@ -57,6 +57,7 @@ class VoicingMeter:
     def __init__(self) -> None:
         self._rest_S = np.zeros(0, np.float32)
         self._rates: list[np.ndarray] = []
+        self._rest_V = np.zeros(0, np.float32)  # the rates of `_rest_S`, as far as they were asked for
 
     def add(self, wave_S: np.ndarray) -> None:
         """Take the next samples, finite floats."""
@@ -65,12 +66,16 @@ class VoicingMeter:
         # whole batches only, so that the cuts between blocks do not move those between batches
         frames = (wave_S.size - WINDOW) // HOP + 1
         frames -= frames % BATCH
-        self._rates += _batches(wave_S, frames)
+        if frames > 0:
+            self._rates += _batches(wave_S, frames)
+            self._rest_V = self._rest_V[:0]
         self._rest_S = wave_S[max(0, frames) * HOP :].copy()
 
     def voiced(self) -> np.ndarray:
         """Return which frames of 40 ms so far, one every 20 ms, are voiced: bool (V,)."""
-        return runs(np.concatenate([*self._rates, pitch(self._rest_S)]))
+        new_V = pitch(self._rest_S[self._rest_V.size * HOP :])
+        self._rest_V = np.concatenate((self._rest_V, new_V))
+        return runs(np.concatenate([*self._rates, self._rest_V]))
 
 
 def pitch(wave_S: np.ndarray) -> np.ndarray:

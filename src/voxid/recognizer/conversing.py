@@ -21,7 +21,7 @@ from voxid.scoring.decision import Rule
 from voxid.scoring.evidence import llr_table
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.timeline.naming import is_another, nameless, names_of
-from voxid.timeline.speakers import LEAST_SPEAKER_S, cluster_sides, parted, settled, speakers_of
+from voxid.timeline.speakers import cluster_sides, least_speaker_s, parted, settled, speakers_of
 from voxid.timeline.turns import Span, spans_of
 from voxid.timeline.windows import Windows, channels_of, windows_of
 from voxid.types import Candidate, Identification
@@ -221,7 +221,8 @@ def _told(
             for span in voice.spans
         ]
         doubted_s = sum(turn.speech_s for turn in turns if turn.speaker == DOUBTED)
-        other = -1 - k if doubted_s >= LEAST_SPEAKER_S else DOUBTED  # somebody else, or too little to say
+        is_other = doubted_s >= least_speaker_s(voice.windows)  # somebody else, or too little to say
+        other = -1 - k if is_other else DOUBTED
         own = one.name or k
         of_speaker.setdefault(own, []).append(one)
         told += [(other if one.name and turn.speaker == DOUBTED else own, turn) for turn in turns]

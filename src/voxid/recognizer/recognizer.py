@@ -260,9 +260,11 @@ class Recognizer(People):
         heard = dataclasses.replace(heard, warnings=(*heard.warnings, *odd))
         if progress is not None:
             self.load(progress)
-        return self._ranked(asked, heard, top)[0]
+        return self._ranked(asked, self._cohort, heard, top)[0]
 
-    def _ranked(self, asked: Rule, heard: Heard, top: int) -> tuple[Identification, Near]:
+    def _ranked(
+        self, asked: Rule, cohort: Cohort | None, heard: Heard, top: int
+    ) -> tuple[Identification, Near]:
         """Return who of the enrolled people was heard, and those who were compared, the best first."""
         near = self._roster.near(heard.emb_D, max(top, AT_LEAST))
         self._need_model()  # a change of model may have ended while this was heard
@@ -270,7 +272,7 @@ class Recognizer(People):
         near = near.only(people)  # without who was deleted in this moment
         llr_K = np.zeros(0)
         if len(near.person_K):  # nobody has no embeddings, and no length of one
-            llr_K = llr(asked.calibration, near.side, heard.side, self._cohort, cosine_K=near.cosine_K)
+            llr_K = llr(asked.calibration, near.side, heard.side, cohort, cosine_K=near.cosine_K)
         names = {id_: person.name for id_, person in people.items()}
         found = identification(asked, llr_K, near, names, heard, top, self.where)
         return found, near.ranked(llr_K)
@@ -321,7 +323,8 @@ class Recognizer(People):
 
     def _naming(self, asked: Rule) -> Naming:
         self._need_model()
-        return Naming(self.runtime, asked, self._cohort, partial(self._ranked, asked), self._vad)
+        cohort = None if self._cohort is None else self._cohort.remembering()
+        return Naming(self.runtime, asked, cohort, partial(self._ranked, asked, cohort), self._vad)
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Return how many people are in memory, after reading them. Otherwise the first `identify` does that.

@@ -16,7 +16,7 @@ from voxid.errors import AudioEmpty, BadAudioInput, BadConfig
 from voxid.recognizer.conversing import Naming, timeline
 from voxid.timeline import Timeline, Turn
 from voxid.timeline.naming import nameless
-from voxid.timeline.streaming import Live, LiveTurn, together
+from voxid.timeline.streaming import Live, LiveTurn
 from voxid.timeline.values import Change, changes
 from voxid.types import SAMPLE_RATE
 
@@ -112,7 +112,7 @@ class Stream:
 
     def _named(self, turns: list[LiveTurn], told: bool = True) -> list[Turn]:
         """Return turns with the names that their speakers have by now."""
-        sides = {number: together(windows) for number, windows in self._live.speakers.items()}
+        sides = {number: voice.side for number, voice in self._live.speakers.items()}
         sides |= {turn.speaker: turn.side for turn in turns if turn.speaker not in sides}
         found = self._naming.names([*sides.values()], ("stream", self.heard_s), join=True)
         named = dict(zip(sides, found, strict=True))

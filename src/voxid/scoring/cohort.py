@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +87,14 @@ class Cohort:
         more = Cohort.of(emb_ND, np.arange(len(np.asarray(emb_ND))))
         return replace(self, rows_MD=np.concatenate((self.rows_MD, more.rows_MD)), name=name)
 
+    def remembering(self) -> Cohort:
+        """Return this cohort for one recording: its `means` looks at every embedding once.
+
+        >>> Cohort(np.ones((2, 1), np.float32)).remembering().means([[1.0], [1.0]]).tolist()
+        [1.0, 1.0]
+        """
+        return _Remembering(self.rows_MD, self.top_k, self.name, self.fingerprint)
+
     @property
     def info(self) -> CohortInfo:
         """What to keep in the calibration."""
@@ -144,3 +152,21 @@ class Cohort:
         file = io.BytesIO()
         np.save(file, np.ascontiguousarray(self.rows_MD, dtype="<f4"), allow_pickle=False)
         return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Remembering(Cohort):
+    """Windows of a recording are compared again and again, and the cohort is most of what an LLR costs."""
+
+    seen: dict[bytes, float] = field(default_factory=dict, repr=False)
+
+    def means(self, emb_ND: ArrayLike) -> np.ndarray:
+        """Return what `Cohort.means` does."""
+        emb_ND = np.asarray(emb_ND)
+        keys = [hashlib.blake2b(emb_D.tobytes(), digest_size=16).digest() for emb_D in emb_ND]
+        new = [n for n, key in enumerate(keys) if key not in self.seen]
+        if new:
+            self.seen.update(
+                zip([keys[n] for n in new], Cohort.means(self, emb_ND[new]).tolist(), strict=True)
+            )
+        return np.array([self.seen[key] for key in keys])

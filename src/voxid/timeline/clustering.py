@@ -77,11 +77,19 @@ def renumbered(label_I: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[back]
 
 
-def smoothed(llr_WK: np.ndarray, gap_s_W: np.ndarray, *, change: float, trust: float) -> np.ndarray:
+def smoothed(
+    llr_WK: np.ndarray,
+    gap_s_W: np.ndarray,
+    *,
+    change: float,
+    trust: float,
+    share_K: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the posterior of each speaker in each window, (W, K): forward-backward over the windows.
 
     `llr_WK` says how well a window fits a speaker; neighbours share samples, so `trust` of it counts. A
-    change of speaker costs `change` (natural log), less after a pause of `gap_s_W` seconds.
+    change of speaker costs `change` (natural log), less after a pause of `gap_s_W` seconds. All others are as
+    likely to be next, or, by their `share_K` of the speech, those more who talk more (the geometric mean).
 
     >>> smoothed(np.array([[9.0, 0.0], [0.0, 1.0], [9.0, 0.0]]), np.zeros(3), change=4, trust=1).argmax(1)
     array([0, 0, 0])
@@ -92,15 +100,20 @@ def smoothed(llr_WK: np.ndarray, gap_s_W: np.ndarray, *, change: float, trust: f
     fits_WK = trust * llr_WK
     cost_W = change / (1 + gap_s_W)  # a pause of a second halves it
     ahead_WK, behind_WK = np.empty_like(fits_WK), np.zeros_like(fits_WK)
-
-    def step(from_K: np.ndarray, cost: float) -> np.ndarray:
-        from_K = from_K - from_K.max()
-        moved = np.logaddexp.reduce(from_K) - cost - np.log(count - 1)
-        return np.logaddexp(from_K, moved)
+    next_K = np.full(count, -np.log(count - 1))
+    if share_K is not None:
+        next_K = (next_K + np.log(share_K)) / 2
 
     for w in range(windows):
-        ahead_WK[w] = fits_WK[w] + (step(ahead_WK[w - 1], cost_W[w]) if w else 0.0)
+        ahead_WK[w] = fits_WK[w]
+        if w:
+            before_K = ahead_WK[w - 1] - ahead_WK[w - 1].max()
+            moved_K = np.logaddexp.reduce(before_K) - cost_W[w] + next_K
+            ahead_WK[w] += np.logaddexp(before_K, moved_K)
     for w in range(windows - 2, -1, -1):
-        behind_WK[w] = step(behind_WK[w + 1] + fits_WK[w + 1], cost_W[w + 1])
+        after_K = behind_WK[w + 1] + fits_WK[w + 1]
+        after_K -= after_K.max()
+        moved = np.logaddexp.reduce(after_K + next_K) - cost_W[w + 1]
+        behind_WK[w] = np.logaddexp(after_K, moved)
     both_WK = ahead_WK + behind_WK
     return np.exp(both_WK - np.logaddexp.reduce(both_WK, axis=1, keepdims=True))

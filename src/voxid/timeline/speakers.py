@@ -22,6 +22,8 @@ STOP_LLR = 0.6  # clusters are joined down to this mean LLR of their windows: ch
 TOGETHER = 1_000  # windows that are clustered together: the table of their LLRs takes 8 MB
 CLEAR_S = 0.6  # windows with less speech are given to a speaker, and make none
 LEAST_SPEAKER_S = 2.0  # of net speech: less makes no speaker, unless the number of speakers was given
+LEAST_SHARE = 0.01  # of all speech, likewise: odd windows gather in a long recording
+JOIN_LLR = 3.0  # clusters that sound so much alike as a whole are one: chosen in docs/log.md
 CLIP_S = 5.0  # seconds of speech that count as one clip of evidence
 CHANGE, TRUST = 2.0, 0.5  # of the HMM: chosen in docs/log.md
 PASSES = 3
@@ -43,7 +45,9 @@ def speakers_of(
     label_W = np.full(len(windows), -1)
     label_W[clear] = _clusters(side.take(clear), calibration, cohort, count)
     if count is None:
-        label_W = _without_small(label_W, windows.net_s_W)
+        label_W = _without_small(label_W, windows.net_s_W, LEAST_SPEAKER_S)
+        label_W = _joined(windows, label_W, calibration, cohort)
+        label_W = _without_small(label_W, windows.net_s_W, least_speaker_s(windows))
     return settled(windows, label_W, calibration, cohort)
 
 
@@ -54,8 +58,9 @@ def settled(
     side, post_WK = windows.side, np.zeros((len(windows), 0))
     for _ in range(PASSES):
         clusters = cluster_sides(windows, label_W)
+        share_K = clusters.speech_s_N / clusters.speech_s_N.sum()
         fits_WK = llr_table(calibration, side, replace(clusters, clips_N=np.ones(len(clusters))), cohort)
-        post_WK = smoothed(fits_WK, windows.pause_s, change=CHANGE, trust=TRUST)
+        post_WK = smoothed(fits_WK, windows.pause_s, change=CHANGE, trust=TRUST, share_K=share_K)
         label_W = renumbered(post_WK.argmax(axis=1))
     return post_WK
 
@@ -113,9 +118,28 @@ def joined_means(
     return agglomerate(score.reshape(len(items), len(items)), weight_I, stop=STOP_LLR, count=count)
 
 
-def _without_small(label_W: np.ndarray, speech_s_W: np.ndarray) -> np.ndarray:
+def least_speaker_s(windows: Windows) -> float:
+    """Return how many seconds of net speech make a speaker, where the number of speakers was not given."""
+    return max(LEAST_SPEAKER_S, LEAST_SHARE * float(windows.net_s_W.sum()))
+
+
+def _joined(
+    windows: Windows, label_W: np.ndarray, calibration: Calibration, cohort: Cohort | None
+) -> np.ndarray:
+    """Return labels in which clusters of one person are one: as a whole they tell more than their windows."""
+    while True:
+        clusters = cluster_sides(windows, label_W)
+        llr_KK = llr_table(calibration, clusters, clusters, cohort)
+        np.fill_diagonal(llr_KK, -np.inf)
+        a, b = np.unique(label_W[label_W >= 0])[list(np.unravel_index(llr_KK.argmax(), llr_KK.shape))]
+        if llr_KK.max() < JOIN_LLR:
+            return label_W
+        label_W = np.where(label_W == b, a, label_W)
+
+
+def _without_small(label_W: np.ndarray, speech_s_W: np.ndarray, least_s: float) -> np.ndarray:
     """Return labels in which clusters with too little speech are taken back (-1), but for the largest."""
     speech_K = np.bincount(label_W[label_W >= 0], speech_s_W[label_W >= 0])
-    kept_K = (speech_K >= LEAST_SPEAKER_S) | (np.arange(speech_K.size) == speech_K.argmax())
+    kept_K = (speech_K >= least_s) | (np.arange(speech_K.size) == speech_K.argmax())
     kept_W = (label_W >= 0) & kept_K[label_W]
     return np.where(kept_W, label_W, -1)

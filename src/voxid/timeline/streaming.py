@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,26 +118,33 @@ class _Speech:
         self.settled += mask_T[:more].tobytes()
 
 
-class _Remembering:
-    """A cohort that looks at every window once: it is most of what an LLR costs."""
+class Voice:
+    """The windows of one speaker of a stream, and what they sound like together."""
 
-    def __init__(self, cohort: Cohort) -> None:
-        self._cohort = cohort
-        self._means: dict[bytes, float] = {}
+    def __init__(self, windows: Iterable[Window]) -> None:
+        self.windows = list(windows)
 
-    def means(self, emb_ND: np.ndarray) -> np.ndarray:
-        """Return what `Cohort.means` does."""
-        keys = [emb_D.tobytes() for emb_D in emb_ND]
-        new = [n for n, key in enumerate(keys) if key not in self._means]
-        if new:
-            self._means |= zip([keys[n] for n in new], self._cohort.means(emb_ND[new]).tolist(), strict=True)
-        return np.array([self._means[key] for key in keys])
+    def add(self, windows: Iterable[Window]) -> None:
+        """Take more windows."""
+        self.windows += windows
+        for kept in ("side", "mean"):
+            self.__dict__.pop(kept, None)
+
+    @cached_property
+    def side(self) -> Side:
+        """What this speaker is compared by."""
+        return together(self.windows)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """The mean of the unit-length embeddings."""
+        return unit_rows(np.stack([window.emb_D for window in self.windows])).mean(axis=0)
 
 
 class Live:
     """The speakers of a stream. `add` takes samples at 16 kHz and returns the turns that have settled.
 
-    `speakers` has the windows of each, `known` the embeddings of all windows so far, as `windows_of` takes
+    `speakers` has the voice of each, `known` the embeddings of all windows so far, as `windows_of` takes
     them.
     """
 
@@ -146,10 +154,9 @@ class Live:
         calibration: Calibration,
         cohort: Cohort | None,
     ) -> None:
-        self._embed, self._calibration = embed, calibration
-        self._cohort = None if cohort is None else cast("Cohort", _Remembering(cohort))
+        self._embed, self._calibration, self._cohort = embed, calibration, cohort
         self.known: dict[tuple[int, int], np.ndarray] = {}
-        self.speakers: dict[int, list[Window]] = {}
+        self.speakers: dict[int, Voice] = {}
         self.heard_s = 0.0
         self._speech, self._numbers = _Speech(), count()
         self._block_S = np.zeros(0, np.float32)  # less than a block
@@ -268,13 +275,13 @@ class Live:
         clear = [window for window in pool if window.speech_s >= CLEAR_S]
         loose = [*self._loose, *(clear if clear or self.speakers else pool)]
         label_L, number_of = self._clustered(loose)
-        states: dict[int | None, list[Window]] = {**self.speakers}
+        states: dict[int | None, Side] = {number: own.side for number, own in self.speakers.items()}
         net_C = np.bincount(label_L, [window.net_s for window in loose], minlength=1)
         net_C[[label for label in number_of if label < net_C.size]] = -1
         new = int(net_C.argmax())
         some = [window for window, label in zip(loose, label_L, strict=True) if label == new]
         if some and (not states or net_C[new] >= LEAST_SPEAKER_S or self._is_unlike(some)):
-            states[None], number_of[new] = some, None
+            states[None], number_of[new] = together(some), None
         own = {
             window.start_s: number_of.get(label, NOBODY)
             for window, label in zip(loose, label_L.tolist(), strict=True)
@@ -283,7 +290,7 @@ class Live:
         order = list(states)
         context = [(window, number) for window, number in self._context if number in states]
         windows = _windows_of([*(window for window, _ in context), *pool])
-        sides = _side_by_side([together(some) for some in states.values()])
+        sides = _side_by_side(states.values())
         fits_WK = llr_table(self._calibration, windows.side, sides, self._cohort)
         for w, (_, number) in enumerate(context):  # that is settled
             fits_WK[w] = np.where(np.arange(len(order)) == order.index(number), SETTLED_LLR, -SETTLED_LLR)
@@ -296,25 +303,24 @@ class Live:
 
     def _is_unlike(self, some: list[Window]) -> bool:
         """Whether little speech is enough: it is clearly nobody who has talked so far."""
-        sides = _side_by_side([together(own) for own in self.speakers.values()])
+        sides = _side_by_side(own.side for own in self.speakers.values())
         return bool(llr_table(self._calibration, together(some), sides, self._cohort).max() < UNLIKE_LLR)
 
     def _clustered(self, loose: list[Window]) -> tuple[np.ndarray, dict[int, int | None]]:
         """Return the clusters of loose windows, and whose they are; speakers of one cluster become one."""
-        emb = [unit_rows(np.stack([window.emb_D for window in own])) for own in self.speakers.values()]
-        means = [rows_WD.mean(axis=0) for rows_WD in emb]
-        means += [unit_rows(window.emb_D[None])[0] for window in loose]
-        weight_I = np.array([*map(len, emb), *[1] * len(loose)], float)
+        voices = list(self.speakers.values())
+        means = [own.mean for own in voices] + [unit_rows(window.emb_D[None])[0] for window in loose]
+        weight_I = np.array([*(len(own.windows) for own in voices), *[1] * len(loose)], float)
         label_I = joined_means(np.stack(means), weight_I, self._calibration, self._cohort)
         number_of: dict[int, int | None] = {}
         for number, label in zip(list(self.speakers), label_I.tolist(), strict=False):
             kept = number_of.setdefault(label, number)
             if kept is not None and kept != number:
-                self.speakers[kept] += self.speakers.pop(number)
+                self.speakers[kept].add(self.speakers.pop(number).windows)
                 self._context = [(window, kept if n == number else n) for window, n in self._context]
                 if self._open is not None and self._open.speaker == number:
                     self._open.speaker = kept
-        return label_I[len(emb) :], number_of
+        return label_I[len(voices) :], number_of
 
     def _settled(self, one: _Ahead) -> list[LiveTurn]:
         """Return the turn that ended before a window, if one did; the window is its speaker's from now on."""
@@ -323,12 +329,12 @@ class Live:
         self._keeps_on, number = False, one.who
         if number is None:  # somebody new, from now on known by a number
             number = next(self._numbers)
-            self.speakers[number] = list(self._new)
+            self.speakers[number] = Voice(self._new)
             gone = {window.start_s for window in self._new}
             self._loose, self._new = [w for w in self._loose if w.start_s not in gone], []
             self._ahead = [a._replace(who=number) if a.who is None else a for a in self._ahead]
-        if one.own or not self.speakers[number]:
-            self.speakers[number].append(one.window)
+        if one.own or not self.speakers[number].windows:
+            self.speakers[number].add([one.window])
         elif one.window.speech_s >= CLEAR_S:
             self._loose.append(one.window)
         since_s = one.window.start_s - LOOSE_S
