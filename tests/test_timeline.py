@@ -346,7 +346,7 @@ def test_a_name_goes_to_the_speaker_it_fits_best() -> None:
     little = [heard(("ann", 0.5), ("bob", -3.0)), heard(("ann", -1.6), ("bob", -2.0))]
     assert given(little, apart, join=True) == [("ann", 2.0 - EASE), None]  # it stands out
     assert given(little[:1], apart, join=True) == [None]  # nobody else to stand out from
-    assert given([little[0], heard(("ann", -1.4))], apart, join=True) == [None, None]
+    assert given([little[0], heard(("ann", -0.4))], apart, join=True) == [None, None]
     assert given([little[0], heard(("ann", 0.3))], alike, join=True) == [None, None]
 
 

@@ -78,10 +78,9 @@ def timeline(
     Example: `voxid timeline meeting.wav --db people.db --rttm meeting.rttm`
     """
     from voxid.files import atomic_write
+    from voxid.timeline.transcript import read, with_names
 
     if transcript is not None:
-        from voxid.timeline.transcript import read, with_names
-
         read(transcript)  # what is none is told before an hour of work, not after
     elif out is not None:
         raise typer.BadParameter("--out is for the transcript with names: give --transcript, too.")

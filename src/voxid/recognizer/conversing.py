@@ -150,8 +150,8 @@ def timeline(
         warnings.append("no speech was found.")
     of = (found.name, found.total_s)
     named = naming.names([voice.side for voice in voices], of, join=join)
-    if join:
-        voices, named = _unmixed(naming, windows, voices, named, of)
+    if join and voices:
+        voices, named = _unmixed(naming, voices, named, of)
     return _told(naming, voices, named, of, warnings)
 
 
@@ -167,12 +167,13 @@ def _voices(windows: Windows, post_WK: np.ndarray, channel: int | None) -> list[
 
 
 def _unmixed(
-    naming: Naming, windows: Windows, voices: list[_Voice], named: list[Named], of: tuple[str, float]
+    naming: Naming, voices: list[_Voice], named: list[Named], of: tuple[str, float]
 ) -> tuple[list[_Voice], list[Named]]:
     """Return the speakers and their names, after parting those of whom only one half sounds like the name.
 
     Two voices that are alike end in one cluster; the voiceprint of one of them tells them apart.
     """
+    windows = voices[0].windows
     for _ in range(PARTINGS):
         label_W, count = np.full(len(windows), -1), len(voices)
         for k, (voice, one) in enumerate(zip(voices, named, strict=True)):

@@ -13,7 +13,7 @@ import numpy as np
 from voxid.types import Candidate, Identification
 
 EASE = 2.0  # how far below its threshold a name may be that stands out in the recording,
-MARGIN = 2.0  # by so much
+MARGIN = 1.0  # by so much
 RIVAL_S = 5.0  # net speech
 CLEARLY, MUCH_LESS = 1.0, 3.0  # LLR above the threshold; below that of another voice
 

@@ -44,24 +44,33 @@ def speakers_of(
         clear = np.arange(len(side))
     label_W = np.full(len(windows), -1)
     label_W[clear] = _clusters(side.take(clear), calibration, cohort, count)
-    if count is None:
-        label_W = _without_small(label_W, windows.net_s_W, LEAST_SPEAKER_S)
-        label_W = _joined(windows, label_W, calibration, cohort)
-        label_W = _without_small(label_W, windows.net_s_W, least_speaker_s(windows))
-    return settled(windows, label_W, calibration, cohort)
+    if count is not None:
+        return settled(windows, label_W, calibration, cohort)
+    label_W = _without_small(label_W, windows.net_s_W, LEAST_SPEAKER_S)
+    label_W = _joined(windows, label_W, calibration, cohort)
+    least_s = least_speaker_s(windows)
+    label_W = _without_small(label_W, windows.net_s_W, least_s)
+    return settled(windows, label_W, calibration, cohort, least_s)
 
 
 def settled(
-    windows: Windows, label_W: np.ndarray, calibration: Calibration, cohort: Cohort | None
+    windows: Windows,
+    label_W: np.ndarray,
+    calibration: Calibration,
+    cohort: Cohort | None,
+    least_s: float = 0.0,
 ) -> np.ndarray:
-    """Return the posteriors (W, K) after some passes of the HMM that begin with clusters; -1 is in none."""
+    """Return the posteriors (W, K) after some passes of the HMM that begin with clusters; -1 is in none.
+
+    A speaker who has less than `least_s` of net speech after a pass is none in the next.
+    """
     side, post_WK = windows.side, np.zeros((len(windows), 0))
     for _ in range(PASSES):
         clusters = cluster_sides(windows, label_W)
         share_K = clusters.speech_s_N / clusters.speech_s_N.sum()
         fits_WK = llr_table(calibration, side, replace(clusters, clips_N=np.ones(len(clusters))), cohort)
         post_WK = smoothed(fits_WK, windows.pause_s, change=CHANGE, trust=TRUST, share_K=share_K)
-        label_W = renumbered(post_WK.argmax(axis=1))
+        label_W = _without_small(renumbered(post_WK.argmax(axis=1)), windows.net_s_W, least_s)
     return post_WK
 
 
