@@ -495,7 +495,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("after", "fits"), [(0.1019, True), (0.1021, False)])
-def test_int8_is_written_when_the_error_rate_stays(
+def test_int8_is_written_when_the_error_rate_hardly_rises(
     after: float, fits: bool, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[tuple[str, float, int]] = []

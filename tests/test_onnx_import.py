@@ -118,7 +118,7 @@ def test_a_graph_in_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = made(tmp_path / "feats.onnx", ("B", "T", BINS), ("feats", "embs"))
     import_onnx(path, tmp_path / "model")
     plain = voxid.load(tmp_path / "model")
-    rates = {"own": 0.1, "int8": 0.101}
+    rates = {"own": 0.1, "int8": 0.09}  # better is no reason to refuse
     monkeypatch.setattr(exporting, "_eer", lambda model, *_: (rates[model.model.graphs.precision], 15))
     done = exporting.export(tmp_path / "model", tmp_path / "small", data=people, int8=True, name="tiny")
     small = voxid.load(tmp_path / "small")
