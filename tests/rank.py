@@ -43,7 +43,7 @@ RECIPES = {
 }
 
 
-OFTEN = ("aam", "softmax", "ge2e", "distil")  # the others: pytest -m slow
+OFTEN = ("aam", "softmax", "ge2e", "distil")  # beside a worker that is killed
 
 
 def undrawn() -> None:

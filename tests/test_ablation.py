@@ -129,6 +129,7 @@ def test_rows_that_train_the_same_share_a_run_and_no_others() -> None:
     assert len({of(name) for name in ROWS}) == len(ROWS) - 5
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_done_again_and_broken_ones_are(
     corpus: Path, packed: Packed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

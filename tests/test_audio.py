@@ -189,6 +189,7 @@ def test_times_that_make_no_sense(options: dict, tone: np.ndarray) -> None:
         list(audio.blocks((tone, RATE), **options))
 
 
+@pytest.mark.slow
 def test_ten_hours_take_the_memory_of_a_minute(tmp_path: Path) -> None:
     seconds = 10 * 3600
     path = tmp_path / "long.wav"

@@ -75,12 +75,20 @@ def assert_close(one: Path, other: Path) -> None:
         torch.testing.assert_close(value, weights[name], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_many_processes_train_what_one_does(world: int, packed: Packed, alone: Alone, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("world", "names", "kill"),
+    [
+        (2, ("aam", "ge2e"), False),
+        pytest.param(2, OFTEN, True, marks=pytest.mark.slow),
+        pytest.param(4, tuple(RECIPES), False, marks=pytest.mark.slow),
+    ],
+)
+def test_many_processes_train_what_one_does(
+    world: int, names: tuple[str, ...], kill: bool, packed: Packed, alone: Alone, tmp_path: Path
+) -> None:
     """20 steps of every kind of loss, sharded, clipped, averaged, accumulated; then other worlds go on."""
-    names = list(OFTEN if world == 2 else RECIPES)
     killed = tmp_path / "killed"
-    if world == 2:
+    if kill:
         train(recipe("aam", "training.steps=10"), packed, killed)  # one process begins, two go on ...
         (killed / "kill").touch()  # ... of which one is killed, once
     code, said = start({"packed": str(packed.folder), "out": str(tmp_path), "recipes": names}, world)
@@ -91,7 +99,7 @@ def test_many_processes_train_what_one_does(world: int, packed: Packed, alone: A
     # one process goes on from what `world` of them began, with the classes of all of them
     train(recipe("aam"), packed, tmp_path / "begun", resume=True)
     assert_close(tmp_path / "begun", alone / "aam")
-    if world == 2:
+    if kill:
         assert not (killed / "kill").exists()
         assert "process 0 lost another one of this training" in (tmp_path / "lost-0").read_text()
         assert_close(killed, alone / "aam")

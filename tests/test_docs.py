@@ -59,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # half of the time of all pages: `make slow`
-DEAR = ("cli.md", "course.md", "evaluation.md", "own-parts.md", "training.md", "tutorial.md")
+DEAR = ("cli.md", "course.md", "evaluation.md", "own-parts.md", "timeline.md", "training.md", "tutorial.md")
 
 
 @pytest.mark.parametrize(

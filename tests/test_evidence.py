@@ -146,6 +146,7 @@ def test_a_report_counts_what_the_recognizer_decides(tmp_path: Path) -> None:
     assert "cannot be promised" in found["far=0.001"]["why_not"]  # 4,000 trials support 0.0075
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_of_real_speech_too(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "LibriSpeech" / "test-other-mini"

@@ -50,7 +50,15 @@ def home(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("code", [EMBED, SEARCH, QUANTIZE, PROCESS], ids=["embed", "search", "int8", "spawn"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(EMBED, id="embed"),
+        pytest.param(SEARCH, id="search"),
+        pytest.param(QUANTIZE, id="int8", marks=pytest.mark.slow),
+        pytest.param(PROCESS, id="spawn"),
+    ],
+)
 def test_no_path_to_onnxruntime_writes_a_file_or_opens_a_socket(code: str, home: Path) -> None:
     assert traces_of(code, home) == ([], [])
 

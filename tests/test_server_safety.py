@@ -356,6 +356,7 @@ def test_a_body_is_limited_before_a_key_is_asked_for(keyed: tuple[Serving, dict[
     assert (said.status_code, said.json()["code"]) == (413, "BodyTooLarge")
 
 
+@pytest.mark.slow
 def test_two_processes_answer_alike_and_finish_what_they_took(tmp_path: Path, speech: Path) -> None:
     running = Serving(tmp_path, "--workers", "2")
 
@@ -396,6 +397,7 @@ def test_two_processes_answer_alike_and_finish_what_they_took(tmp_path: Path, sp
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, speech: Path) -> None:
     running = Serving(tmp_path)
+    assert running.http.get("/v1/collections/default/speakers/kim").status_code == 404
     answer = running.http.post(
         "/v1/collections/default/speakers/kim/recordings", files={"file": speech.read_bytes()}
     )
@@ -404,7 +406,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, speech: Path) -> 
     with stores.open(running.db) as store:
         assert [v.id for v in store.get("kim").voiceprints] == [answer.json()["clips"][0]["voiceprint"]]
     lines = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
-    assert lines[-1]["status"] == 200
+    assert 404 in {line["status"] for line in lines}  # the last line may be lost: it follows the answer
     assert "kim" not in running.log.read_text().replace(str(tmp_path), "")
 
 

@@ -103,6 +103,7 @@ def graphs(traced_once: None, without_pieces: None, tmp_path_factory: pytest.Tem
     return export(folder / "model", folder / "graphs").folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "sliding"])
 def test_every_road_agrees(graphs: Path, wave_S: np.ndarray, mode: str) -> None:
     """torch in batches and alone, onnxruntime, and both block by block."""
@@ -118,6 +119,7 @@ def test_every_road_agrees(graphs: Path, wave_S: np.ndarray, mode: str) -> None:
         np.testing.assert_allclose(together, alone, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "sliding"])
 def test_long_recordings_have_one_pause_level(
     graphs: Path, wave_S: np.ndarray, mode: str, monkeypatch: pytest.MonkeyPatch

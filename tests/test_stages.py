@@ -256,7 +256,7 @@ def test_snapshots_are_counted_from_the_end_of_each_stage(path: Path, packed: Pa
             torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
 
 
-@pytest.mark.parametrize("main", ["{kind='ema'}", "none"])
+@pytest.mark.parametrize("main", ["{kind='ema'}", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_stage_may_average_in_its_own_way(path: Path, packed: Packed, tmp_path: Path, main: str) -> None:
     own = "stage.1.average={kind='last',snapshots=2,every=1,unit='steps'}"
     recipe = load_recipe(path, [f"average={main}", own, "training.save_every=1", "training.keep=9"])
