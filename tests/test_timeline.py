@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ from voxid.timeline.conversations import make_conversations
 from voxid.timeline.naming import EASE, names_of
 from voxid.timeline.speakers import speakers_of
 from voxid.timeline.streaming import LATENCY_S
-from voxid.timeline.transcript import with_names
+from voxid.timeline.transcript import read, with_names
 from voxid.timeline.windows import Windows
 from voxid.types import Candidate, Identification
 
@@ -524,7 +526,7 @@ def test_whisper_json_keeps_its_fields(tmp_path: Path) -> None:
     }
     path = tmp_path / "words.json"
     path.write_text(json.dumps(whisper))
-    text, warnings = with_names(path, SAID)
+    text, warnings = with_names(read(path), SAID)
     named = json.loads(text)
     assert [w["speaker"] for w in named["segments"][0]["words"]] == ["alice", "alice", "unknown 1"]
     assert [s.get("speaker") for s in named["segments"]] == ["unknown 1", "unknown 1", None]
@@ -545,18 +547,18 @@ def test_json_of_other_programs(tmp_path: Path) -> None:
         {"segments": None, "words": [word, {"word": "42"}]},
     ):
         path.write_text(json.dumps(given))
-        named = json.loads(with_names(path, SAID)[0])
+        named = json.loads(with_names(read(path), SAID)[0])
         words = named.get("word_segments") or named["words"]
         assert [one["speaker"] for one in words] == ["alice", "alice"]
     path.write_text(json.dumps([{**segment, "words": None, "avg_logprob": float("nan")}]))  # faster-whisper
-    assert json.loads(with_names(path, SAID)[0])[0]["speaker"] == "alice"
+    assert json.loads(with_names(read(path), SAID)[0])[0]["speaker"] == "alice"
     path.write_text(r'{"segments": [{"start": 0.5, "end": 1, "text": "\ud83d \u00e9"}]}')  # half an emoji
-    assert r'"\ud83d é"' in with_names(path, SAID)[0].encode().decode()
+    assert r'"\ud83d é"' in with_names(read(path), SAID)[0].encode().decode()
     path.write_text("[" * 100_000)
     with pytest.raises(BadConfig, match="broken JSON"):
-        with_names(path, SAID)
+        with_names(read(path), SAID)
     path.write_text('{"segments": []}')
-    assert with_names(path, SAID)[1] == ["the transcript has no words: nothing was named in it."]
+    assert with_names(read(path), SAID)[1] == ["the transcript has no words: nothing was named in it."]
 
 
 RICH_VTT = """WEBVTT - a title
@@ -587,24 +589,30 @@ def test_subtitles_as_programs_write_them(tmp_path: Path) -> None:
     path.write_text(RICH_VTT)
     evil = replace(SAID, turns=(replace(SAID.turns[0], speaker="A & <b>"), SAID.turns[1]))
     named = RICH_VTT.replace("<v.loud Fred>Hello</v>\n<v Sue>all</v>", "<v A &amp; &lt;b&gt;>Hello\nall")
-    assert with_names(path, evil)[0] == named.replace("<00:00:05.200>", "<v unknown 1><00:00:05.200>")
+    assert with_names(read(path), evil)[0] == named.replace("<00:00:05.200>", "<v unknown 1><00:00:05.200>")
     srt = "1\r\n00:00:00,500 --> 00:00:02,000\r\n[SPEAKER_00]: Да\u2028да \u202bא\u202c\r\n\r\n"
     srt += "2\r\n00:00:02 --> 00:00:03\r\n\r\n3\r\n00:00:05 --> 00:00:06\r\nYes.\r\n\r\n"
     wanted = srt.replace("[SPEAKER_00]: ", "alice: ").replace("Yes.", "unknown 1: Yes.")
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # whisperX, with a BOM, from a shell of Windows
         path.write_bytes(srt.encode(encoding))
-        assert with_names(path, SAID) == (wanted, [])
+        assert with_names(read(path), SAID) == (wanted, [])
     for empty in ("", "WEBVTT\n\n"):  # what Whisper writes of silence
         path.write_text(empty)
-        assert with_names(path, SAID) == (empty, ["the transcript has no words: nothing was named in it."])
+        assert with_names(read(path), SAID) == (
+            empty,
+            ["the transcript has no words: nothing was named in it."],
+        )
     path.write_bytes(srt.encode("cp1251", "ignore"))
     with pytest.raises(BadConfig, match="Save the transcript as UTF-8"):
-        with_names(path, SAID)
+        with_names(read(path), SAID)
     sound = tmp_path / "talk.wav"
     soundfile.write(sound, say(0, 3, 6.0)[0], RATE)
     asked = ["timeline", str(sound), "--db", "sqlite://", "--transcript", str(path)]
     path.write_bytes(srt.encode())
-    done = CliRunner().invoke(build_app(), [*asked, "-o", "-"])
+    pipe = tmp_path / "pipe.srt"  # which can be read only once
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=[srt.encode()], daemon=True).start()
+    done = CliRunner().invoke(build_app(), [*asked[:-1], str(pipe), "-o", "-"])
     assert (
         done.stdout_bytes
         == srt.replace("[SPEAKER_00]: ", "speaker 1: ").replace("Yes.", "speaker 1: Yes.").encode()
@@ -620,13 +628,13 @@ def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:
         "1\n00:00:00,500 --> 00:00:02,000\nHello.\nAll.\n\n2\n00:00:05,000 --> 00:00:06,000\nYes.\n"
     )
     vtt.write_text("WEBVTT\n\n00:05.000 --> 00:06.000 align:start\nYes.\n")
-    assert with_names(srt, SAID)[0].splitlines()[2:4] == ["alice: Hello.", "All."]
-    assert with_names(srt, SAID)[0].splitlines()[7] == "unknown 1: Yes."
-    assert with_names(vtt, SAID)[0].splitlines()[3] == "<v unknown 1>Yes."
+    assert with_names(read(srt), SAID)[0].splitlines()[2:4] == ["alice: Hello.", "All."]
+    assert with_names(read(srt), SAID)[0].splitlines()[7] == "unknown 1: Yes."
+    assert with_names(read(vtt), SAID)[0].splitlines()[3] == "<v unknown 1>Yes."
     both = tmp_path / "both.srt"  # segments that overlap, and one that ends before it begins
     times = (("1,0", "8,0", "A"), ("2,0", "3,0", "B"), ("3,0", "2,0", "C"))
     both.write_text("".join(f"1\n00:00:0{start} --> 00:00:0{end}\n{said}\n\n" for start, end, said in times))
-    named = [line for line in with_names(both, SAID)[0].splitlines() if ": " in line]
+    named = [line for line in with_names(read(both), SAID)[0].splitlines() if ": " in line]
     assert named == ["unknown 1: A", "alice: B", "alice: C"]
     for content, said in (
         ("words", "no transcript with times"),
@@ -635,4 +643,4 @@ def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:
     ):
         (tmp_path / "bad").write_text(content)
         with pytest.raises(BadConfig, match=said):
-            with_names(tmp_path / "bad", SAID)
+            with_names(read(tmp_path / "bad"), SAID)

@@ -80,9 +80,8 @@ def timeline(
     from voxid.files import atomic_write
     from voxid.timeline.transcript import read, with_names
 
-    if transcript is not None:
-        read(transcript)  # what is none is told before an hour of work, not after
-    elif out is not None:
+    words = None if transcript is None else read(transcript)  # what is none is told before an hour of work
+    if words is None and out is not None:
         raise typer.BadParameter("--out is for the transcript with names: give --transcript, too.")
     if json and str(out) == "-":
         raise typer.BadParameter("--json and the transcript (--out -) cannot both be printed: name a file.")
@@ -98,8 +97,8 @@ def timeline(
         given = options_of(**{key: value for key, (value, usual) in asked.items() if value != usual})
         written.append((html, page(found, source, folder=html.parent, options=given)))
     warnings: list[str] = []
-    if transcript is not None:
-        text, warnings = with_names(transcript, found)
+    if transcript is not None and words is not None:
+        text, warnings = with_names(words, found)
         if str(out) == "-":
             shown = printable(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
             typer.echo(shown, nl=False)

@@ -26,10 +26,11 @@ TIMES = re.compile(rf"{TIME}\s*-->\s*{TIME}")
 VOICE = re.compile(r"</?v(?:[.\s][^>]*)?>")  # of VTT
 LABEL = re.compile(r"^\[?SPEAKER_\d+\]?:\s*")  # as whisperX writes it into subtitles
 WORDS = ("words", "word_segments")  # beside the segments: of OpenAI's service, of whisperX
+Transcript = str | dict[str, Any] | list[dict[str, Any]]  # the text of SRT or VTT, or the values of JSON
 WANTED = "the JSON of Whisper, whisperX or faster-whisper (segments with start and end), SRT or VTT"
 
 
-def read(path: str | os.PathLike[str]) -> str | dict[str, Any] | list[dict[str, Any]]:
+def read(path: str | os.PathLike[str]) -> Transcript:
     """Return what is in a transcript: the text of SRT or VTT, or the values of JSON.
 
     Raise BadConfig for a file that is none of these.
@@ -63,20 +64,20 @@ def read(path: str | os.PathLike[str]) -> str | dict[str, Any] | list[dict[str, 
     return data
 
 
-def with_names(path: str | os.PathLike[str], timeline: Timeline) -> tuple[str, list[str]]:
-    """Return the transcript at `path` in its own format with names, and what to warn of.
+def with_names(transcript: Transcript, timeline: Timeline) -> tuple[str, list[str]]:
+    """Return a transcript, as `read` returns it, in its own format with names, and what to warn of.
 
     JSON: `segments[].speaker` and `segments[].words[].speaker`. SRT: "alice: " before the text. VTT:
     `<v alice>`. A name changes where the words of a segment are of two speakers only in JSON, which has
-    times of words. Raise BadConfig as `read` does.
+    times of words.
 
     >>> _ = Path("words.srt").write_text("1\\n00:00:00,000 --> 00:00:03,000\\nHello.\\n")
-    >>> text, warnings = with_names("words.srt", rec.timeline("alice1.wav"))
+    >>> text, warnings = with_names(read("words.srt"), rec.timeline("alice1.wav"))
     >>> text.splitlines()[2], warnings
     ('alice: Hello.', [])
     """
-    data, namer = read(path), _Namer(timeline)
-    named = _subtitles(data, namer) if isinstance(data, str) else _json(data, namer)
+    namer = _Namer(timeline)
+    named = _subtitles(transcript, namer) if isinstance(transcript, str) else _json(transcript, namer)
     return named, namer.warnings()
 
 
