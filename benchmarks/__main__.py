@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# need models, corpora, a GPU or hours: each is started by itself
+# need models, corpora, a cluster, a GPU or hours: each is started by itself
 EXPERIMENTS = {
     "ablation",
     "bulk",
@@ -21,8 +21,10 @@ EXPERIMENTS = {
     "pgvector",
     "population",
     "replay",
+    "robustness",
+    "silence",
+    "timeline",
 }
-EXPERIMENTS |= {"robustness", "silence", "timeline"}
 
 
 def main(wanted: list[str]) -> int:

@@ -2,8 +2,11 @@
 
 Each is built in its published size, with random weights, and exported. `voxid` is `embed` of a recording in
 memory, from samples to embedding, checks included; `alone` is onnxruntime's run of the encoder's graph on
-features that are there already. Processor time, one thread. Run: `python -m benchmarks.published [PART OF A
-NAME...]`.
+features that are there already. Processor time, one thread.
+
+    python -m benchmarks.published [NAME...]
+
+NAME is a part of the name of a network, as in the table; without one all are measured.
 """
 
 from __future__ import annotations
@@ -83,7 +86,7 @@ def main() -> None:
             folder, out = Path(scratch) / f"m{number}", Path(scratch) / f"x{number}"
             model = Model.build(features, encoder, {"mode": "full"}).eval()
             model.save(folder)
-            with mock.patch("voxid.export.demand"):  # weights of no training let rounding errors grow
+            with mock.patch("voxid.export.demand"):  # with untrained weights rounding errors grow
                 export(folder, out)
             embedder = Embedder(OnnxNetwork(out), workers=1)
             options = onnxruntime.SessionOptions()

@@ -95,7 +95,7 @@ def export(
     rise by 2 % at most, relative. `name` and the error rates in `reports` (report.json of `voxid evaluate`)
     go into the metadata.
 
-    Raise ModelError when the engines do not agree, or the EER moves too far: then nothing is written.
+    Raise ModelError when the engines do not agree, or the EER rises too far: then nothing is written.
     Raise also a ModelError, CorpusError, NotWritable, DiskFull or OutputError.
 
     >>> export("runs/base", "exported/base").size_bytes  # doctest: +SKIP
