@@ -128,8 +128,7 @@ def test_models_as_text_shows_ours_beside_theirs() -> None:
     assert line.split() == ["ECAPA-512", "ecapa", "200x80", "6.19", "M", "6.2", "M", "0.96", "G", "1.04", "G"]
 
 
-def test_models_without_torch_says_what_is_missing() -> None:
-    assert "pip install 'voxid[train]'" in run("-c", WITHOUT_TORCH, "models")
+def test_models_without_torch() -> None:
     said = json.loads(run("-c", WITHOUT_TORCH, "models", "--json"))
-    assert said["encoders"] is None
+    assert len(said["encoders"]) == len(VARIANTS)
     assert [model["name"] for model in said["models"]] == ["voxid-base"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any
 
 import typer
 
 from voxid.cli._common import JsonFlag, echo, emit
-from voxid.errors import missing_extra
 
 
 def models(
@@ -28,13 +26,7 @@ def models(
     if available:
         _available(as_json)
         return
-    try:
-        rows = _encoders()
-    except ModuleNotFoundError as error:
-        if missing_extra(error) is None:
-            raise
-        rows = None  # without torch there is nothing to train
-    shipped = _models()
+    rows, shipped = _encoders(), _models()
     emit({"models": shipped, "encoders": rows}, as_json, lambda: _print(shipped, rows))
 
 
@@ -95,29 +87,24 @@ def _models() -> list[dict[str, Any]]:
     return rows
 
 
-@cache
 def _encoders() -> list[dict[str, Any]]:
     """Return a row for each published variant of an encoder."""
     from voxid.encoders.catalog import VARIANTS
-    from voxid.encoders.cost import cost
 
-    rows: list[dict[str, Any]] = []
-    for variant in VARIANTS:
-        counted = cost(variant.encoder, variant.input_dim, variant.frames)
-        rows.append(
-            {
-                "name": variant.name,
-                "encoder": variant.encoder,
-                "input_dim": variant.input_dim,
-                "frames": variant.frames,
-                "parameters": counted.parameters,
-                "multiply_adds": counted.multiply_adds,
-                "published_parameters": variant.parameters,
-                "published_multiply_adds": variant.multiply_adds,
-                "source": variant.source,
-            }
-        )
-    return rows
+    return [
+        {
+            "name": variant.name,
+            "encoder": variant.encoder,
+            "input_dim": variant.input_dim,
+            "frames": variant.frames,
+            "parameters": variant.counted[0],
+            "multiply_adds": variant.counted[1],
+            "published_parameters": variant.parameters,
+            "published_multiply_adds": variant.multiply_adds,
+            "source": variant.source,
+        }
+        for variant in VARIANTS
+    ]
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:
@@ -147,11 +134,8 @@ def _print_models(models: list[dict[str, Any]]) -> None:
     echo("")
 
 
-def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> None:
+def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     _print_models(models)
-    if rows is None:
-        echo("Encoders to train come with the training extra: pip install 'voxid[train]'")
-        return
     width = max(len(row["name"]) for row in rows)
     echo(f"{'encoder':{width}}  name      features  parameters  published           MACs  published")
     for row in rows:
@@ -166,6 +150,7 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]] | None) -> N
             f"{work:>13}  {works:>9}"
         )
     echo(
-        "\nMACs (multiply-accumulates) are those of 2 s of speech: frames x features. Where fewer than"
-        "\npublished, products that are equal for many frames are computed once. --json has every option."
+        "\nFeatures are frames x values. MACs (multiply-accumulates) are for 2 s of speech: ours are fewer than"
+        "\nthe published where voxid computes a product once that is equal for many frames. --json shows every"
+        "\noption. To train one of them: pip install 'voxid[train]'."
     )

@@ -9,8 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from voxid.encoders import ENCODERS
-
-FRAMES = 200  # 2 s, 10 ms apart: how the field counts
+from voxid.encoders.catalog import FRAMES
 
 
 @dataclass(frozen=True)
