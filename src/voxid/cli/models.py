@@ -150,7 +150,7 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
             f"{work:>13}  {works:>9}"
         )
     echo(
-        "\nFeatures are frames x values. MACs (multiply-accumulates) are for 2 s of speech: ours are fewer than"
-        "\nthe published where voxid computes a product once that is equal for many frames. --json shows every"
-        "\noption. To train one of them: pip install 'voxid[train]'."
+        "\nFeatures are frames x values. MACs (multiply-accumulates) are for 2 s of speech. Ours are fewer"
+        "\nthan the published where voxid computes a product once that is equal for many frames. --json shows all"
+        "\noptions. To train one of them: pip install 'voxid[train]'."
     )
