@@ -151,6 +151,6 @@ def _print(models: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         )
     echo(
         "\nFeatures are frames x values. MACs (multiply-accumulates) are for 2 s of speech. Ours are fewer"
-        "\nthan the published where voxid computes a product once that is equal for many frames. --json shows all"
-        "\noptions. To train one of them: pip install 'voxid[train]'."
+        "\nthan the published where voxid computes a product once that is equal for many frames. --json has"
+        "\nevery option. To train one of them: pip install 'voxid[train]'."
     )
