@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -30,7 +31,9 @@ from voxid.errors import BadConfig, PersonNotFound, ServiceError
 pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
 
 from voxid.client import Client
+from voxid.server import service
 from voxid.server.keys import make_key
+from voxid.server.problems import Refusal
 from voxid.server.run import _listen, check
 from voxid.server.settings import Settings, as_toml, read_settings
 
@@ -326,27 +329,63 @@ def test_what_is_too_much_is_refused_at_once(keyed: tuple[Serving, dict[str, str
 
 
 def test_who_finds_it_full_is_told_at_the_door(keyed: tuple[Serving, dict[str, str]]) -> None:
-    """Nobody reads a body, or looks up a key, for a request that cannot be taken."""
+    """Nobody asks for a body, decodes it, or looks up a key, for a request that cannot be taken."""
     server, keys = keyed
     host, port = server.url.removeprefix("http://").split(":")
 
     def head(length: int, key: str = "") -> bytes:
         said = f"POST /v1/embed HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\nContent-Type: audio/wav\r\n"
-        return f"{said}Content-Length: {length}\r\n\r\n".encode()
+        return f"{said}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n".encode()
+
+    def decoded() -> list[str]:
+        return re.findall(r'spent_seconds_count{on="decode"} (\S+)', server.http.get("/metrics").text)
 
     with (
         socket.create_connection((host, int(port))) as first,
         socket.create_connection((host, int(port)), timeout=30) as second,
     ):
+        before = decoded()
         first.sendall(head(620_000, keys["read"]) + b"RIFF")  # 19.4 of 20 s
-        time.sleep(0.5)
+        assert first.recv(65536).startswith(b"HTTP/1.1 100 ")  # this one is read
         began = time.monotonic()
         second.sendall(head(64_000))  # and no body
         answer = second.recv(65536)
-        assert b" 429 " in answer.split(b"\r\n")[0], answer
+        assert answer.startswith(b"HTTP/1.1 429 "), answer
         assert b"retry-after" in answer.lower()
         assert time.monotonic() - began < 1.0  # the first is refused after 2 s
     assert 'route="refused at the door"' in server.http.get("/metrics").text
+    assert decoded() == before
+
+
+def test_the_queue_takes_what_it_can_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 0.0
+    monkeypatch.setattr(service, "monotonic", lambda: at)
+    queue = service.Queue(most_s=100.0, deadline_s=5.0)
+
+    def refusal() -> Refusal | None:
+        try:
+            queue.check(10.0)
+        except Refusal as refused:
+            return refused
+        return None
+
+    for _ in range(10):
+        queue.enter(10.0)
+    assert "at most 100 s may" in str(refusal())
+    for _ in range(10):
+        queue.leave(10.0, answered=True)
+    for n in range(100):  # a machine that answers a second of audio in a second, but every other is an error
+        queue.enter(10.0)
+        at += 10.0
+        queue.leave(10.0, answered=n % 2 == 0)
+        assert refusal() is None  # who is alone is taken, whatever was
+        at += 1000.0  # idle time says nothing
+    queue.enter(10.0)
+    assert queue.wait_s == pytest.approx(20, rel=0.1)
+    late = refusal()
+    assert "more than 5 s of work" in str(late)
+    assert late is not None
+    assert late.retry_s == queue.wait_s
 
 
 def test_a_body_is_limited_before_a_key_is_asked_for(keyed: tuple[Serving, dict[str, str]]) -> None:

@@ -1,25 +1,31 @@
-"""What the service answers, as OpenAPI describes it; and how the library's answers become that."""
+"""What the service answers, as OpenAPI describes it; and how the library's answers become that.
+
+Where an answer is a value of the library under other names, `validation_alias` is the library's.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from voxid.errors import AudioSilent, AudioTooShort, TooLittleSpeech
 from voxid.scoring.decision import Rule
-from voxid.stores import AuditEntry, Erasure, Person
+from voxid.stores import Person
 from voxid.timeline import Timeline
 from voxid.types import Decision, Enrollment, Identification
 
 TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 2))]
+Moment = Annotated[str, BeforeValidator(lambda at: at.isoformat() if isinstance(at, datetime) else at)]
 Llr = Annotated[float | None, Field(description="Calibrated natural-log likelihood ratio; null without one.")]
 
 
 class Out(BaseModel):
     """An answer. More fields may come in later versions of `/v1`; none goes."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_serialization_defaults_required=True)
 
 
 class Evidence(Out):
@@ -66,11 +72,11 @@ class DecisionOut(Evidence):
     """A decision on two sides: a recording and somebody enrolled, or two recordings."""
 
     decision: Literal["accepted", "rejected", "not_enough_speech", "not_enrolled", "opted_out"]
-    accepted: bool
-    llr: Llr
-    probability: float | None = Field(description="That it is the same speaker, at the prior.")
-    cosine: float | None
-    threshold: float | None = Field(description="The LLR from which it is accepted.")
+    accepted: bool = False
+    llr: Llr = None
+    probability: float | None = Field(None, description="That it is the same speaker, at the prior.")
+    cosine: float | None = None
+    threshold: float | None = Field(None, description="The LLR from which it is accepted.")
     reason: str
     speaker: str | None = None
     speech_s: list[float | None] = []
@@ -94,7 +100,7 @@ class IdentificationOut(Evidence):
 
     decision: Literal["accepted", "unknown", "not_enough_speech"]
     speaker: str | None = None
-    known: bool
+    known: bool = False
     llr: Llr = Field(None, description="Of the nearest; null where nobody is enrolled.")
     threshold: float | None = None
     probability: float | None = Field(None, description="Of the nearest.")
@@ -149,8 +155,8 @@ class RecordingOut(Out):
 
     id: str
     source: str
-    speech_s: float
-    created: str
+    speech_s: Seconds
+    created: Moment
     model: str
 
 
@@ -159,16 +165,18 @@ class SpeakerOut(Out):
 
     id: int
     name: str
-    state: Literal["needs_speech", "enrolled"]
-    net_speech_s: float
-    wanted_s: float
-    missing_s: float
-    voiceprints: int
-    created: str
-    updated: str
+    state: Literal["needs_speech", "enrolled"] = "enrolled"
+    net_speech_s: Seconds = Field(validation_alias="speech_s")
+    wanted_s: float = 0.0
+    missing_s: float = 0.0
+    voiceprints: int = Field(validation_alias="prints")
+    created: Moment
+    updated: Moment
     metadata: dict[str, Any] = {}
     damaged: str = ""
-    recordings: list[RecordingOut] | None = None
+    recordings: Annotated[list[RecordingOut] | None, BeforeValidator(lambda held: held or None)] = Field(
+        None, validation_alias="voiceprints"
+    )
 
 
 class SpeakersOut(Out):
@@ -183,9 +191,9 @@ class SpeakersOut(Out):
 class ReceiptOut(Out):
     """What was deleted, and the number of the line in the audit trail that says so."""
 
-    deleted: bool
-    id: int | None = None
-    time: str | None = None
+    deleted: bool = True
+    id: int | None = Field(None, validation_alias="person")
+    time: Moment | None = None
     voiceprints: int
     audit: int | None = None
     wiped: bool = True
@@ -243,7 +251,7 @@ class OptOutOut(Out):
     """Somebody whose voice is refused."""
 
     name: str
-    since: str
+    since: Moment
 
 
 class OptOutsOut(Out):
@@ -256,10 +264,13 @@ class LineOut(Out):
     """A line of the audit trail; `detail.by` is the key that did it."""
 
     sequence: int
-    time: str
+    time: Moment
     action: str
     collection: str
-    id: int = Field(description="Of the person, as in Speaker; 0 for a line about the whole collection.")
+    id: int = Field(
+        validation_alias="person",
+        description="Of the person, as in Speaker; 0 for a line about the whole collection.",
+    )
     name: str
     detail: dict[str, Any] = {}
 
@@ -336,21 +347,9 @@ def no_decision(
     kind: str, reason: str, rule: Rule, evidence: dict[str, Any], speaker: str | None = None
 ) -> dict[str, Any]:
     """Return the answer where there was nothing to compare."""
-    return {
-        **evidence,
-        "decision": kind,
-        "accepted": False,
-        "llr": None,
-        "probability": None,
-        "cosine": None,
-        "threshold": rule.threshold(),
-        "prior": rule.prior,
-        "reason": reason,
-        "speaker": speaker,
-        "speech_s": [],
-        "net_speech_s": [],
-        "warnings": [],
-    }
+    none = dict.fromkeys(("llr", "probability", "cosine"))
+    said = {"decision": kind, "accepted": False, "reason": reason, "speaker": speaker}
+    return {**evidence, **none, **said, "threshold": rule.threshold(), "prior": rule.prior}
 
 
 def identification_out(found: Identification, evidence: dict[str, Any]) -> dict[str, Any]:
@@ -370,56 +369,8 @@ def timeline_out(found: Timeline, evidence: dict[str, Any]) -> dict[str, Any]:
     return {**evidence, **found.to_dict()}
 
 
-def receipt_out(receipt: Erasure) -> dict[str, Any]:
-    """Return what a deletion came to, as the service says it."""
-    return {
-        "deleted": True,
-        "id": receipt.person,
-        "time": receipt.time.isoformat(),
-        "voiceprints": receipt.voiceprints,
-        "audit": receipt.audit,
-        "wiped": receipt.wiped,
-    }
-
-
-def speaker_out(person: Person, wanted_s: float) -> dict[str, Any]:
+def speaker_out(person: Person, wanted_s: float) -> SpeakerOut:
     """Return a Person as the service says it, with recordings where they were read."""
     missing_s = round(max(0.0, wanted_s - person.speech_s), 2)
-    found = {
-        "id": person.id,
-        "name": person.name,
-        "state": state_of(missing_s),
-        "net_speech_s": round(person.speech_s, 2),
-        "wanted_s": wanted_s,
-        "missing_s": missing_s,
-        "voiceprints": person.prints,
-        "created": person.created.isoformat(),
-        "updated": person.updated.isoformat(),
-        "metadata": dict(person.metadata),
-        "damaged": person.damaged,
-    }
-    if person.voiceprints:
-        found["recordings"] = [
-            {
-                "id": one.id,
-                "source": one.source,
-                "speech_s": round(one.speech_s, 2),
-                "created": one.created.isoformat(),
-                "model": one.model,
-            }
-            for one in person.voiceprints
-        ]
-    return found
-
-
-def line_out(line: AuditEntry) -> dict[str, Any]:
-    """Return a line of the audit trail as the service says it."""
-    return {
-        "sequence": line.sequence,
-        "time": line.time.isoformat(),
-        "action": line.action,
-        "collection": line.collection,
-        "id": line.person,
-        "name": line.name,
-        "detail": dict(line.detail),
-    }
+    progress = {"state": state_of(missing_s), "wanted_s": wanted_s, "missing_s": missing_s}
+    return SpeakerOut.model_validate(person, from_attributes=True).model_copy(update=progress)

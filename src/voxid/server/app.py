@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +47,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+}
+CODES = {
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    408: "BodyTooSlow",
+    413: "BodyTooLarge",
+    429: "TooManyBytes",
 }
 log = logging.getLogger("voxid.serve")
 
@@ -81,9 +91,6 @@ def create_app(settings: Settings) -> FastAPI:
 def _told(loading: asyncio.Task[None]) -> None:
     if not loading.cancelled() and (error := loading.exception()) is not None:
         log.critical("the service cannot start: %s", error)
-        import os
-        import signal
-
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -115,11 +122,7 @@ def _own(app: FastAPI, settings: Settings) -> None:
     async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
-    @app.get("/page/{name}", include_in_schema=False)
-    async def part(name: str) -> Response:
-        if name not in {path.name for path in PAGE.iterdir()}:
-            raise Refusal(404, "NotFound", "the page has no such part.")
-        return FileResponse(PAGE / name)
+    app.mount("/page", StaticFiles(directory=PAGE))
 
 
 def _errors(app: FastAPI) -> None:
@@ -138,9 +141,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
-        code = {404: "NotFound", 405: "MethodNotAllowed", 408: "BodyTooSlow", 413: "BodyTooLarge"}.get(
-            error.status_code, "BadRequest"
-        )
+        code = CODES.get(error.status_code, "BadRequest")
         said = {
             404: "there is nothing at this address. /openapi.json lists all.",
             405: "this address takes another method. /openapi.json lists all.",
@@ -173,7 +174,8 @@ class Exchange:
     async def received(self) -> Message:
         """Return the next part of the body, JSON too, which FastAPI reads before it asks for a key.
 
-        Raise HTTPException for a body that comes too slowly or is too large.
+        Raise HTTPException for a body that comes too slowly or is too large, since FastAPI takes others for
+        a body that it cannot parse.
         """
         try:
             async with asyncio.timeout_at(None if self._whole else self._latest):
@@ -182,10 +184,15 @@ class Exchange:
             raise HTTPException(
                 408, f"the body did not arrive within {self._settings.body_s:g} s. Send it again."
             ) from None
-        self._size += len(message.get("body", b""))
+        size, service = len(message.get("body", b"")), self._scope["app"].state.service
+        self._size += size
+        service.held_bytes += size
         self._whole = not message.get("more_body", False)
         if self._size > self._settings.body_mb * 1e6:
-            raise HTTPException(413, f"a request brings at most {self._settings.body_mb:g} MB. Send less.")
+            raise HTTPException(413, too_large(self._settings).detail)
+        if service.held_bytes > self._settings.bodies_mb * 1e6:
+            full = "other requests hold all the room there is. Try again."
+            raise HTTPException(429, full, {"Retry-After": "1"})
         return message
 
     async def sent(self, message: Message) -> None:
@@ -210,7 +217,9 @@ class Exchange:
     def told(self, *, refused: bool) -> None:
         """Count the request, and write its line into the log."""
         scope, took = self._scope, perf_counter() - self._began
-        scope["app"].state.service.leave(scope, took)
+        service = scope["app"].state.service
+        service.held_bytes -= self._size
+        service.leave(scope, self._status < 400)
         route = getattr(scope.get("route"), "path", "refused at the door" if refused else "none")
         metrics.REQUESTS.labels(route, scope["method"], str(self._status)).inc()
         metrics.TIME.labels(route).observe(took)
@@ -282,12 +291,21 @@ class Around:
         return None
 
     def _full(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
-        """Return why a request that brings recordings is refused before a byte of them is read."""
+        """Return why a request is refused by its size alone, before a byte of its body is read."""
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._settings.body_mb * 1e6:
+            return too_large(self._settings)
         if headers.get("content-type", "application/json").startswith("application/json"):
-            return None
+            return None  # it brings no recording
         service = scope["app"].state.service
         try:
             service.queue.check(service.promised_s(scope))
         except Refusal as full:
             return full
         return None
+
+
+def too_large(settings: Settings) -> Refusal:
+    """Return the refusal of a body that is too large."""
+    most = f"a request brings at most {settings.body_mb:g} MB. Send fewer recordings, or FLAC or Opus."
+    return Refusal(413, "BodyTooLarge", most)

@@ -1,14 +1,12 @@
 """What a request brings: recordings, as multipart/form-data or as the raw body; nothing touches the disk.
 
-Limits hold while the body streams in: whoever sends too much, too slowly or something else is told at once.
+Limits of size and time hold while the body streams in (`app.Exchange`).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +15,6 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from voxid.server.problems import Refusal
-from voxid.server.settings import Settings
 
 MOST_FIELDS = 20
 MOST_FIELD = 100_000  # bytes of a field that is no file
@@ -37,11 +34,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request brought: recordings in their order, other fields, the bytes of all."""
+    """What a request brought: recordings in their order, and other fields."""
 
     files: tuple[Sent, ...]
     fields: dict[str, str] = field(default_factory=dict)
-    size: int = 0
 
     def of(self, *names: str) -> list[Sent]:
         """Return the recordings of these fields, one each; raise Refusal for more or fewer."""
@@ -63,98 +59,46 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0  # no size is too large for memory: the body as a whole is limited
 
 
-class Intake:
-    """Reads bodies, within what each and all of them may hold."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self.held = settings, 0
-
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[Body]:
-        """Yield what a request brought, and count its bytes as long as the block lasts; raise Refusal."""
-        taken = _Counted(self, request)
-        try:
-            yield await self._read(request, taken)
-        finally:
-            self.held -= taken.size
-
-    async def _read(self, request: Request, taken: _Counted) -> Body:
-        kind = request.headers.get("content-type", "").lower()
-        name = request.query_params.get("filename") or "recording"
-        if kind.startswith("multipart/form-data"):
-            return await self._multipart(request, taken)
-        if kind.startswith("application/json"):
-            raise _base64()
-        if kind and not kind.startswith(RAW):
-            raise Refusal(
-                415,
-                "NotAudio",
-                f"a body of {kind.split(';')[0]!r:.80} is not taken. Send multipart/form-data (curl -F "
-                "file=@me.wav), or the bytes of one recording with Content-Type: audio/wav.",
-            )
-        content = b"".join([chunk async for chunk in taken.stream()])
-        return Body((_sent("file", name, content),), {}, taken.size)
-
-    async def _multipart(self, request: Request, taken: _Counted) -> Body:
-        parser = _InMemory(
-            request.headers,
-            taken.stream(),
-            max_files=self._settings.files,
-            max_fields=MOST_FIELDS,
-            max_part_size=MOST_FIELD,
+async def read(request: Request, most_files: int) -> Body:
+    """Return what a request brought; raise Refusal for what is no recording."""
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith("multipart/form-data"):
+        return await _multipart(request, most_files)
+    if kind.startswith("application/json"):
+        raise _base64()
+    if kind and not kind.startswith(RAW):
+        raise Refusal(
+            415,
+            "NotAudio",
+            f"a body of {kind.split(';')[0]!r:.80} is not taken. Send multipart/form-data (curl -F "
+            "file=@me.wav), or the bytes of one recording with Content-Type: audio/wav.",
         )
-        try:
-            form = await parser.parse()
-        except MultiPartException as error:
-            raise Refusal(
-                400, "BadRequest", f"the multipart body cannot be read: {error.message} Send it again."
-            ) from None
-        except (KeyError, ValueError, AssertionError, UnicodeError) as error:  # no boundary, broken headers
-            raise Refusal(
-                400, "BadRequest", f"the multipart body cannot be read ({error!s:.100}). Send it again."
-            ) from None
-        files, fields = [], {}
-        for key, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files.append(_sent(key, value.filename or "recording", value.file.read()))
-                value.file.close()
-            else:
-                fields[key] = value
-        if any(key in ("file", "a", "b") for key in fields):
-            raise _base64()
-        return Body(tuple(files), fields, taken.size)
+    name = request.query_params.get("filename") or "recording"
+    return Body((_sent("file", name, await request.body()),))
 
 
-class _Counted:
-    """The bytes of one body, counted as they come."""
+async def _multipart(request: Request, most_files: int) -> Body:
+    options = {"max_files": most_files, "max_fields": MOST_FIELDS, "max_part_size": MOST_FIELD}
+    try:
+        form = await _InMemory(request.headers, request.stream(), **options).parse()
+    except MultiPartException as error:
+        raise _unreadable(error.message) from None
+    except (KeyError, ValueError, AssertionError, UnicodeError) as error:  # no boundary, broken headers
+        raise _unreadable(f"{error!s:.100}") from None
+    files, fields = [], {}
+    for key, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            files.append(_sent(key, value.filename or "recording", value.file.read()))
+            value.file.close()
+        else:
+            fields[key] = value
+    if any(key in ("file", "a", "b") for key in fields):
+        raise _base64()
+    return Body(tuple(files), fields)
 
-    def __init__(self, intake: Intake, request: Request) -> None:
-        self._intake, self._request, self.size = intake, request, 0
-        self._most = int(intake._settings.body_mb * 1e6)
-        self._all = int(intake._settings.bodies_mb * 1e6)
-        promised = request.headers.get("content-length", "0")
-        if promised.isdigit() and int(promised) > self._most:
-            raise self._too_large()
 
-    async def stream(self) -> AsyncGenerator[bytes]:
-        """Yield the body as it comes; raise Refusal when it is too much."""
-        async for chunk in self._request.stream():
-            self.size += len(chunk)
-            self._intake.held += len(chunk)
-            if self.size > self._most:
-                raise self._too_large()
-            if self._intake.held > self._all:
-                raise Refusal(
-                    429, "TooManyBytes", "other requests hold all the room there is. Try again.", retry_s=1
-                )
-            yield chunk
-
-    def _too_large(self) -> Refusal:
-        return Refusal(
-            413,
-            "BodyTooLarge",
-            f"a request brings at most {self._most / 1e6:g} MB. Send fewer recordings, or FLAC or Opus.",
-        )
+def _unreadable(said: str) -> Refusal:
+    return Refusal(400, "BadRequest", f"the multipart body cannot be read ({said}). Send it again.")
 
 
 def _sent(field_: str, name: str, content: bytes) -> Sent:

@@ -41,7 +41,6 @@ TITLES = {
     405: "Not a method of this address",
     408: "The request took too long to arrive",
     409: "In conflict with what is there",
-    411: "The length is missing",
     413: "Too large",
     415: "Not audio that can be read",
     421: "Not a name of this service",

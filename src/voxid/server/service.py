@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 import anyio
@@ -22,9 +24,9 @@ from voxid.parallel import usable_cores
 from voxid.recognizer import Recognizer
 from voxid.scoring.decision import Rule
 from voxid.server import metrics
-from voxid.server.decoding import Decoders
+from voxid.server.decoding import Decoders, stand_back
 from voxid.server.engine import Recognizers, Together
-from voxid.server.intake import Body, Intake, Sent, channel_of
+from voxid.server.intake import Body, Sent, channel_of, read
 from voxid.server.keys import ANYBODY, Caller, Rates, caller_of
 from voxid.server.problems import Refusal
 from voxid.server.settings import Settings
@@ -37,27 +39,41 @@ MOST_REPLAYS = 10_000  # answers to idempotent requests that are kept
 
 
 class Queue:
-    """The audio that was accepted and is not answered yet, in seconds. Of the event loop alone."""
+    """The audio that was accepted and is not answered yet, in seconds. Of the event loop alone.
 
-    def __init__(self, most_s: float) -> None:
-        self._most_s, self.held_s, self._rate = most_s, 0.0, 50.0
-        self.requests = 0
+    It takes at most `most_s`, and no more than was answered of late in `deadline_s`: what waits longer than
+    that would be given up.
+    """
+
+    def __init__(self, most_s: float, deadline_s: float) -> None:
+        self._most_s, self._deadline_s = most_s, deadline_s
+        self.held_s, self.requests = 0.0, 0
+        self._answered_s, self._took_s, self._since = 100.0, 2.0, 0.0  # of late, and of busy time alone
         self.idle = asyncio.Event()
         self.idle.set()
 
+    @property
+    def wait_s(self) -> float:
+        """How long what waits will take, at the speed of late."""
+        return self.held_s * self._took_s / self._answered_s
+
     def check(self, seconds: float) -> None:
         """Raise Refusal when what waits already is too much."""
-        if self.requests and self.held_s + seconds > self._most_s:
+        late = self.wait_s > self._deadline_s
+        if self.requests and (late or self.held_s + seconds > self._most_s):
+            most = f"more than {self._deadline_s:g} s of work" if late else f"at most {self._most_s:g} s may"
             raise Refusal(
                 429,
                 "Busy",
-                f"{self.held_s:.0f} s of audio wait already, and at most {self._most_s:g} s may. Try again.",
-                retry_s=self.held_s / self._rate,
+                f"{self.held_s:.0f} s of audio wait already, {most}. Try again.",
+                retry_s=self.wait_s,
             )
 
     def enter(self, seconds: float) -> None:
         """Count a request in; raise Refusal as `check` does."""
         self.check(seconds)
+        if not self.requests:
+            self._since = monotonic()
         self.requests += 1
         self.idle.clear()
         self._set(self.held_s + seconds)
@@ -66,12 +82,13 @@ class Queue:
         """Count a recording by its true length."""
         self._set(self.held_s + seconds)
 
-    def leave(self, seconds: float, took_s: float) -> None:
-        """Count a request out, which took so long."""
-        self.requests -= 1
+    def leave(self, seconds: float, answered: bool) -> None:
+        """Count a request out; how fast audio is answered is measured over the last twenty or so."""
+        now = monotonic()
+        self._answered_s = 0.95 * self._answered_s + (seconds if answered else 0.0)
+        self._took_s = 0.95 * self._took_s + now - self._since
+        self.requests, self._since = self.requests - 1, now
         self._set(max(0.0, self.held_s - seconds) if self.requests else 0.0)
-        if took_s > 0:  # audio a second, of late: what Retry-After goes by
-            self._rate += 0.05 * (max(1.0, seconds * max(1, self.requests) / took_s) - self._rate)
         if not self.requests:
             self.idle.set()
 
@@ -87,10 +104,11 @@ class Service:
         self.settings = settings
         self.store: stores.Store = metrics.TimedStore(stores.open(settings.db))  # type: ignore[assignment]
         self.ready = self.stopping = False
-        self.intake, self.rates = Intake(settings), Rates(settings.rate)
-        self.queue = Queue(settings.queue_s)
+        self.rates = Rates(settings.rate)
+        self.held_bytes = 0  # of the bodies of all requests
+        self.queue = Queue(settings.queue_s, settings.deadline_s)
         self.live = 0
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "voxid-work", initializer=stand_back)
         self._replays: OrderedDict[tuple[str, ...], asyncio.Future[Any]] = OrderedDict()
 
     def start(self) -> None:
@@ -126,6 +144,7 @@ class Service:
             self.runtime.close()
         if hasattr(self, "decoders"):
             self.decoders.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self.store.close()
 
     # -- who asks ----------------------------------------------------------------------------------------
@@ -140,7 +159,7 @@ class Service:
                 "NoKey",
                 "a key is needed: Authorization: Bearer KEY. `voxid keys create` makes one.",
             )
-        # by FastAPI's threads: ours may all wait for the network
+        # by other threads: ours may all wait for the network
         found = await anyio.to_thread.run_sync(caller_of, self.store, key)
         self.rates.take(found.name)
         return found
@@ -159,10 +178,10 @@ class Service:
         self.queue.enter(seconds)
         request.scope["queued_s"] = seconds
 
-    def leave(self, scope: Scope, took_s: float) -> None:
-        """Count a request out that is answered, if it was counted in."""
+    def leave(self, scope: Scope, answered: bool) -> None:
+        """Count a request out that is over, if it was counted in."""
         if (seconds := scope.pop("queued_s", None)) is not None:
-            self.queue.leave(seconds, took_s)
+            self.queue.leave(seconds, answered)
 
     def need_ready(self) -> None:
         """Raise Refusal while the model is loaded, and when the service ends."""
@@ -173,24 +192,21 @@ class Service:
 
     async def thread(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Return what blocking work comes to, done in a thread."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
-        return await anyio.to_thread.run_sync(
-            partial(work, *arguments, **options), limiter=self._threads, abandon_on_cancel=True
-        )
+        asked = partial(work, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, asked)
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[tuple[Body, list[Inspected]]]:
         """Yield what a request brought, decoded, within all limits: queue, size, time."""
         self.need_ready()
-        async with self.intake.read(request) as body:
-            channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
-            async with self.deadline():
-                heard = [await self.decode(one, channel) for one in body.files]
-                true_s = max(LEAST_S, sum(one.total_s for one in heard))
-                self.queue.change(true_s - request.scope["queued_s"])
-                request.scope["queued_s"] = true_s
-                yield body, heard
+        body = await read(request, self.settings.files)
+        channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
+        async with self.deadline():
+            heard = [await self.decode(one, channel) for one in body.files]
+            true_s = max(LEAST_S, sum(one.total_s for one in heard))
+            self.queue.change(true_s - request.scope["queued_s"])
+            request.scope["queued_s"] = true_s
+            yield body, heard
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:

@@ -13,7 +13,6 @@ from voxid.server.answers import (
     ReceiptOut,
     SurroundingsOut,
     TrailOut,
-    line_out,
 )
 from voxid.server.engine import PLACE, SETTINGS
 from voxid.server.problems import Refusal
@@ -95,7 +94,7 @@ async def delete_collection(service: At, caller: Admin, collection: Collection) 
     def work() -> dict[str, Any]:
         found = _collection(service, collection)
         service.store.delete_collection(collection)
-        return {"deleted": True, "voiceprints": found["voiceprints"]}
+        return {"voiceprints": found["voiceprints"]}
 
     return await done_by(service, caller, work)
 
@@ -145,4 +144,4 @@ async def audit(
     found = await service.thread(
         service.store.audit, name=name, after=after, limit=limit, collection=collection
     )
-    return {"lines": [line_out(line) for line in found]}
+    return {"lines": found}

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from voxid.recognizer import People
 from voxid.server.answers import (
-    OptOutOut,
     OptOutsOut,
     ReceiptOut,
     SpeakerIn,
     SpeakerOut,
     SpeakersOut,
-    receipt_out,
     speaker_out,
 )
 from voxid.server.routes.shared import (
@@ -26,7 +25,6 @@ from voxid.server.routes.shared import (
     Name,
     Reader,
     done_by,
-    people_of,
 )
 
 router = APIRouter(prefix="/v1", tags=["speakers"], responses=PROBLEMS)
@@ -52,7 +50,7 @@ async def speakers(
     )
     total = await service.thread(service.store.count, collection=collection)
     shown = [speaker_out(person, recognizer.wanted_speech_s) for person in found[:limit]]
-    following = shown[-1]["name"] if len(found) > limit else None
+    following = shown[-1].name if len(found) > limit else None
     return {"collection": collection, "total": total, "speakers": shown, "next": following}
 
 
@@ -95,8 +93,7 @@ async def change_speaker(
 )
 async def delete_speaker(service: At, caller: Admin, collection: Collection, name: Name) -> Any:
     """Delete a person: voiceprints, notes, and the name in the audit trail."""
-    people = await people_of(service, collection)
-    return receipt_out(await done_by(service, caller, people.delete, name))
+    return await done_by(service, caller, People(service.store, collection=collection).delete, name)
 
 
 @router.delete(
@@ -119,7 +116,7 @@ async def delete_recording(
 )
 async def export(service: At, caller: Admin, collection: Collection, name: Name) -> dict[str, Any]:
     """Return voiceprints, notes and audit trail, as `voxid speakers import` takes them."""
-    return await service.thread((await people_of(service, collection)).export, name)
+    return await service.thread(People(service.store, collection=collection).export, name)
 
 
 @router.put(
@@ -129,9 +126,8 @@ async def export(service: At, caller: Admin, collection: Collection, name: Name)
 )
 async def opt_out(service: At, caller: Admin, collection: Collection, name: Name) -> Any:
     """Remove what is held, and refuse audio of this person until they opt in. Whether enrolled or not."""
-    people = await people_of(service, collection)
-    found = await done_by(service, caller, people.opt_out, name)
-    return {"deleted": False, "voiceprints": 0} if found is None else receipt_out(found)
+    found = await done_by(service, caller, People(service.store, collection=collection).opt_out, name)
+    return {"deleted": False, "voiceprints": 0} if found is None else found
 
 
 @router.delete(
@@ -141,8 +137,7 @@ async def opt_out(service: At, caller: Admin, collection: Collection, name: Name
 )
 async def opt_in(service: At, caller: Admin, collection: Collection, name: Name) -> Any:
     """Undo an opt-out; nothing comes back of what was removed."""
-    people = await people_of(service, collection)
-    await done_by(service, caller, people.opt_in, name)
+    await done_by(service, caller, People(service.store, collection=collection).opt_in, name)
     return await opt_outs(service, caller, collection)
 
 
@@ -153,5 +148,4 @@ async def opt_in(service: At, caller: Admin, collection: Collection, name: Name)
 )
 async def opt_outs(service: At, caller: Admin, collection: Collection) -> Any:
     """List who opted out of a collection, by name."""
-    found = await service.thread((await people_of(service, collection)).opted_out)
-    return {"opt_outs": [OptOutOut(name=one.name, since=one.since.isoformat()) for one in found]}
+    return {"opt_outs": await service.thread(People(service.store, collection=collection).opted_out)}

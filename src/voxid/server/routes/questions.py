@@ -160,9 +160,7 @@ async def identify(
     except TOO_LITTLE as error:
         people = await service.thread(service.store.count, collection=collection)
         none = no_decision("not_enough_speech", str(error), rule, evidence)
-        none |= {"known": False, "candidates": [], "enrolled": people, "unknown_probability": None}
-        none |= {"speech_s": None, "net_speech_s": None}
-        return counted("identify", none)
+        return counted("identify", none | {"enrolled": people})
     return counted("identify", identification_out(found, evidence))
 
 

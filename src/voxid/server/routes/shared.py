@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator
 
-from voxid.recognizer import People
 from voxid.server.keys import Caller
-from voxid.server.problems import MEDIA_TYPE
+from voxid.server.problems import MEDIA_TYPE, TITLES
 from voxid.server.service import Service
 from voxid.stores import acting
 
@@ -21,22 +21,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": said,
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
-    for status, said in {
-        400: "The request cannot be answered as it is",
-        401: "A key is needed, or is wrong",
-        403: "The key may not do that",
-        404: "Nobody of that name",
-        408: "The body came too slowly",
-        409: "In conflict with what is there",
-        413: "Too large or too long",
-        415: "Not audio that can be read",
-        421: "Not a name of this service",
-        422: "The recording cannot be used",
-        429: "Too much at once; Retry-After says when",
-        500: "An error of the service",
-        503: "Not ready",
-        504: "Not answered in time",
-    }.items()
+    for status, said in TITLES.items()
+    if status != 405  # of addresses that OpenAPI does not list
 }
 
 
@@ -111,19 +97,9 @@ def spelled(part: str) -> str:
     return part.replace(SLASH, "/")
 
 
-async def name_of(name: str) -> str:
-    """Return a name from the path."""
-    return spelled(name)
-
-
-async def collection_of(collection: str) -> str:
-    """Return a collection from the path."""
-    return spelled(collection)
-
-
 Channel = Annotated[str | None, Query(description="One channel, counted from 0; or mix.")]
-Name = Annotated[str, Depends(name_of)]
-Collection = Annotated[str, Depends(collection_of)]
+Name = Annotated[str, AfterValidator(spelled)]  # from the path, as `collection` is
+Collection = Annotated[str, AfterValidator(spelled)]
 
 
 async def done_by(
@@ -136,8 +112,3 @@ async def done_by(
             return work(*arguments, **options)
 
     return await service.thread(act)
-
-
-async def people_of(service: Service, collection: str) -> People:
-    """Return the people of a collection."""
-    return People(service.store, collection=collection)
