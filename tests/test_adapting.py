@@ -219,7 +219,7 @@ def test_a_calibration_goes_on_from_the_one_that_is_there(adapted: Path, place: 
 
 def test_what_is_no_crowd(place: Path, tmp_path: Path) -> None:
     one = [path for path in sorted(place.rglob("*.wav")) if path.parent == min(place.rglob("*.wav")).parent]
-    with pytest.raises(BadCohort, match=r"like 1 voices are too few to know a place by.*10 other people"):
+    with pytest.raises(BadCohort, match=r"like 1 voices are too few to adapt to.*10 other people"):
         voxid.adapt("voxid-base", [*one, *one], tmp_path / "m")
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000), 16_000)
     with pytest.raises(BadCohort, match=r"0 recordings that sound like 0 voices .* \(1 more are silent\)"):
@@ -237,7 +237,7 @@ def test_a_model_without_strangers_is_told_how_to_get_some(
     config = json.loads((plain / "config.json").read_text())
     config["calibration"]["cohort"], config["calibration"]["qualities"] = None, []
     (plain / "config.json").write_text(json.dumps(config))
-    with pytest.raises(NotCalibrated, match=r"weighs no strangers.*--quality cohort_mean"):
+    with pytest.raises(NotCalibrated, match=r"uses no cohort.*--quality cohort_mean"):
         voxid.adapt(plain, place, tmp_path / "m")
 
 

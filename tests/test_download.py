@@ -805,8 +805,8 @@ class Rude(socketserver.StreamRequestHandler):
 
 
 RUDE = {
-    "no number": (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nx", "'abc' bytes, which is no number"),
-    "digits": (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nx", "which is no number"),
+    "no number": (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nx", "'abc' bytes, which is not a number"),
+    "digits": (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nx", "which is not a number"),
     "chunk": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n",
         "could not download",

@@ -334,11 +334,14 @@ def test_unknown_options_are_refused(options: dict) -> None:
         ({"name": "ecapa", "dilations": [2, 0]}, "dilations have to be 1 or more"),
         ({"name": "ecapa", "pooling": "max"}, r"encoder\.pooling"),
         ({"name": "resnet", "blocks": []}, r"encoder\.blocks"),
-        ({"name": "campplus", "blocks": [3, 3]}, "blocks and dilations have to be as many"),
+        ({"name": "campplus", "blocks": [3, 3]}, "blocks and dilations need the same number"),
         ({"name": "campplus", "segment": 0}, r"encoder\.segment"),
-        ({"name": "redimnet", "strides": [1, 2]}, "strides, blocks, widen and reduce have to be as many"),
+        ({"name": "redimnet", "strides": [1, 2]}, "strides, blocks, widen and reduce need one number"),
         ({"name": "redimnet", "strides": [1, 2, 1, 0, 1]}, "strides and widen are 1 or more"),
-        ({"name": "redimnet", "group": 4}, "group has to divide the channels of every stage, 4 not 10"),
+        (
+            {"name": "redimnet", "group": 4},
+            "group has to divide the channels of every stage; 4 does not divide 10",
+        ),
     ],
 )
 def test_impossible_options_are_refused(table: dict, message: str) -> None:

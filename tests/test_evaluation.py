@@ -346,7 +346,7 @@ def test_scoring_that_cannot_be(use: Callable) -> None:
         evaluate([runtime], "any", "all", scoring=["plda"])
     with pytest.raises(UnknownComponent, match="Did you mean 'as-norm'"):
         evaluate([runtime], "any", "all", scoring=["asnorm"])
-    with pytest.raises(BadConfig, match="'5' is no option"):
+    with pytest.raises(BadConfig, match="'5' is not an option"):
         evaluate([runtime], "any", "all", scoring=["as-norm:5"])
     assert not runtime.embedded
 

@@ -145,7 +145,7 @@ SCORES = [[0.9, 0.1], [0.2, 0.3], [0.1, 0.2]]
         (lambda: metrics.searches([0.1, 0.2], [1, 2], [1]), r"got scores \(2,\), probes \(2,\)"),
         (lambda: metrics.searches(SCORES, [1, 2], [1, 2]), r"scores \(3, 2\), probes \(2,\)"),
         (lambda: metrics.searches(SCORES, [1, 2, 3], [1, 2, 3]), r"enrolled \(3,\)"),
-        (lambda: metrics.searches([[0.1], [0.2, 0.3]], [1, 2], [1]), "no array"),
+        (lambda: metrics.searches([[0.1], [0.2, 0.3]], [1, 2], [1]), "not an array"),
         (
             lambda: metrics.searches(SCORES, [1, 2, 3], [1, 1]),
             "1 of 2 columns are of speakers who have another",

@@ -234,7 +234,7 @@ def test_batches_without_a_pair_are_refused(member: nn.Module) -> None:
         assert member(rows()[:2], torch.tensor([2, 2])).isfinite()
         return
     for labels in ([0, 1, 2], [1, 1, 1]):
-        with pytest.raises(TrainingError, match=r"rows of|no triplets"):
+        with pytest.raises(TrainingError, match=r"rows of|not triplets"):
             member(rows()[:3], torch.tensor(labels))
 
 

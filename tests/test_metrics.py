@@ -436,7 +436,7 @@ ALL = [
         (["a", "b"], [1, 0], "real numbers"),
         ([0.1 + 1j, 0.2], [1, 0], "real numbers, got an array of complex128"),
         (np.array([0.1, None]), [1, 0], "real numbers, got an array of object"),
-        ([[0.1], [0.2, 0.3]], [1, 0], "no array"),
+        ([[0.1], [0.2, 0.3]], [1, 0], "not an array"),
         (np.ma.masked_array([0.1, 0.2], [True, False]), [1, 0], "partly masked"),
         ([0.1, 0.2], ["target", "nontarget"], "other values"),
         ([0.1, 0.2], [1.0, np.nan], "other values"),

@@ -310,7 +310,7 @@ def test_a_folder_of_other_things_is_never_replaced(corpus: Path, tmp_path: Path
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.txt").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(NotWritable, match="no prepared folder"):
+        with pytest.raises(NotWritable, match="not a prepared folder"):
             prepare(scan(corpus), tmp_path / "thesis", overwrite=overwrite)
     (tmp_path / "file").touch()
     with pytest.raises(NotWritable):

@@ -216,7 +216,7 @@ def test_ranks_share_out_the_batch_of_one_process(packed: Packed, sampler: str) 
         for name in ("rows_B", "starts_B", "labels_B", "wave_BS"):
             together = np.concatenate([np.asarray(getattr(part, name)) for part in parts])
             np.testing.assert_array_equal(together, np.asarray(getattr(one, name)))
-    with pytest.raises(BadRecipe, match="cannot be shared out evenly among 7 processes"):
+    with pytest.raises(BadRecipe, match="cannot be divided evenly between 7 processes"):
         Batches(packed, FBANK, config, 0, None, world=7)
 
 
@@ -297,7 +297,7 @@ def test_two_speakers_of_a_batch_are_two() -> None:
         ({"seconds": 2.0, "window_max": 400}, "exclude each other"),
         ({"speeds": [1.0]}, "speeds are between"),
         ({"speeds": [3.0]}, "speeds are between"),
-        ({"speeds": [0.9, 0.9]}, "one twice"),
+        ({"speeds": [0.9, 0.9]}, "same speed twice"),
         ({"temperature": 0}, r"data\.temperature"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

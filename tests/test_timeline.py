@@ -404,7 +404,7 @@ def test_errors_worked_out_by_hand(tmp_path: Path) -> None:
     told = compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "a.uem")["a"]
     assert (told.der, told.total_s) == (pytest.approx(1 / 7), 7)
     (tmp_path / "bad.uem").write_text("a 1 9 5\n")
-    with pytest.raises(BadScores, match=r"line 1.*no UEM"):
+    with pytest.raises(BadScores, match=r"line 1.*not UEM"):
         compare_rttm(tmp_path / "b.rttm", tmp_path / "a.rttm", uem=tmp_path / "bad.uem")
     (tmp_path / "bad.uem").write_text("b 1 5 9\n")
     with pytest.raises(BadScores, match="says nothing of 'a'"):
@@ -637,7 +637,7 @@ def test_subtitles_and_what_is_no_transcript(tmp_path: Path) -> None:
     named = [line for line in with_names(read(both), SAID)[0].splitlines() if ": " in line]
     assert named == ["unknown 1: A", "alice: B", "alice: C"]
     for content, said in (
-        ("words", "no transcript with times"),
+        ("words", "not a transcript with times"),
         ("{", "broken JSON"),
         ('{"a": 1}', "no list"),
     ):

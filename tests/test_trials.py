@@ -59,7 +59,7 @@ def test_same_speaker_trials_of_one_session_are_left_out_where_there_are_others(
     assert trials.left_out["same_speaker_trials_of_one_session"] == 5
     plain = make_trials("all:same-corpus", data)
     assert np.count_nonzero(~trials.same_K) == np.count_nonzero(~plain.same_K)
-    with pytest.raises(BadTrials, match="is no option of these trials"):
+    with pytest.raises(BadTrials, match="is not an option of these trials"):
         make_trials("10-pairs:other-session", data)
 
 
@@ -466,15 +466,15 @@ def test_a_filter_that_leaves_one_kind_says_what_it_left(spec: str, message: str
     ("spec", "message"),
     [
         ("all:same-sexx", "Did you mean 'same-sex'"),
-        ("all:", "'' is no option"),
+        ("all:", "'' is not an option"),
         (
             "all:max=5",
-            "'max=5' is no option of these trials. Allowed: same-sex, same-age-group, same-corpus, dura",
+            "'max=5' is not an option of these trials. Allowed: same-sex, same-age-group, same-corpus, dura",
         ),
-        ("5-pairs:original", "'original' is no option of these trials"),
+        ("5-pairs:original", "'original' is not an option of these trials"),
         ("5-triplets:originals", "Did you mean 'original'"),
         ("5-pairs:duration=4-2", "no duration is 4 s or more and less than 2 s"),
-        ("5-pairs:duration=x", "'duration=x' is no option"),
+        ("5-pairs:duration=x", "'duration=x' is not an option"),
         ("1-pairs", "two pairs or more"),
         ("0-enrol", "asks for none"),
         ("10000-triplet", "Did you mean '10000-triplets'"),

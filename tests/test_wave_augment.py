@@ -463,7 +463,7 @@ def test_other_devices_give_the_same(device: str) -> None:
         ({"music_prob": 0.1}, r"music_prob is 0\.1"),
         ({"noise": ["a"]}, "noise names recordings, and noise_prob is 0"),
         ({"rooms": 0}, "rir_prob needs rooms"),
-        ({"noise_snr": [20, 0]}, r"augment\.noise_snr.*the least comes first"),
+        ({"noise_snr": [20, 0]}, r"augment\.noise_snr.*the smaller number comes first"),
         ({"codec_prob": 1.5}, r"augment\.codec_prob"),
         ({"babble_voices": [0, 3]}, "babble_voices"),
         ({"telephone_band": [3400, 3400]}, "telephone_band"),

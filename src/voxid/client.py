@@ -239,7 +239,7 @@ def _said(answer: httpx.Response) -> dict[str, Any]:
         said = answer.json()
     except ValueError:
         raise ServiceError(
-            f"the answer ({answer.status_code}) is not of `voxid serve`. Check the URL."
+            f"the answer ({answer.status_code}) does not come from `voxid serve`. Check the URL."
         ) from None
     if answer.status_code < 400:
         return said

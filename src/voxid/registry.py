@@ -84,9 +84,9 @@ class Registry:
             )
         if module not in sys.modules and not (imports or _allowed(module)):
             raise UnknownComponent(
-                f"{self.kind} {name!r} is not part of voxid, and nothing that a model names is imported "
-                f"unasked. If you trust its code, write `import {module}` before you load the model; on the "
-                f"command line set {PARTS}={module}."
+                f"{self.kind} {name!r} is not part of voxid, and voxid does not import code because a "
+                f"model names it. If you trust its code, write `import {module}` before you load "
+                f"the model; on the command line set {PARTS}={module}."
             )
         found = getattr(_imported(module, f"{self.kind} {name!r}"), attribute, None)
         if found is None:
@@ -136,5 +136,5 @@ def _imported(module: str, what: str) -> Any:
         return import_module(module)
     except Exception as error:
         raise UnknownComponent(
-            f"{what}: importing {module} failed with {type(error).__name__}: {error}. Mend that module."
+            f"{what}: importing {module} failed with {type(error).__name__}: {error}. Repair that module."
         ) from error

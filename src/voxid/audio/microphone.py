@@ -58,7 +58,8 @@ def listen(
     if found is None:
         raise AudioSilent(
             f"the microphone gave {total / SAMPLE_RATE:.1f} s of silence (below "
-            f"{20 * np.log10(SILENCE_PEAK):.0f} dB of full scale). Is it muted, or is another one meant?"
+            f"{20 * np.log10(SILENCE_PEAK):.0f} dB of full scale). Is it muted? Another one is "
+            "chosen by --microphone."
         )
     return found
 

@@ -247,7 +247,7 @@ def _decoder(file: BinaryIO, path: Path | None, name: str) -> Iterator[Opened]:
         while (behind := surveys[-1].behind) is not None:
             if len(surveys) == MOST_FILES:
                 raise AudioUndecodable(
-                    f"{name}: {MOST_FILES:,} files and more were appended to one another. Give each alone."
+                    f"{name}: {MOST_FILES:,} files or more, one after another. Give each file alone."
                 )
             surveys.append(survey(behind, name))
             behind.seek(0)

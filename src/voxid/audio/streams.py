@@ -209,8 +209,8 @@ def mpeg(file: BinaryIO, name: str, size: int) -> Survey:
     if found.lost:
         seconds = found.lost / max(1, size - start) * found.frames * frame_s
         raise AudioTruncated(
-            f"{name}: damaged, {found.lost:,} bytes between its frames belong to none, about {seconds:.2f} "
-            "s. Copy or download it again."
+            f"{name}: damaged, {found.lost:,} bytes between its frames are not part of any, "
+            f"about {seconds:.2f} s. Copy or download it again."
         )
     notes = []
     if found.behind and (promised is None or frames < promised):

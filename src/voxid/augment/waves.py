@@ -25,7 +25,7 @@ from voxid.config import Config
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     if not pair[0] <= pair[1]:
-        raise ValueError(f"the least comes first, {pair[0]:g} > {pair[1]:g}")
+        raise ValueError(f"the smaller number comes first, {pair[0]:g} > {pair[1]:g}")
     return pair
 
 
@@ -89,13 +89,13 @@ class AugmentConfig(Config):
                 )
             if getattr(self, kind) and getattr(self, f"{kind}_prob") == 0:
                 raise ValueError(
-                    f"{kind} names recordings, and {kind}_prob is 0, so that none would be heard: "
+                    f"{kind} names recordings, and {kind}_prob is 0, so none would be used: "
                     f"set {kind}_prob, 0.3 say, or leave {kind} out"
                 )
         if self.rir_prob > 0 and not self.rir and not self.rooms:
             raise ValueError('rir_prob needs rooms: set rir = ["FOLDER"], rooms = 200, or rir_prob = 0')
         if not 1 <= self.babble_voices[0] <= self.babble_voices[1]:
-            raise ValueError("babble_voices are two whole numbers from 1 up, the least first")
+            raise ValueError("babble_voices are two whole numbers from 1 up, the smaller first")
         if not 0 <= self.telephone_band[0] < self.telephone_band[1]:
             raise ValueError("telephone_band is two frequencies in Hz, the lower first")
         if self.lossy_prob > 0 and not self.lossy:
@@ -113,7 +113,7 @@ class AugmentConfig(Config):
         if not 0 <= self.line_low[0] <= self.line_low[1] < self.line_high[0]:
             raise ValueError("line_low and line_high are spans in Hz, the lower first")
         if not 0 <= self.lossy_level[0] <= self.lossy_level[1] <= 1:
-            raise ValueError("lossy_level is two numbers from 0 to 1, the least first")
+            raise ValueError("lossy_level is two numbers from 0 to 1, the smaller first")
         if self.rt60[0] < 0.05:
             raise ValueError("rt60 has to be 0.05 s or more")
         return self

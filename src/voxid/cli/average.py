@@ -16,7 +16,7 @@ def average(
     name: Annotated[str, typer.Option(help="The name to put into the metadata.")] = "average",
     json: JsonFlag = False,
 ) -> None:
-    """Average the weights of several models that were trained on from the same weights.
+    """Average the weights of several models that began with the same weights.
 
     The average often has a lower error rate than each of them, and costs no more than one. It has no
     calibration yet.

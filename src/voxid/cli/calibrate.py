@@ -50,7 +50,7 @@ def calibrate(
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="How many speakers of the cohort count, the nearest ones; 300."),
+        typer.Option(min=1, help="How many of the nearest speakers of the cohort count. Default: 300."),
     ] = None,
     anew: Annotated[
         bool, typer.Option("--anew", help="Begin from nothing, not from the calibration that the model has.")
@@ -70,8 +70,8 @@ def calibrate(
 ) -> None:
     """Teach a model to decide: fit the line that turns its score into a log-likelihood ratio (LLR).
 
-    A model that has a calibration goes on from it: ten of your own speakers are enough to improve it. With
-    `--anew`, or with a `--quality`, the fit begins from nothing, and needs about a hundred speakers.
+    If the model has a calibration, the fit starts from it: ten speakers of yours are enough to improve it.
+    With `--anew`, or with a `--quality`, the fit starts from nothing, and needs about a hundred speakers.
 
     **Do not calibrate on the test set**: the test would know the answers. Do not calibrate on the training
     set: its scores are too good. voxid refuses both where it can tell. `voxid split` sets speakers aside.

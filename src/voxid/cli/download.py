@@ -14,7 +14,8 @@ def download(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="A corpus listed below, voxid-base for all of its, or a name of `voxid models --available`.",
+            help="A corpus listed below, voxid-base for all that it learned from, or a name of "
+            "`voxid models --available`.",
             show_default=False,
         ),
     ],
@@ -58,11 +59,11 @@ def download(
 
     To augment with: **musan** (CC BY 4.0): musan (11 GB). **rirs-noises** (Apache-2.0): rirs_noises (1.3 GB).
 
-    **voxid-base**: what the model was trained on, as far as it has an official home.
+    **voxid-base**: what the model was trained on, as far as it can be downloaded.
 
     **Models** that others published (`voxid models --available`) land in a folder for `voxid import`;
     **hub:owner/name** is a repository of the Hugging Face Hub (`pip install 'voxid[hub]'`). The licence is
-    said first.
+    shown first.
 
     Example: `voxid download librispeech train-clean-100 test-clean --mirror eu -o corpora`
 

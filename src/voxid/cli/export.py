@@ -24,11 +24,13 @@ def export(
         list[Path] | None,
         typer.Option("--data", readable=False, help="Speech to compare the engines on; may be repeated."),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights, if the EER on --data stays.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights, if the EER on --data rises by 2 % at most.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The name to put into the metadata.")] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option("--report", readable=False, help="A report.json whose error rates to keep; repeatable."),
+        typer.Option("--report", readable=False, help="A report.json whose error rates to show; repeatable."),
     ] = None,
     layout: LayoutOption = "auto",
     target: Annotated[
@@ -41,7 +43,7 @@ def export(
 
     The folder serves both engines from one copy of the weights. Nothing is written when onnxruntime and torch
     differ by more than 1e-4 (on --data, else on synthetic voices), or, with --int8, when the equal error
-    rate on --data changes by more than 2 %, relative.
+    rate on --data rises by more than 2 % of itself.
 
     With --format the encoder becomes one file for another runtime, which computes the features itself: the
     least cosine of its embeddings with the model's own is measured, and under 0.95 nothing is written.

@@ -25,9 +25,9 @@ def import_seed(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The model folder to write.")],
     aggregation: Annotated[
-        Aggregation, typer.Option(help="LSTM only: it leaves no trace in the file.")
+        Aggregation, typer.Option(help="LSTM only: mean or last; the file does not tell it.")
     ] = Aggregation.mean,
-    heads: Annotated[int, typer.Option(help="Transformer only: it leaves no trace in the file.")] = 8,
+    heads: Annotated[int, typer.Option(help="Transformer only; the file does not tell it.")] = 8,
     json: JsonFlag = False,
 ) -> None:
     """Import a checkpoint of the original course system as a model folder; no code in it is run.

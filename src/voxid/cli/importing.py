@@ -31,13 +31,13 @@ def import_(
     features: Annotated[
         str | None,
         typer.Option(
-            help="ONNX only: fbank80, mel64, wave, or whose they are: wespeaker, 3dspeaker, nemo.",
+            help="ONNX only: fbank80, mel64, wave, or a project: wespeaker, 3dspeaker, nemo.",
             show_default="what the file says",
         ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="What leaves no trace in the file, such as features.scale=32768."),
+        typer.Option("--set", help="What the file does not tell, such as features.scale=32768."),
     ] = None,
     data: Annotated[
         list[Path] | None,

@@ -52,10 +52,10 @@ def listen(
     ] = None,
     out: Annotated[str | None, typer.Option("--out", "-o", help="Write what was said to a WAV file.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="How many seconds of speech to wait for; 5, or 20 to enroll.")
+        float | None, typer.Option(help="Seconds of speech to wait for. Default: 5, or 20 to enroll.")
     ] = None,
     most: Annotated[
-        float | None, typer.Option(help="Stop listening after so many seconds; 120, no limit for --timeline.")
+        float | None, typer.Option(help="Stop after so many seconds. Default: 120, no limit with --timeline.")
     ] = None,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Tell who talks when, turn by turn, until Ctrl-C.")

@@ -67,13 +67,15 @@ PriorOption = Annotated[
 MissOption = Annotated[
     float | None,
     typer.Option(
-        "--cost-miss", help="What it costs to refuse the right speaker; 1.", rich_help_panel=DECIDING
+        "--cost-miss", help="What it costs to refuse the right speaker. Default: 1.", rich_help_panel=DECIDING
     ),
 ]
 FalseAlarmOption = Annotated[
     float | None,
     typer.Option(
-        "--cost-false-alarm", help="What it costs to accept a wrong speaker; 1.", rich_help_panel=DECIDING
+        "--cost-false-alarm",
+        help="What it costs to accept a wrong speaker. Default: 1.",
+        rich_help_panel=DECIDING,
     ),
 ]
 FarOption = Annotated[
@@ -92,11 +94,13 @@ NameArgument = Annotated[
     str, typer.Argument(help="The name of an enrolled person.", autocompletion=_complete.names)
 ]
 ChannelOption = Annotated[
-    str | None, typer.Option("--channel", help="One channel of the recording, counted from 0; or mix.")
+    str | None, typer.Option("--channel", help="Which channel to take, counted from 0; or mix.")
 ]
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", envvar="VOXID_SERVER", help="Ask `voxid serve` at this URL; key: VOXID_KEY."),
+    typer.Option(
+        "--server", envvar="VOXID_SERVER", help="Ask a `voxid serve` at this URL. Its key: VOXID_KEY."
+    ),
 ]
 Recording = Annotated[str, typer.Argument(help="A recording; - reads standard input.")]
 
@@ -109,14 +113,14 @@ def enroll(
         list[str] | None, typer.Argument(help="Recordings of them; - reads standard input.")
     ] = None,
     talk: Annotated[
-        str | None, typer.Option("--from", help="A conversation; --speaker says who of `voxid timeline`.")
+        str | None, typer.Option("--from", help="A conversation to take clips from; --speaker says whose.")
     ] = None,
     speaker: Annotated[
-        str | None, typer.Option("--speaker", help='Who is meant in the conversation: "unknown 2".')
+        str | None, typer.Option("--speaker", help='A speaker of it, as `voxid timeline` says: "unknown 2".')
     ] = None,
     from_parquet: Annotated[
         Path | None,
-        typer.Option(help="Everybody in a folder that `voxid embed --engine ray` wrote, in place of a name."),
+        typer.Option(help="In place of a name: everybody in a folder that `voxid embed --engine ray` wrote."),
     ] = None,
     db: DbOption = DB,
     server: ServerOption = None,
@@ -124,7 +128,7 @@ def enroll(
     channel: ChannelOption = None,
     model: ModelOption = MODEL,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Forget the clips held of this person, and take these.")
+        bool, typer.Option("--replace", help="Forget the person's older clips, and keep these.")
     ] = False,
     vad: VadOption = "energy",
     device: DeviceOption = "cpu",
@@ -137,7 +141,7 @@ def enroll(
     With --from and --speaker, turns of a conversation are the clips (`voxid timeline` names its speakers).
 
     With --from-parquet, everybody that `voxid embed --engine ray` has embedded is enrolled, under the names
-    of the speakers there. Loading again what is there adds nothing.
+    of the speakers there. Running it again adds nothing.
 
     Example: `voxid enroll alice a1.wav a2.wav --db people.db`
     """
@@ -189,9 +193,9 @@ def verify(
 ) -> None:
     """Tell whether a recording is of the enrolled person NAME.
 
-    The answer rests on the LLR (log-likelihood ratio): above 0 it is rather NAME than a stranger, and from
-    the threshold on voxid accepts. Exit code 0: accepted. 1: not accepted. 2 and above: no decision, because
-    of an error.
+    The LLR (log-likelihood ratio) decides: above 0, NAME is likelier than a stranger. voxid accepts if it
+    reaches the threshold. Exit code 0: accepted. 1: not accepted. 2 and above: no decision, because of an
+    error.
 
     Example: `voxid verify alice new.wav --db people.db --far 0.01`
     """
@@ -262,9 +266,9 @@ def compare(
 ) -> None:
     """Tell whether the same speaker talks in two recordings.
 
-    The answer rests on the LLR (log-likelihood ratio): above 0 it is rather one speaker than two, and from
-    the threshold on voxid accepts. Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above:
-    no decision, because of an error (4 audio, 6 model).
+    The LLR (log-likelihood ratio) decides: above 0, one speaker is likelier than two. voxid accepts if it
+    reaches the threshold. Exit code 0: accepted as the same speaker. 1: not accepted. 2 and above: no
+    decision, because of an error (4 audio, 6 model).
 
     Example: `voxid compare a.wav b.wav --model models/mine`
     """

@@ -12,15 +12,15 @@ from voxid.cli._common import JsonFlag, echo, emit
 def plan(
     speakers: Annotated[float, typer.Option(help="People who will be enrolled: 1e8.")],
     qps: Annotated[float, typer.Option(help="Recordings to identify in a second.")] = 1.0,
-    far: Annotated[float, typer.Option(help="How often one comparison of two people may pass.")] = 1e-6,
-    cores: Annotated[int, typer.Option(help="Of one machine.")] = 32,
-    memory: Annotated[float, typer.Option(help="Of one machine, GB.")] = 128,
+    far: Annotated[float, typer.Option(help="False-alarm rate of one comparison of two people.")] = 1e-6,
+    cores: Annotated[int, typer.Option(help="Cores of one machine.")] = 32,
+    memory: Annotated[float, typer.Option(help="Memory of one machine, GB.")] = 128,
     json: JsonFlag = False,
 ) -> None:
-    """Say what identifying one of very many people takes: machines, memory, and how often it errs.
+    """Tell what it takes to identify one of very many people: machines, memory, and how often it errs.
 
-    It rests on measured constants (`voxid/capacity.toml` names the command of each), drawn on where nobody
-    has measured. It says when the accuracy of the model is the limit, and not the hardware.
+    It computes with measured constants (`voxid/capacity.toml` names the command of each), and extrapolates.
+    It says when the accuracy of the model is the limit, and not the hardware.
 
     Example: `voxid plan --speakers 1e8 --qps 500 --far 1e-6`
     """

@@ -48,12 +48,12 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Recordings decoded at the same time.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared folder.")] = False,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Pack into so many shards, with --workers processes.")
+        int | None, typer.Option(min=1, help="Pack into this many shards, with --workers processes.")
     ] = None,
     shard: Annotated[
         int | None, typer.Option(min=0, help="Pack this shard only: another machine packs another one.")
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Check every shard that is there, first.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="First check every shard that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Decode, validate and pack a corpus: what training and evaluation read.

@@ -14,21 +14,31 @@ ACTIONS = {"create": "NAME", "list": "", "revoke": "ID"}
 
 
 def serve(
-    host: Annotated[str | None, typer.Option("--host", help="The address to listen on; 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="The port; 8000. 0 takes a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to listen on. Default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="The port. Default: 8000; 0 takes a free one.")
+    ] = None,
     db: Annotated[
-        str | None, typer.Option("--db", envvar="VOXID_DB", help="Where people are kept: the URL of a store.")
+        str | None,
+        typer.Option("--db", envvar="VOXID_DB", help="Where people are kept: a file, or an address."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A shipped model, or a calibrated model folder.")
+        str | None,
+        typer.Option("--model", help="A model that comes with voxid, or a calibrated model folder."),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes that answer; 1.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="How many processes answer. Default: 1.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", help="The certificate, PEM.")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", help="Its private key, PEM.")] = None,
     proxy: Annotated[bool | None, typer.Option("--proxy", help="A proxy in front does TLS.")] = None,
     keys: Annotated[
         bool | None,
-        typer.Option("--keys/--no-keys", help="Whether requests need a key; not on 127.0.0.1."),
+        typer.Option(
+            "--keys/--no-keys", help="Whether requests need a key. Default: yes, but not on 127.0.0.1."
+        ),
     ] = None,
     far: Annotated[float | None, typer.Option("--far", help="The false-alarm rate to decide by.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
@@ -44,7 +54,7 @@ def serve(
     Settings come from options, else the environment (VOXID_SERVE_PORT), else the file. On an address that
     other machines reach it needs keys (`voxid keys create`) and TLS. Needs the extra `serve`.
 
-    Example: `voxid serve --db sqlite:///people.db`
+    Example: `voxid serve --db people.db`
     """
     from voxid.server.run import serve as run
     from voxid.server.settings import as_toml, read_settings
@@ -75,24 +85,28 @@ def serve(
 
 def keys(
     action: Annotated[str, typer.Argument(help=" | ".join(ACTIONS))] = "list",
-    words: Annotated[list[str] | None, typer.Argument(help="What the action is about.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(help="The name or the id that the action needs.")
+    ] = None,
     scope: Annotated[str, typer.Option("--scope", help="create: read, enroll or admin.")] = "read",
     collection: Annotated[
-        str, typer.Option("--collection", help="create: the one collection it is for; all.")
+        str, typer.Option("--collection", help="create: the one collection it is for. Default: all.")
     ] = "",
     db: DbOption = DB,
     json: JsonFlag = False,
 ) -> None:
     """Make, list and revoke the keys of a service.
 
-    `create NAME` (the key is shown this once) · `list` · `revoke ID`. `read` may ask, `enroll` may add
+    `create NAME` (the key is shown only once) · `list` · `revoke ID`. `read` may ask, `enroll` may add
     recordings too, `admin` may do everything.
 
-    Example: `voxid keys create door --scope read --collection staff --db sqlite:///people.db`
+    Example: `voxid keys create door --scope read --collection staff --db people.db`
     """
     given = words or []
     if action not in ACTIONS or len(given) != len(ACTIONS[action].split()):
-        raise typer.BadParameter("it is: voxid keys create NAME, voxid keys list, or voxid keys revoke ID.")
+        raise typer.BadParameter(
+            "give one of: voxid keys create NAME, voxid keys list, voxid keys revoke ID."
+        )
     from voxid import stores
     from voxid.server.keys import make_key
 

@@ -144,7 +144,7 @@ def delete(
     collection: CollectionOption = COLLECTION,
     json: JsonFlag = False,
 ) -> None:
-    """Delete everything that is held on a person, and their bytes on the disk.
+    """Delete everything that is stored about a person, and wipe the bytes from the disk.
 
     Example: `voxid speakers delete bob --db people.db`
     """
@@ -192,7 +192,7 @@ def export(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Export everything that is held on a person as JSON, which `speakers import` reads.
+    """Export everything that is stored about a person as JSON, which `speakers import` reads.
 
     Example: `voxid speakers export alice --db people.db -o alice.json`
     """

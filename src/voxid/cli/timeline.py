@@ -57,7 +57,9 @@ def timeline(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The transcript with names; - prints it. NAME.named.EXT"),
+        typer.Option(
+            "--out", "-o", help="Where to write that transcript; - prints it. Default: NAME.named.EXT"
+        ),
     ] = None,
     db: DbOption = DB,
     server: ServerOption = None,
@@ -184,7 +186,7 @@ def evaluate_timeline(
         bool, typer.Option("--overlap/--no-overlap", help="Count time in which several people talk.")
     ] = True,
     enrolled: Annotated[
-        list[str] | None, typer.Option("--enrolled", help="A name that could be known; may be repeated.")
+        list[str] | None, typer.Option("--enrolled", help="The name of an enrolled person; may be repeated.")
     ] = None,
     uem: Annotated[
         Path | None, typer.Option("--uem", readable=False, help="UEM file: which stretches count.")
@@ -193,7 +195,7 @@ def evaluate_timeline(
 ) -> None:
     """Measure a timeline: DER, JER, the number of speakers, time under a wrong name and under none.
 
-    Without --enrolled, the names of HYPOTHESIS are those that could be known.
+    Without --enrolled, the people whom HYPOTHESIS names count as enrolled.
 
     Example: `voxid evaluate-timeline found.rttm right.rttm --collar 0.25 --no-overlap`
     """

@@ -110,7 +110,7 @@ def wanted(corpus: str | Corpus, parts: Sequence[str] = ()) -> list[tuple[Corpus
     if isinstance(corpus, str) and corpus in SETS:
         if parts:
             raise BadConfig(
-                f"{corpus} is brought as a whole, got the parts {', '.join(parts)}. Leave them out."
+                f"{corpus} is downloaded as a whole; got the parts {', '.join(parts)}. Leave them out."
             )
         corpora = [(find_corpus(name), names) for name, names in SETS[corpus].items()]
     else:

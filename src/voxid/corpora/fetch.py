@@ -148,7 +148,9 @@ def _check_answer(response: http.client.HTTPResponse, url: str, start: int, size
     else:
         length = response.headers.get("Content-Length") or ""
         if length and not re.fullmatch(r"\d{1,18}", length):
-            raise _Refused(f"{url}: the server says the file has {length[:40]!r} bytes, which is no number")
+            raise _Refused(
+                f"{url}: the server says the file has {length[:40]!r} bytes, which is not a number"
+            )
         total = int(length) if length else None  # a file has a length; a web page may not
     if size is None:
         kind = response.headers.get_content_type()

@@ -78,15 +78,17 @@ class DataConfig(Config):
         if self.window_max is not None and self.seconds is not None:
             raise ValueError("seconds and window_max exclude each other")
         if self.sampler not in ("triplets", "pk") and self.rows % self.crops:
-            raise ValueError(f"rows has to be a multiple of crops, {self.rows} is none of {self.crops}")
+            raise ValueError(
+                f"rows has to be a multiple of crops, {self.rows} is not a multiple of {self.crops}"
+            )
         if self.options and ":" not in self.sampler:
-            raise ValueError(f"options are for a sampler of your own, and {self.sampler} is none")
+            raise ValueError(f"options are for a sampler of your own, and {self.sampler} is one of voxid's")
         if self.sampler == "triplets" and self.crops > 1:
             raise ValueError("crops are for other samplers than triplets")
         if any(not 0.5 <= speed <= 2 or speed == 1 for speed in self.speeds):
-            raise ValueError("speeds are between 0.5 and 2, and not 1: that one is there anyway")
+            raise ValueError("speeds are between 0.5 and 2, and not 1: the original speed is always there")
         if len(set(self.speeds)) < len(self.speeds):
-            raise ValueError("speeds has one twice")
+            raise ValueError("speeds has the same speed twice")
         return self
 
     @property
@@ -267,7 +269,7 @@ def _need_whole_parts(config: DataConfig, world: int) -> None:
     if world > 1 and config.batch_rows % (world * config.together):
         raise BadRecipe(
             f"data.{config.rows_option} makes batches of {config.batch_rows} windows, {config.together} of "
-            f"them drawn as one: they cannot be shared out evenly among {world} processes. Make it a "
+            f"them drawn as one: they cannot be divided evenly between {world} processes. Make it a "
             f"multiple of {world * config.together} windows, or start another number of processes."
         )
 

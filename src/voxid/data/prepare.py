@@ -271,9 +271,11 @@ def _refuse_to_spoil(target: Path, overwrite: bool) -> None:
     except OSError as error:
         raise output_error(error, target) from error
     if prepared and not overwrite:
-        raise NotWritable(f"{target} holds prepared data. Add --overwrite (overwrite=True), or choose anew.")
+        raise NotWritable(
+            f"{target} holds prepared data. Add --overwrite (overwrite=True), or choose another folder."
+        )
     if occupied and not prepared:
-        raise NotWritable(f"{target} exists and is no prepared folder. Choose a new or an empty folder.")
+        raise NotWritable(f"{target} exists and is not a prepared folder. Choose a new or an empty folder.")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class CamPlusConfig(PoolingConfig):
     def _a_dilation_a_block(self) -> CamPlusConfig:
         if len(self.blocks) != len(self.dilations) or min(*self.blocks, *self.dilations) < 1:
             raise ValueError(
-                "blocks and dilations have to be as many, all 1 or more, "
+                "blocks and dilations need the same number of entries, all 1 or more, "
                 f"got {self.blocks} and {self.dilations}"
             )
         return self

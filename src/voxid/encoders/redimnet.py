@@ -45,14 +45,16 @@ class ReDimNetConfig(PoolingConfig):
     def _fits_together(self) -> ReDimNetConfig:
         lengths = {len(self.strides), len(self.blocks), len(self.widen), len(self.reduce)}
         if len(lengths) > 1:
-            raise ValueError("strides, blocks, widen and reduce have to be as many: a number for each stage")
+            raise ValueError("strides, blocks, widen and reduce need one number for each stage")
         if min(*self.strides, *self.widen) < 1 or min(*self.blocks, *self.reduce) < 0:
             raise ValueError("strides and widen are 1 or more, blocks and reduce 0 or more")
         width = self.channels
         for stride in self.strides:
             width *= stride
             if width % self.group:
-                raise ValueError(f"group has to divide the channels of every stage, {self.group} not {width}")
+                raise ValueError(
+                    f"group has to divide the channels of every stage; {self.group} does not divide {width}"
+                )
         return self
 
 

@@ -26,7 +26,9 @@ class TransformerConfig(Config):
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> TransformerConfig:
         if self.dim % self.heads:
-            raise ValueError(f"dim has to be a multiple of heads, {self.dim} is not one of {self.heads}")
+            raise ValueError(
+                f"dim has to be a multiple of heads, {self.dim} is not a multiple of {self.heads}"
+            )
         return self
 
 

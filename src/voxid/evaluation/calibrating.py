@@ -124,7 +124,7 @@ def calibrate(
         raise BadTrials(
             f"{plan.spec!r} enrolls speakers with several clips, and a calibration begins with one clip "
             "against one. Give trials of single recordings ('all'): lines for "
-            f"{', '.join(map(str, COUNTS))} clips are fitted on the same speakers besides."
+            f"{', '.join(map(str, COUNTS))} clips are fitted on the same speakers too."
         )
     voices = embed_used(runtime, corpus, plan.used(), vad=vad, cache=kept, progress=progress)
     speakers = SpeakerSet.of(corpus, voices)
@@ -133,8 +133,9 @@ def calibrate(
         met += _common(runtime, speakers, read_data(test, layout), kept)
     if met and not force:
         raise EvaluationError(
-            f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, promises "
-            "what strangers will not get. Take others (`voxid split` sets some aside), or --force it."
+            f"{met[0]} A calibration on speakers that the model was trained on, or is tested on, is "
+            "too good for other people. Take other speakers (`voxid split` holds some out), or "
+            "override this with --force."
         )
     start = None if anew or quality else _start(runtime)
     strangers, lost = runtime.model.cohort, list[str]()
@@ -205,7 +206,7 @@ def _own_folder(model_folder: StrPath) -> Path:
     folder = Path(model_folder).expanduser()
     if not folder.is_dir() and os.fspath(model_folder) in shipped():
         raise NotWritable(
-            f"{model_folder} comes with voxid, and its folder is not written into. Make a copy of it and "
+            f"{model_folder} comes with voxid, and is not changed. Make a copy of it and "
             f"calibrate that: voxid export {model_folder} -o mine; voxid calibrate mine --data D."
         )
     return folder

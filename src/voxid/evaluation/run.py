@@ -94,7 +94,7 @@ def evaluate(
     if os.fspath(trials) == "all" and len(test.utterances) * (len(test.utterances) - 1) // 2 > MOST_TRIALS:
         if list(scorers) != ["cosine"]:
             raise BadTrials(
-                f"all pairs of {len(test.utterances):,} utterances are counted by cosine only, not by "
+                f"all pairs of {len(test.utterances):,} utterances are scored by cosine only, not by "
                 f"{', '.join(scorers)}. Take random ones, for example 1000000-pairs."
             )
         return _all_pairs(named, test, folder, cache, progress)

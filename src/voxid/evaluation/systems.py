@@ -133,7 +133,7 @@ class SystemMaker:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
             raise EvaluationError(
                 f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
-                "Take a cohort of other speakers, or --force it."
+                "Take a cohort of other speakers, or override this with --force."
             )
         if met:
             self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
@@ -167,7 +167,7 @@ def _scorer_table(spec: str) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals:
             raise BadConfig(
-                f"{spec}: {option!r} is no option. Write name:option=value, as in as-norm:top_k=200."
+                f"{spec}: {option!r} is not an option. Write name:option=value, as in as-norm:top_k=200."
             )
         try:
             table[key.strip()] = json.loads(value)

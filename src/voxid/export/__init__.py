@@ -219,7 +219,7 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None, *, pi
     except Exception as error:  # the exporter's own exceptions have many bases
         raise ModelError(
             f"torch cannot turn this model into a graph: {type(error).__name__}: {str(error)[:300]}. "
-            "Use the model by torch."
+            "Use the model with torch."
         ) from error
     _write_graphs(model, folder, front, encoder)
     if in_pieces is not None:

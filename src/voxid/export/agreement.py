@@ -93,6 +93,6 @@ def demand(agreement: Agreement, pauses: bool = False) -> None:
         raise ModelError(
             f"onnxruntime and torch differ by {agreement.worst:.1e} on {agreement.recordings} recordings of "
             f"{agreement.speech} ({agreement.shortest_s:.1f} to {agreement.longest_s:.1f} s); at most "
-            f"{most:.0e} is allowed. Nothing was written. Use the model by torch, and please "
+            f"{most:.0e} is allowed. Nothing was written. Use the model with torch, and please "
             "report it with the model's config.json."
         )

@@ -118,8 +118,8 @@ def _their_features(runtime: Format, card: Card) -> FbankConfig:
     if card.features["name"] != "fbank" or card.features["bins"] != 80:
         got = f"{card.features['name']} with {card.features.get('bins', 'other')} values"
         raise ModelError(
-            f"{runtime} computes Kaldi filter banks of 80 bins, and this model takes {got}. Use it by voxid: "
-            "`voxid export` without --format."
+            f"{runtime} computes Kaldi filter banks of 80 bins, and this model takes {got}. Use it "
+            "with voxid: `voxid export` without --format."
         )
     told = {}
     if runtime == "sherpa-onnx":

@@ -72,6 +72,6 @@ def _check_triplets(emb_BD: Tensor, labels_B: Tensor) -> None:
         anchor, positive, negative = labels_B[0::3], labels_B[1::3], labels_B[2::3]
         if bool((anchor != positive).any()) or bool((anchor == negative).any()):
             raise TrainingError(
-                f"the triplet loss got labels {labels_B[:6].tolist()}..., which are no triplets. The first "
+                f"the triplet loss got labels {labels_B[:6].tolist()}..., which are not triplets. The first "
                 "two of three rows are of one speaker, the third is of another: use a triplet sampler."
             )

@@ -233,7 +233,7 @@ def word(name: str) -> str:
 
 
 def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
-    """Return who talks when, by recording; raise BadScores for a line that is no RTTM.
+    """Return who talks when, by recording; raise BadScores for a line that is not RTTM.
 
     >>> _ = Path("call.rttm").write_text(rttm("call", [Spoken(0.5, 2.0, "alice")]))
     >>> read_rttm("call.rttm")
@@ -250,7 +250,7 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Spoken]]:
             spoken = Spoken(start, start + length, words[7])
         except (ValueError, IndexError):
             raise BadScores(
-                f"{path}, line {number}: {' '.join(words)[:60]!r} is no RTTM. Wanted: SPEAKER FILE 1 START "
+                f"{path}, line {number}: {' '.join(words)[:60]!r} is not RTTM. Wanted: SPEAKER FILE 1 START "
                 "SECONDS <NA> <NA> NAME <NA> <NA>."
             ) from None
         if length > 0:
@@ -273,7 +273,7 @@ def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]
                 raise ValueError
         except (ValueError, IndexError):
             raise BadScores(
-                f"{path}, line {number}: {' '.join(words)[:60]!r} is no UEM. Wanted: FILE CHANNEL START END."
+                f"{path}, line {number}: {' '.join(words)[:60]!r} is not UEM. Wanted: FILE CHANNEL START END."
             ) from None
         found.setdefault(words[0], []).append((start, end))
     return found

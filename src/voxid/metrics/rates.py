@@ -446,7 +446,7 @@ def as_array(values: ArrayLike, what: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise BadScores(f"{what} are a list of numbers, got one that is no array: {error}") from error
+        raise BadScores(f"{what} are a list of numbers, got one that is not an array: {error}") from error
 
 
 def finite(score_K: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def available(path: Path | None = None) -> list[Published]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadConfig(f"{path} is no catalogue: {error}. It is TOML with [[model]] tables.") from None
+        raise BadConfig(f"{path} is not a catalogue: {error}. It is TOML with [[model]] tables.") from None
     return [Published.parse(table, f"model.{number}") for number, table in enumerate(tables)]
 
 
@@ -133,8 +133,8 @@ def download_model(
         tell(line)
     if entry.forbids and not accept_licence:
         raise BadConfig(
-            f"the licence of {entry.name} ({entry.licence}) does not allow {entry.forbids}. If that is not "
-            "what you do, say so: --accept-licence."
+            f"the licence of {entry.name} ({entry.licence}) does not allow {entry.forbids}. If it "
+            "allows your use, add --accept-licence."
         )
     if (folder / SOURCE_FILE).is_file():
         tell(f"{entry.name} is already in {folder}: nothing to do")
@@ -197,7 +197,9 @@ def download_from_hub(name: str) -> Downloaded:
     try:
         return Downloaded(Path(snapshot_download(repository, revision=revision or None)), "", False)
     except Exception as error:  # its own errors, of several libraries below it
-        raise UnknownModel(f"{name} did not come: {type(error).__name__}: {str(error)[:300]}") from None
+        raise UnknownModel(
+            f"{name} could not be downloaded: {type(error).__name__}: {str(error)[:300]}"
+        ) from None
 
 
 def as_row(entry: Published) -> dict[str, object]:

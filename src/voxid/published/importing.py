@@ -168,7 +168,7 @@ def _wespeaker_features(config: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise BadCheckpoint(
             f"{config} cannot be read ({str(error).splitlines()[0]}). Expected WeSpeaker's config.yaml with "
-            "dataset_args.fbank_args; take it away to import with 25 ms windows every 10 ms."
+            "dataset_args.fbank_args; remove it to import with 25 ms windows every 10 ms."
         ) from None
 
 
@@ -214,7 +214,7 @@ def _take_off_mean(model: Model, path: Path) -> None:
         mean_D = np.load(file, allow_pickle=False)
     except (ValueError, OSError) as error:
         raise BadCheckpoint(
-            f"{file} is not an array of numbers ({error}). Take it away, or mend it."
+            f"{file} is not an array of numbers ({error}). Remove it, or repair it."
         ) from None
     if mean_D.shape != (model.dim,) or not np.isfinite(mean_D).all():
         raise BadCheckpoint(f"{file} has shape {mean_D.shape}; expected {model.dim} finite numbers.")

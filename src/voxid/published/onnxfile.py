@@ -304,7 +304,7 @@ def _guess(face: Interface, said: dict[str, str], path: Path) -> str:
         return "3dspeaker" if face.input == "x" else "wespeaker"
     raise BadCheckpoint(
         f"{path} does not say which features its input {face.input!r} takes. Name them: --features fbank80, "
-        "mel80, wave, or whose they are: wespeaker, 3dspeaker, nemo."
+        "mel80, wave, or the project: wespeaker, 3dspeaker, nemo."
     )
 
 

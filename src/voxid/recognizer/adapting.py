@@ -90,8 +90,8 @@ def joined(
     calibration, held = calibration_of(runtime, name), runtime.model.cohort
     if held is None:
         raise NotCalibrated(
-            f"the calibration of {name} weighs no strangers, so there is nothing that recordings of others "
-            f"could join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
+            f"the calibration of {name} uses no cohort, so there is nothing that these recordings could "
+            f"join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
         )
     sides, left_out, warnings = _heard(runtime, _listed(recordings), progress, vad)
     voice_N = voices(calibration, sides, held)
@@ -101,7 +101,7 @@ def joined(
     )
     if rows.size < LEAST:
         raise BadCohort(
-            f"{len(sides)} recordings that sound like {count} voices are too few to know a place by"
+            f"{len(sides)} recordings that sound like {count} voices are too few to adapt to"
             + "".join(f" ({n} more are {reason})" for reason, n in left_out.items())
             + f". Give recordings of {LEAST} other people, better of {MANY} or more."
         )

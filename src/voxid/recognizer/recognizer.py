@@ -87,7 +87,7 @@ class Recognizer(People):
                 raise BadConfig(f"{what} are seconds, a number from 0; got {seconds!r}.")
         if in_memory is not None:
             raise BadConfig(
-                f"in_memory counted voiceprints, and is no more; got {in_memory!r}. "
+                f"in_memory is no longer an option; got {in_memory!r}. "
                 "Say how many bytes people may take in memory: memory='2GB'."
             )
         self.runtime, self.model_name = runtime_of(model, device)
@@ -421,7 +421,8 @@ class Recognizer(People):
         if held and held != self.runtime.fingerprint:
             raise ModelMismatch(
                 f"the people in collection {self.collection!r} were enrolled with model {held[:12]}, and "
-                f"this is {self.model_name} ({self.runtime.fingerprint[:12]}); voiceprints of two models do "
-                "not compare. Use that model, another collection, or make new voiceprints from kept audio: "
+                f"this is {self.model_name} ({self.runtime.fingerprint[:12]}); voiceprints of two "
+                "models cannot be compared. Use that model, another collection, or make new voiceprints from "
+                "kept audio: "
                 f"voxid speakers reembed FOLDER --model {self.model_name}."
             )

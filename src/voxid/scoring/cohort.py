@@ -137,7 +137,7 @@ class Cohort:
         try:
             rows_MD = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise BadModel(f"{path} is no .npy file ({error}). Copy the folder again.") from None
+            raise BadModel(f"{path} is not a .npy file ({error}). Copy the folder again.") from None
         rows, dims = info.rows, "D" if dim is None else dim
         fits = rows_MD.ndim == 2 and rows_MD.dtype == np.float32 and len(rows_MD) == rows
         if not (fits and dim in (None, rows_MD.shape[1]) and np.isfinite(rows_MD).all()):

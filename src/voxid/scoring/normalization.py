@@ -165,7 +165,7 @@ def _cohort(
     rows = speaker_means(unit_CD, speaker_numbers(speaker_C, len(emb)))
     if len(rows) < LEAST_SPEAKERS:
         raise BadCohort(
-            f"{len(rows)} speakers are no cohort: their scores have no spread to measure by. "
+            f"{len(rows)} speakers are too few for a cohort: their scores have no spread. "
             'Give some hundred speakers, or per = "utterance".'
         )
     return rows, mean_D
@@ -183,7 +183,7 @@ def _normalised(unit_ND: np.ndarray, mean_N: np.ndarray, std_N: np.ndarray) -> S
     if flat.size:
         raise BadCohort(
             f"{flat.size} of {len(std_N)} utterances (the first is row {flat[0]}) score the same against all "
-            "of the cohort, so there is no spread to measure by. Is the cohort one recording many times? "
+            "of the cohort, so the scores have no spread. Is the cohort one recording many times? "
             "Give one with more voices."
         )
     gain_N = 0.5 / std_N

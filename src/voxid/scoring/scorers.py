@@ -215,14 +215,14 @@ def cohort_rows(emb_CD: ArrayLike | None, name: str) -> np.ndarray:
         )
     rows = _checked(emb_CD, None)
     if len(rows) < 2:
-        raise BadCohort(f"a cohort of {len(rows)} embeddings says nothing; give some hundred speakers.")
+        raise BadCohort(f"a cohort of {len(rows)} embeddings is too small; give some hundred speakers.")
     return rows
 
 
 def speaker_numbers(speaker_C: ArrayLike | None, rows: int) -> np.ndarray:
     """Return 0, 1, 2, ... for whose each row is, (C,); raise BadCohort when they are missing or misfit."""
     if speaker_C is None:
-        raise BadCohort("whose embeddings these are was not said: give a speaker for every row.")
+        raise BadCohort("the speakers of these embeddings are missing: give a speaker for every row.")
     speakers = np.asarray(speaker_C)
     if speakers.shape != (rows,):
         raise BadCohort(f"{rows} embeddings need {rows} speakers, got an array of shape {speakers.shape}.")

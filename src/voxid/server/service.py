@@ -218,7 +218,7 @@ class Service:
             raise Refusal(
                 504,
                 "DeadlineExceeded",
-                f"no answer within {self.settings.deadline_s:g} s; nothing was promised. Try again.",
+                f"no answer within {self.settings.deadline_s:g} s. Try again.",
             ) from None
 
     async def decode(self, one: Sent, channel: Any) -> Inspected:

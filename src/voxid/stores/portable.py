@@ -68,7 +68,9 @@ def _out(v: Voiceprint) -> dict[str, Any]:
 def imported(value: Mapping[str, Any]) -> tuple[NewPerson, str, str]:
     """Return the person, the collection and the time of creation in an export; raise StoreError."""
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
-        raise StoreError("this is no exported person: no 'format' of ours. Pass what `export` gave, whole.")
+        raise StoreError(
+            "this is not an exported person: it has no 'format' of voxid. Pass what `export` gave, whole."
+        )
     if value.get("version") != VERSION:
         raise StoreError(
             f"the export is of version {value.get('version')!r}; this voxid reads {VERSION}. Update voxid."

@@ -389,7 +389,7 @@ def _check_place(path: Path, read_only: bool) -> None:
         raise StoreUnavailable(f"the store {path} {what}. Name a file in a folder that exists.")
     if path.exists() and 0 < path.stat().st_size < LEAST_FILE:  # SQLite would take it for empty
         raise StoreDamaged(
-            f"{path} is no SQLite database: it has {path.stat().st_size} bytes. Choose another."
+            f"{path} is not a SQLite database: it has {path.stat().st_size} bytes. Choose another."
         )
     if read_only:
         if not path.exists():

@@ -329,7 +329,7 @@ def checked_text(text: Any, what: str, most: int = MOST_METADATA) -> str:
             f"{what} holds a NUL character, which PostgreSQL cannot keep; got {text!r}. Remove it."
         )
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(f"{what} holds half a character (a lone surrogate); got {text!r}. Decode it anew.")
+        raise ValueError(f"{what} holds half a character (a lone surrogate); got {text!r}. Decode it again.")
     return text
 
 
@@ -346,7 +346,7 @@ def checked_name(name: Any, what: str = "a person's name") -> str:
     except ValueError as error:
         raise BadName(str(error)) from None
     if not name.strip():
-        raise BadName(f"{what} is empty; got {name!r}. Give at least one character that is no space.")
+        raise BadName(f"{what} is empty; got {name!r}. Give at least one character that is not a space.")
     return name
 
 
@@ -448,7 +448,7 @@ def from_json(value: Any) -> dict[str, Any]:
     """Return the dict in a column: SQLite gives text, PostgreSQL the value; raise ValueError."""
     found = json.loads(value) if isinstance(value, str | bytes) else value
     if not isinstance(found, dict):
-        raise ValueError(f"is no JSON object: {value!r:.60}")
+        raise ValueError(f"is not a JSON object: {value!r:.60}")
     return found
 
 
@@ -466,7 +466,7 @@ def from_time(value: Any) -> datetime:
     """Return the time in a column, UTC. Raise ValueError for what is none."""
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(found, datetime) or not YEARS[0] <= found.year < YEARS[1]:
-        raise ValueError(f"is no time: {value!r:.60}")
+        raise ValueError(f"is not a time: {value!r:.60}")
     return found.astimezone(UTC)
 
 

@@ -44,12 +44,12 @@ def read(path: str | os.PathLike[str]) -> Transcript:
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # what some Windows shells write
         text = raw.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadConfig(f"{path}: no text in UTF-8 ({error}). Save the transcript as UTF-8.") from None
+        raise BadConfig(f"{path}: not text in UTF-8 ({error}). Save the transcript as UTF-8.") from None
     except OSError as error:
         raise BadConfig(f"{path}: cannot be read ({error}). Wanted: {WANTED}.") from error
     if not text.lstrip().startswith(("{", "[")):
         if text.strip() and not (text.startswith("WEBVTT") or TIMES.search(text)):
-            raise BadConfig(f"{path}: no transcript with times. Wanted: {WANTED}.")
+            raise BadConfig(f"{path}: not a transcript with times. Wanted: {WANTED}.")
         return text
     try:
         data = json.loads(text)

@@ -53,8 +53,8 @@ def ranks_of_launcher(device: torch.device) -> Iterator[Ranks]:
             raise
         raise TrainingError(
             f"process {dist.get_rank()} lost another one of this training "
-            f"({str(error).splitlines()[0]:.160}). What went wrong stands in the output of the process that "
-            "ended first. Start the same command again with --resume; torchrun does so by itself with "
+            f"({str(error).splitlines()[0]:.160}). The output of the process that ended first says what went "
+            "wrong. Start the same command again with --resume; torchrun does so by itself with "
             "--max-restarts."
         ) from error
 
@@ -134,7 +134,7 @@ def check_recipe(recipe: Recipe, model: nn.Module, ranks: Ranks) -> list[str]:
         return []
     if parts > 1 and parts % ranks.world:
         raise BadRecipe(
-            f"training.parts is {parts}, and cannot be shared out among {ranks.world} processes. Set it to a "
+            f"training.parts is {parts}, and cannot be divided between {ranks.world} processes. Set it to a "
             f"multiple of {ranks.world}, or start another number of processes."
         )
     if parts == 1 and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()):

@@ -124,8 +124,8 @@ def _with_option(spec: Spec, option: str) -> Spec:
         return replace(spec, other_session=True)
     known = [*FLAGS, "duration=A-B", *OWN_OPTIONS.get(spec.base, ())]
     raise BadTrials(
-        f"{spec.text!r}: {option!r} is no option of these trials. Allowed: {', '.join(known)} (A and B in "
-        f"seconds), joined by '+'.{did_you_mean(option, known)}"
+        f"{spec.text!r}: {option!r} is not an option of these trials. Allowed: {', '.join(known)} "
+        f"(A and B in seconds), joined by '+'.{did_you_mean(option, known)}"
     )
 
 
