@@ -552,6 +552,14 @@ def test_json_of_other_programs(tmp_path: Path) -> None:
         assert [one["speaker"] for one in words] == ["alice", "alice"]
     path.write_text(json.dumps([{**segment, "words": None, "avg_logprob": float("nan")}]))  # faster-whisper
     assert json.loads(with_names(read(path), SAID)[0])[0]["speaker"] == "alice"
+    heard = [(" He", 500, 900, "alice"), ("llo", 4100, 6000, "unknown 1")]
+    tokens = [{"text": word, "offsets": {"from": start, "to": end}} for word, start, end, _ in heard]
+    piece = {"timestamps": {"from": "00:00:00,500"}, "offsets": {"from": 500, "to": 6000}, "text": " Hello"}
+    for more, most in (({}, "alice"), ({"tokens": tokens}, "unknown 1")):  # whisper.cpp, in milliseconds
+        path.write_text(json.dumps({"result": {"language": "en"}, "transcription": [{**piece, **more}]}))
+        [named] = json.loads(with_names(read(path), SAID)[0])["transcription"]
+        assert {**named, "tokens": None} == {**piece, "tokens": None, "speaker": most}
+    assert [token["speaker"] for token in named["tokens"]] == [who for *_, who in heard]
     path.write_text(r'{"segments": [{"start": 0.5, "end": 1, "text": "\ud83d \u00e9"}]}')  # half an emoji
     assert r'"\ud83d é"' in with_names(read(path), SAID)[0].encode().decode()
     path.write_text("[" * 100_000)
@@ -612,6 +620,8 @@ def test_subtitles_as_programs_write_them(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.srt"  # which can be read only once
     os.mkfifo(pipe)
     threading.Thread(target=pipe.write_bytes, args=[srt.encode()], daemon=True).start()
+    without = CliRunner().invoke(build_app(), [*asked[:-1], str(pipe)])  # before an hour of work, and unread
+    assert (without.exit_code, "give --out" in without.output) == (2, True)
     done = CliRunner().invoke(build_app(), [*asked[:-1], str(pipe), "-o", "-"])
     assert (
         done.stdout_bytes

@@ -52,7 +52,7 @@ def timeline(
         typer.Option(
             "--transcript",
             readable=False,
-            help="Write names into a transcript: JSON of Whisper, whisperX or faster-whisper, SRT, VTT.",
+            help="Write names into a transcript: JSON of Whisper and its kin, SRT or VTT.",
         ),
     ] = None,
     out: Annotated[
@@ -82,6 +82,8 @@ def timeline(
     from voxid.files import atomic_write
     from voxid.timeline.transcript import read, with_names
 
+    if transcript is not None and out is None and transcript.exists() and not transcript.is_file():
+        raise typer.BadParameter(f"{transcript} is no file with a place beside it: give --out.")
     words = None if transcript is None else read(transcript)  # what is none is told before an hour of work
     if words is None and out is not None:
         raise typer.BadParameter("--out is for the transcript with names: give --transcript, too.")

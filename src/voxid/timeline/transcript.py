@@ -1,4 +1,4 @@
-"""Transcripts with names: Whisper's JSON (also whisperX, faster-whisper), SRT and VTT, read and written back.
+"""Transcripts with names: JSON of Whisper and its kin, SRT and VTT, read and written back.
 
 Each word, or each segment without words, gets the speaker who talks for most of its time. A word in which
 nobody talks gets the speaker who is nearest in time, up to `NEAR_S`. What another program says of speakers
@@ -25,9 +25,11 @@ TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,3}))?"
 TIMES = re.compile(rf"{TIME}\s*-->\s*{TIME}")
 VOICE = re.compile(r"</?v(?:[.\s][^>]*)?>")  # of VTT
 LABEL = re.compile(r"^\[?SPEAKER_\d+\]?:\s*")  # as whisperX writes it into subtitles
+SEGMENTS = ("segments", "transcription")  # the second is whisper.cpp's
+INSIDE = ("words", "tokens")  # of a segment; the second is whisper.cpp's
 WORDS = ("words", "word_segments")  # beside the segments: of OpenAI's service, of whisperX
 Transcript = str | dict[str, Any] | list[dict[str, Any]]  # the text of SRT or VTT, or the values of JSON
-WANTED = "the JSON of Whisper, whisperX or faster-whisper (segments with start and end), SRT or VTT"
+WANTED = "the JSON of Whisper, whisperX, faster-whisper or whisper.cpp (segments with times), SRT or VTT"
 
 
 def read(path: str | os.PathLike[str]) -> Transcript:
@@ -59,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> Transcript:
     if segments is None or not all(isinstance(one, dict) for one in segments):
         raise BadConfig(f"{path}: no list 'segments' in it. Wanted: {WANTED}.")
     for number, segment in enumerate(segments):
-        if not _is_timed(segment):
+        if _times(segment) is None:
             raise BadConfig(f"{path}: segment {number} has no start and end in seconds: {str(segment)[:60]}.")
     return data
 
@@ -91,8 +93,9 @@ class _Namer:
         self._beyond: set[tuple[float, float]] = set()
         self._nobody: set[tuple[float, float]] = set()
 
-    def who(self, start: float, end: float) -> str | None:
-        """Return who talks for most of the time from `start` to `end`; None where nobody is near."""
+    def who(self, times: tuple[float, float]) -> str | None:
+        """Return who talks for most of the time from a start to an end; None where nobody is near."""
+        start, end = times
         self._asked.add((start, end))
         if start > self._total_s:
             self._beyond.add((start, end))
@@ -131,18 +134,18 @@ class _Namer:
 
 def _json(data: dict[str, Any] | list[dict[str, Any]], namer: _Namer) -> str:
     named = copy.deepcopy(data)
-    lists = [(segment, "words") for segment in _segments(named) or []]
+    lists = [(segment, key) for segment in _segments(named) or [] for key in _inside(segment)]
     for holder, key in lists + ([(named, key) for key in WORDS] if isinstance(named, dict) else []):
         given = holder.get(key)
         words = [word for word in given if isinstance(word, dict)] if isinstance(given, list) else []
-        timed = [word for word in words if _is_timed(word)]
-        for word in timed:
-            _give(word, namer.who(word["start"], word["end"]))
-        if holder is not named:
-            _give(holder, _most(timed) or (None if timed else namer.who(holder["start"], holder["end"])))
+        timed = [(word, times) for word in words if (times := _times(word))]
+        for word, times in timed:
+            _give(word, namer.who(times))
+        if holder is not named and (times := _times(holder)):
+            _give(holder, _most(timed) or (None if timed else namer.who(times)))
         last = holder.get("speaker")
         for word in words:  # whisperX gives numbers and signs no time
-            if not _is_timed(word):
+            if _times(word) is None:
                 _give(word, last)
             last = word.get("speaker", last)
     text = json.dumps(named, ensure_ascii=False, indent=2) + "\n"
@@ -153,13 +156,25 @@ def _segments(data: Any) -> list[Any] | None:
     """Return the segments of what JSON holds; none where there are words alone."""
     if isinstance(data, dict):
         has_words = any(isinstance(data.get(key), list) for key in WORDS)
-        data = [] if has_words and data.get("segments") is None else data.get("segments")
+        named = next((data[key] for key in SEGMENTS if data.get(key) is not None), None)
+        data = [] if has_words and named is None else named
     return data if isinstance(data, list) else None
 
 
-def _is_timed(item: Any) -> bool:
-    times = [item.get("start"), item.get("end")] if isinstance(item, dict) else [None]
-    return all(isinstance(t, int | float) and not isinstance(t, bool) and t == t for t in times)
+def _inside(segment: dict[str, Any]) -> list[str]:
+    """Return under which key the words of a segment stand; one that none has, if it has no words."""
+    return [key for key in INSIDE if isinstance(segment.get(key), list)] or [INSIDE[0]]
+
+
+def _times(item: Any) -> tuple[float, float] | None:
+    """Return start and end in seconds, which whisper.cpp gives in milliseconds, or None."""
+    item = item if isinstance(item, dict) else {}
+    offsets = item.get("offsets")
+    given = (offsets.get("from"), offsets.get("to")) if isinstance(offsets, dict) else ()
+    start, end = given or (item.get("start"), item.get("end"))
+    if not all(isinstance(t, int | float) and not isinstance(t, bool) and t == t for t in (start, end)):
+        return None
+    return (start / 1000, end / 1000) if given else (start, end)
 
 
 def _give(item: dict[str, Any], name: str | None) -> None:
@@ -169,12 +184,12 @@ def _give(item: dict[str, Any], name: str | None) -> None:
         item.pop("speaker", None)
 
 
-def _most(words: Iterable[dict[str, Any]]) -> str | None:
+def _most(words: Iterable[tuple[dict[str, Any], tuple[float, float]]]) -> str | None:
     """Return who says most of some words, by time."""
     said: dict[str, float] = {}
-    for word in words:
+    for word, (start, end) in words:
         if (name := word.get("speaker")) is not None:
-            said[name] = said.get(name, 0.0) + max(word["end"] - word["start"], 0.01)
+            said[name] = said.get(name, 0.0) + max(end - start, 0.01)
     return max(said, key=lambda name: said[name]) if said else None
 
 
@@ -183,7 +198,7 @@ def _subtitles(text: str, namer: _Namer) -> str:
     named, who, is_said = [], None, False
     for line in text.split("\n"):  # a Windows line keeps its end
         if found := TIMES.search(line):
-            who, is_said = namer.who(_seconds(found.groups()[:4]), _seconds(found.groups()[4:])), True
+            who, is_said = namer.who((_seconds(found.groups()[:4]), _seconds(found.groups()[4:]))), True
         elif not line.strip():  # the end of what is said at these times
             who, is_said = None, False
         elif is_said:
