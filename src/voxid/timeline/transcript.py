@@ -169,12 +169,11 @@ def _inside(segment: dict[str, Any]) -> list[str]:
 def _times(item: Any) -> tuple[float, float] | None:
     """Return start and end in seconds, which whisper.cpp gives in milliseconds, or None."""
     item = item if isinstance(item, dict) else {}
-    offsets = item.get("offsets")
-    given = (offsets.get("from"), offsets.get("to")) if isinstance(offsets, dict) else ()
-    start, end = given or (item.get("start"), item.get("end"))
-    if not all(isinstance(t, int | float) and not isinstance(t, bool) and t == t for t in (start, end)):
-        return None
-    return (start / 1000, end / 1000) if given else (start, end)
+    times, per_second = [item.get("start"), item.get("end")], 1
+    if isinstance(offsets := item.get("offsets"), dict):
+        times, per_second = [offsets.get("from"), offsets.get("to")], 1000
+    numbers = [t for t in times if isinstance(t, int | float) and not isinstance(t, bool) and t == t]
+    return (numbers[0] / per_second, numbers[1] / per_second) if len(numbers) == 2 else None
 
 
 def _give(item: dict[str, Any], name: str | None) -> None:
