@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +64,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serving, d
         store.revoke_key(kept.id)
     keys |= {"wrong": WRONG, "cut": keys["admin"][:-1], "none": "", "odd": "é_\u00e9_x"}
     options = (
-        "--keys",
+        "--proxy",  # which needs keys
         "--set",
         "body_mb=2",
         "--set",
@@ -313,6 +314,20 @@ def test_small_answers_wait_for_nothing() -> None:
         assert listening.proto == socket.IPPROTO_TCP
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own there")
+def test_what_computes_stands_back_behind_what_answers(keyed: tuple[Serving, dict[str, str]]) -> None:
+    server, keys = keyed
+    pid = server.process.pid
+    assert server.http.get("/v1/model", headers=bearer(keys["read"])).status_code == 200
+    answers = os.getpriority(os.PRIO_PROCESS, pid)
+    threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+    decoders = [at for at in children(pid) if b"spawn_main" in Path(f"/proc/{at}/cmdline").read_bytes()]
+    assert decoders
+    computes = {os.getpriority(os.PRIO_PROCESS, at) for at in decoders}
+    assert computes == {min(19, answers + 10)}
+    assert {os.getpriority(os.PRIO_PROCESS, at) for at in threads} == {answers, *computes}
+
+
 def test_what_is_too_much_is_refused_at_once(keyed: tuple[Serving, dict[str, str]], speech: Path) -> None:
     server, keys = keyed
     content = speech.read_bytes()
@@ -386,6 +401,16 @@ def test_the_queue_takes_what_it_can_answer_in_time(monkeypatch: pytest.MonkeyPa
     assert "more than 5 s of work" in str(late)
     assert late is not None
     assert late.retry_s == queue.wait_s
+
+
+def test_a_proxy_on_another_machine_is_believed_that_it_was_https(
+    keyed: tuple[Serving, dict[str, str]],
+) -> None:
+    said = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as http:
+        with_proxy, without = (http.get(f"{keyed[0].url}/health/live", headers=one) for one in (said, {}))
+    assert with_proxy.headers["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in without.headers
 
 
 def test_a_body_is_limited_before_a_key_is_asked_for(keyed: tuple[Serving, dict[str, str]]) -> None:

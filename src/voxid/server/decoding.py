@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -26,19 +25,7 @@ from voxid.types import SAMPLE_RATE
 
 LONG_S = 300.0  # seconds; longer recordings are embedded in pieces (voxid.embed)
 STARTED_S = 60.0  # a process has to import the decoders first, on a busy machine
-NICE = 10  # added to the priority value of threads that compute
 _CONTEXT = multiprocessing.get_context("spawn")  # no copy of threads, sockets and people
-
-
-def stand_back() -> None:
-    """Let this thread, which computes, and its processes wait for those that answer and refuse.
-
-    Without it a refusal waits until a thread that computes has had its share of the processor.
-    """
-    if sys.platform == "linux":  # each thread has a priority there
-        me = threading.get_native_id()
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, me, min(19, os.getpriority(os.PRIO_PROCESS, me) + NICE))
 
 
 class Decoders:
@@ -162,7 +149,6 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # audio is never written to the disk
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    stand_back()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 2)  # decoders print what they think of a file
     pipe.send("ready")

@@ -23,7 +23,6 @@ from voxid.recognizer import Recognizer
 from voxid.recognizer.adapting import joined
 from voxid.scoring import Cohort
 from voxid.server import metrics
-from voxid.server.decoding import stand_back
 from voxid.server.settings import Settings
 from voxid.stores import Store
 
@@ -113,7 +112,6 @@ class Together:
         return waiting.done
 
     def _lane(self) -> None:
-        stand_back()
         while batch := self._next():
             self._compute(batch)
 

@@ -85,6 +85,7 @@ def serve(settings: Settings, say: Callable[[str], None] = lambda text: None) ->
         access_log=False,
         server_header=False,
         proxy_headers=settings.proxy,
+        forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "*"),  # they only say that it was https
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.shutdown_s),
         timeout_worker_healthcheck=30,  # a busy machine is no dead process

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -24,7 +27,7 @@ from voxid.parallel import usable_cores
 from voxid.recognizer import Recognizer
 from voxid.scoring.decision import Rule
 from voxid.server import metrics
-from voxid.server.decoding import Decoders, stand_back
+from voxid.server.decoding import Decoders
 from voxid.server.engine import Recognizers, Together
 from voxid.server.intake import Body, Sent, channel_of, read
 from voxid.server.keys import ANYBODY, Caller, Rates, caller_of
@@ -35,7 +38,19 @@ T = TypeVar("T")
 BYTES_A_SECOND = 32_000  # of 16-bit samples at 16 kHz: what a body is taken for until it is decoded
 LEAST_S = 1.0  # that a recording counts for in the queue: asking costs something, too
 THREADS = 32  # that wait for the store and the network
+NICE = 10  # added to the priority value of the threads that compute
 MOST_REPLAYS = 10_000  # answers to idempotent requests that are kept
+
+
+def stand_back() -> None:
+    """Let this thread, and all that it starts, wait for the thread that answers and refuses.
+
+    Otherwise a refusal waits until a thread that computes has had its share of the processor. Lanes and
+    decoders are started by such a thread.
+    """
+    if sys.platform == "linux":  # each thread has a priority there
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.nice(0) + NICE))
 
 
 class Queue:
