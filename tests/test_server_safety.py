@@ -264,9 +264,13 @@ def test_two_thousand_hostile_uploads_are_refused(
     attack(*keyed, speech, 2000)
 
 
-def children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(one) for one in text.split()]
+def decoders(pid: int) -> list[int]:
+    """Return the processes that decode; each thread has children of its own."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(one) for thread in threads for one in (thread / "children").read_text().split()]
+    found = [at for at in children if b"spawn_main" in Path(f"/proc/{at}/cmdline").read_bytes()]
+    assert found
+    return found
 
 
 def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
@@ -296,9 +300,8 @@ def test_clients_that_are_slow_or_vanish_and_a_decoder_that_dies(
     for one in idle[:100]:
         one.sendall(f"{head}Content-Length: 100000\r\n\r\nRI".encode())
         one.close()  # in mid-body
-    for process in children(server.process.pid):
-        if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-            os.kill(process, signal.SIGKILL)
+    for process in decoders(server.process.pid):
+        os.kill(process, signal.SIGKILL)
     for _ in range(3):
         said = server.http.post(
             "/v1/embed", files={"file": speech.read_bytes()}, headers=bearer(keys["read"])
@@ -321,9 +324,7 @@ def test_what_computes_stands_back_behind_what_answers(keyed: tuple[Serving, dic
     assert server.http.get("/v1/model", headers=bearer(keys["read"])).status_code == 200
     answers = os.getpriority(os.PRIO_PROCESS, pid)
     threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
-    decoders = [at for at in children(pid) if b"spawn_main" in Path(f"/proc/{at}/cmdline").read_bytes()]
-    assert decoders
-    computes = {os.getpriority(os.PRIO_PROCESS, at) for at in decoders}
+    computes = {os.getpriority(os.PRIO_PROCESS, at) for at in decoders(pid)}
     assert computes == {min(19, answers + 10)}
     assert {os.getpriority(os.PRIO_PROCESS, at) for at in threads} == {answers, *computes}
 
