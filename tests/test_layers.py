@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "voxid"
 
@@ -50,10 +50,15 @@ def module_of(path: Path) -> str:
     return ".".join(["voxid", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports_of(path: Path) -> set[str]:
     """Return every absolute module name `path` imports, inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -74,16 +79,22 @@ def height(room: str) -> int:
     raise AssertionError(f"room {room!r} is not on the map: add it to ROWS and to docs/decisions.md")
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
-def test_imports_point_down(path: Path) -> None:
-    here = room_of(module_of(path))
-    for name in imports_of(path):
-        if not name.startswith("voxid."):
-            continue
-        there = room_of(name)
-        if there in ("__version__", here):
-            continue
-        assert height(there) > height(here), f"{path.name} in {here} imports {name}: an arrow that points up"
+def test_imports_point_down() -> None:
+    up = []
+    for path in files():
+        here = room_of(module_of(path))
+        rooms = {name: room_of(name) for name in imports_of(path) if name.startswith("voxid.")}
+        up += [
+            f"{path.relative_to(SOURCE)} imports {name}"
+            for name, there in rooms.items()
+            if there not in ("__version__", here) and height(there) <= height(here)
+        ]
+    assert up == [], "arrows that point up"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    names = Counter(n.name for path in files() for n in nodes_of(path) if isinstance(n, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_below_the_line_nothing_imports_torch() -> None:

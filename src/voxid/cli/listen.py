@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from voxid.audio import Inspected, Part
     from voxid.recognizer import Recognizer
-    from voxid.timeline import Change, Timeline
+    from voxid.timeline import Correction, Timeline
 
 VERBS = ("verify", "identify", "enroll")
 COMPUTES = ("cpu", "cuda", "mps", "auto")
@@ -179,7 +179,7 @@ def _told(
     mic: str | None,
     most_s: float,
     quiet: bool,
-) -> tuple[Timeline, tuple[Change, ...]]:
+) -> tuple[Timeline, tuple[Correction, ...]]:
     """Return the timeline of what was said, and where it differs from the turns that were shown."""
     from voxid.audio import Part
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from voxid.embed.embedder import Embedded, Embedder, EmbedInfo, Network
-from voxid.embed.windows import Windows
+from voxid.embed.windows import WindowEmbeddings
 from voxid.errors import (
     BadConfig,
     BadModel,
@@ -22,7 +22,7 @@ from voxid.errors import (
 )
 from voxid.model.card import Card
 
-__all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Embedder", "Windows", "load"]
+__all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Embedder", "WindowEmbeddings", "load"]
 
 DEFAULT_MODEL = "voxid-base"
 ENGINES = ("auto", "onnx", "torch")

@@ -58,7 +58,7 @@ def embed_on_ray(
         def decode(row: dict[str, Any]) -> dict[str, Any]:
             return {**row, "found": parts.decode_part(folder, int(row["item"]), vad)}
 
-        class Model:
+        class EmbeddingActor:
             def __init__(self) -> None:
                 network = load(model, device=device, mode=mode).network
                 self.embedder = Embedder(network, workers=None if gpu else 1)
@@ -74,7 +74,7 @@ def embed_on_ray(
         start = min(high, max(low, len(missing)))
         pool = ray.data.ActorPoolStrategy(min_size=low, max_size=high, initial_size=start)
         held = {"num_gpus": 1} if gpu else {"num_cpus": 1}
-        work = work.map(Model, compute=pool, **held, max_restarts=-1, max_task_retries=-1)
+        work = work.map(EmbeddingActor, compute=pool, **held, max_restarts=-1, max_task_retries=-1)
         for _ in work.iter_rows():
             pass
     embedded = sum(len(some["utterance"]) for some in parts.read_answers(folder))

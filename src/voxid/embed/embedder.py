@@ -27,7 +27,7 @@ import numpy as np
 from voxid import audio as audio_room
 from voxid.audio import Inspected, Source
 from voxid.embed.decode import LONG_S, Decoded, decode, decode_ahead
-from voxid.embed.windows import Windows, embed_windows
+from voxid.embed.windows import WindowEmbeddings, embed_windows
 from voxid.errors import AudioError, BadAudioInput
 from voxid.framing import Framing, Summing
 from voxid.model.card import Card, InferenceConfig
@@ -243,7 +243,7 @@ class Embedder:
         step_s: float = 0.75,
         *,
         vad: str | None = "energy",
-    ) -> Windows:
+    ) -> WindowEmbeddings:
         """Return the windows of a recording, of `window_s` seconds, one every `step_s`, each embedded alone.
 
         The last window ends with the recording; one shorter than a window is a window of its own. `vad` finds

@@ -21,7 +21,7 @@ GATHER = 256  # windows that are embedded together
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Windows:
+class WindowEmbeddings:
     """The windows of one recording, in order; `len` counts them.
 
     `start_s` and `end_s` (W,) are seconds from its beginning, `speech_s` (W,) the net speech in a window (NaN
@@ -50,7 +50,7 @@ def embed_windows(
     *,
     vad: str | None,
     keep_s: float,
-) -> Windows:
+) -> WindowEmbeddings:
     """Return the windows of `audio`, embedded by `embed`, a number of them at a time."""
     if not MIN_DURATION_S <= window_s < float("inf"):
         raise BadConfig(f"window_s is a number of seconds from {MIN_DURATION_S:g}, got {window_s!r}.")
@@ -67,7 +67,7 @@ def embed_windows(
     first_W, last_W = np.minimum(edge_WE, len(speech_T) - 1)
     speech_W = speech_T[last_W] - speech_T[first_W] if vad else np.full(len(start_W), np.nan)
     emb_WD = np.stack(list(embedded(embed, cut(found.blocks(), start_W, end_W))))
-    return Windows(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, emb_WD)
+    return WindowEmbeddings(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, emb_WD)
 
 
 def embedded(

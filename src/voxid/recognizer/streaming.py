@@ -17,7 +17,7 @@ from voxid.recognizer.conversing import Naming, timeline
 from voxid.timeline import Timeline, Turn
 from voxid.timeline.naming import nameless
 from voxid.timeline.streaming import Live, LiveTurn
-from voxid.timeline.values import Change, changes
+from voxid.timeline.values import Correction, changes
 from voxid.types import SAMPLE_RATE
 
 IN_MEMORY = 64 << 20  # bytes of samples; more lie in a file that has no name, until the stream ends
@@ -47,7 +47,7 @@ class Stream:
         self._type: np.dtype[Any] | None = None
         self._numbers: dict[int | None, int] = {}  # of those without a name, as they were told
         self._told: list[Turn] = []
-        self.changes: tuple[Change, ...] = ()
+        self.changes: tuple[Correction, ...] = ()
 
     def add(self, chunk: Any) -> list[Turn]:
         """Return the turns that have settled, after more samples (S,) of one channel, as `audio` takes them.

@@ -118,7 +118,7 @@ class _Speech:
         self.settled += mask_T[:more].tobytes()
 
 
-class Voice:
+class LiveSpeaker:
     """The windows of one speaker of a stream, and what they sound like together."""
 
     def __init__(self, windows: Iterable[Window]) -> None:
@@ -156,7 +156,7 @@ class Live:
     ) -> None:
         self._embed, self._calibration, self._cohort = embed, calibration, cohort
         self.known: dict[tuple[int, int], np.ndarray] = {}
-        self.speakers: dict[int, Voice] = {}
+        self.speakers: dict[int, LiveSpeaker] = {}
         self.heard_s = 0.0
         self._speech, self._numbers = _Speech(), count()
         self._block_S = np.zeros(0, np.float32)  # less than a block
@@ -329,7 +329,7 @@ class Live:
         self._keeps_on, number = False, one.who
         if number is None:  # somebody new, from now on known by a number
             number = next(self._numbers)
-            self.speakers[number] = Voice(self._new)
+            self.speakers[number] = LiveSpeaker(self._new)
             gone = {window.start_s for window in self._new}
             self._loose, self._new = [w for w in self._loose if w.start_s not in gone], []
             self._ahead = [a._replace(who=number) if a.who is None else a for a in self._ahead]

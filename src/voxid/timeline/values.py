@@ -157,10 +157,10 @@ class Timeline(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Answer):
+class Correction(Answer):
     """From `start` to `end`, in seconds, a stream had told `told`; its whole says `speaker`. None is nobody.
 
-    >>> print(Change(0.5, 4.25, "unknown 1", "alice"))
+    >>> print(Correction(0.5, 4.25, "unknown 1", "alice"))
     0:00.5 - 0:04.2  told: unknown 1, in the end: alice
     """
 
@@ -174,7 +174,7 @@ class Change(Answer):
         return f"{clock(self.start)} - {clock(self.end)}  told: {was}, in the end: {now}"
 
 
-def changes(told: Sequence[Turn], turns: Sequence[Turn]) -> tuple[Change, ...]:
+def changes(told: Sequence[Turn], turns: Sequence[Turn]) -> tuple[Correction, ...]:
     """Return where two lists of turns of one channel, in order, differ for `CHANGE_S` or longer.
 
     >>> told = [Turn(0, 2, "unknown 1", None, 2.0, 1.0), Turn(2, 5, "alice", None, 3.0, 1.0)]
@@ -188,7 +188,7 @@ def changes(told: Sequence[Turn], turns: Sequence[Turn]) -> tuple[Change, ...]:
         turn = (told, turns)[side][number] if number >= 0 else None
         return turn.speaker if turn is not None and seconds < turn.end else None
 
-    found: list[Change] = []
+    found: list[Correction] = []
     for start, end in pairwise(sorted({edge for turn in (*told, *turns) for edge in (turn.start, turn.end)})):
         was, now = at(0, (start + end) / 2), at(1, (start + end) / 2)
         if was == now:
@@ -196,7 +196,7 @@ def changes(told: Sequence[Turn], turns: Sequence[Turn]) -> tuple[Change, ...]:
         if found and (found[-1].end, found[-1].told, found[-1].speaker) == (start, was, now):
             found[-1] = replace(found[-1], end=end)
         else:
-            found.append(Change(start, end, was, now))
+            found.append(Correction(start, end, was, now))
     return tuple(one for one in found if one.end - one.start >= CHANGE_S)
 
 
