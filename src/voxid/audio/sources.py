@@ -53,7 +53,11 @@ class Part:
 
     @classmethod
     def of(cls, item: Source) -> Part:
-        """Return the part that an utterance of a corpus names, or the whole of any other source."""
+        """Return the part that an utterance of a corpus names, or the whole of any other source.
+
+        >>> Part.of("alice1.wav").duration_s is None  # to its end
+        True
+        """
         if isinstance(item, Part):
             return item
         if isinstance(item, Utterance):

@@ -97,7 +97,13 @@ class SpeechMeter:
         return gate(self._energy.mask(), self._voicing.voiced())
 
     def power(self) -> np.ndarray:
-        """Return the mean square of the samples of each frame so far, without offset and rumble: (T,)."""
+        """Return the mean square of the samples of each frame so far, without offset and rumble: (T,).
+
+        >>> meter = SpeechMeter()
+        >>> meter.add(np.zeros(16_000, np.float32))
+        >>> meter.power().shape
+        (98,)
+        """
         return self._energy.power()
 
 

@@ -134,7 +134,11 @@ class Sources:
 
     @classmethod
     def load(cls, config: AugmentConfig) -> Sources:
-        """Return what `config` needs, read once; raise CorpusNotFound or EmptyCorpus, naming the folder."""
+        """Return what `config` needs, read once; raise CorpusNotFound or EmptyCorpus, naming the folder.
+
+        >>> Sources.load(AugmentConfig(babble_prob=0.0)).noise is None  # no folder is named
+        True
+        """
 
         def clips(kind: str) -> Clips | None:
             folders = getattr(config, kind)

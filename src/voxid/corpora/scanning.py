@@ -79,7 +79,11 @@ class Scan(Iterator[Utterance]):
         return next(self._stream)
 
     def count(self) -> int:
-        """Return the number of utterances, from a pass of its own: this iterator stays where it is."""
+        """Return the number of utterances, from a pass of its own: this iterator stays where it is.
+
+        >>> scan("people").count()
+        12
+        """
         return sum(1 for path, layout in self._corpora for _ in _utterances(path, LAYOUTS.get(layout)()))
 
     def _run(self) -> Iterator[Utterance]:

@@ -72,7 +72,12 @@ class EmbedInfo:
 
     @classmethod
     def of(cls, found: Inspected, full_sequence: bool, windows: int) -> EmbedInfo:
-        """Return what `audio.inspect` found, with how the embedding came about."""
+        """Return what `audio.inspect` found, with how the embedding came about.
+
+        >>> from voxid import audio
+        >>> EmbedInfo.of(audio.inspect("alice1.wav"), full_sequence=True, windows=1).total_s
+        4.0
+        """
         return cls(
             found.total_s,
             full_sequence,

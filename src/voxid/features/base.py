@@ -34,6 +34,20 @@ class Features(nn.Module, ABC):
     >>> from voxid.features import Fbank, FbankConfig
     >>> tuple(Fbank(FbankConfig(bins=40))(torch.zeros(1, 16_000)).shape)
     (1, 98, 40)
+    >>> fbank = Fbank(FbankConfig(bins=40))
+    >>> fbank.frames(16_000), fbank.samples(98)
+    (98, 15920)
+
+    A recording in blocks gives the same:
+
+    >>> wave_S = torch.randn(16_000, generator=torch.Generator().manual_seed(0)) / 10
+    >>> logmel_BTM = fbank.log_mel(wave_S[None])
+    >>> summary_BU = fbank.summary(fbank.log_mel_blocks([wave_S[:9_000], wave_S[9_000:]]))
+    >>> feat_BTF = fbank.from_log_mel(logmel_BTM, summary_BU)
+    >>> torch.allclose(feat_BTF, fbank(wave_S[None]), atol=1e-4)
+    True
+    >>> fbank.spoken(logmel_BTM, summary_BU) is None, fbank.packed(wave_S[None])[1]  # pauses count
+    (True, None)
     """
 
     config: Any
@@ -71,6 +85,10 @@ class Features(nn.Module, ABC):
         """Return power_XK of windows, with zeros after them up to `n_fft` samples.
 
         A method, so that an exported graph can say the same sums as a matrix product.
+
+        >>> from voxid.features import Fbank, FbankConfig
+        >>> tuple(Fbank(FbankConfig()).spectrum(torch.zeros(3, 400), n_fft=512).shape)
+        (3, 257)
         """
         return power(torch.fft.rfft(window_XN, n=n_fft))
 
@@ -86,7 +104,12 @@ class Features(nn.Module, ABC):
         return torch.from_numpy(summing.value()).to(next(self.buffers()).device)
 
     def summing(self) -> Summing:
-        """Return what takes an utterance's summary together, for engines without torch."""
+        """Return what takes an utterance's summary together, for engines without torch.
+
+        >>> from voxid.features import Fbank, FbankConfig
+        >>> type(Fbank(FbankConfig()).summing()).__name__
+        'Summing'
+        """
         return Summing(self.summary_kind, self.pause_db)
 
     def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:

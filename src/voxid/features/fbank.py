@@ -59,7 +59,11 @@ class FbankConfig(GrownConfig):
         return self
 
     def samples_of(self, milliseconds: float) -> int:
-        """Return how many whole samples fit into `milliseconds`."""
+        """Return how many whole samples fit into `milliseconds`.
+
+        >>> FbankConfig().samples_of(25.0)
+        400
+        """
         return int(self.sample_rate * 0.001 * milliseconds)
 
     @property

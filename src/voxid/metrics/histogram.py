@@ -61,6 +61,12 @@ class ScoreHistogram:
     >>> histogram.add([0.7, 0.1], [0, 0])
     >>> histogram.eer()
     BoundedEer(rate=0.5, threshold=0.6015625, error_bound=0.0)
+    >>> histogram.min_dcf(p_target=0.05).cost, len(histogram.det().far)
+    (0.5, 1027)
+    >>> target_B, nontarget_B = histogram.count(np.array([0.8])), histogram.count(np.array([0.2]))
+    >>> histogram.add_counts(target_B, nontarget_B)
+    >>> histogram.targets, histogram.nontargets
+    (3, 3)
     """
 
     bins: int = 1 << 16

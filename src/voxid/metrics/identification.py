@@ -68,6 +68,11 @@ class Searches:
 
     >>> searches([[0.9, 0.2], [0.6, 0.5]], ["ann", "bob"], ["ann", "bob"]).top_k(1)
     0.5
+    >>> found = searches([[0.9, 0.2], [0.6, 0.5], [0.3, 0.4]], ["ann", "bob", "stranger"], ["ann", "bob"])
+    >>> found.errors(threshold=0.55)  # FPIR, FNIR
+    (0.0, 0.5)
+    >>> len(found.curve().fpir) > 1, found.fnir_at_fpir(0.01).fnir
+    (True, 0.5)
     """
 
     mate_M: np.ndarray

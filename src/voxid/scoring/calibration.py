@@ -162,7 +162,11 @@ class Calibration(Config):
         return tuple(measure for measure, made in MEASURES.items() if names.intersection(made))
 
     def fits(self, fingerprint: str) -> bool:
-        """Return whether this calibration is for the cosines of the model with that fingerprint."""
+        """Return whether this calibration is for the cosines of the model with that fingerprint.
+
+        >>> model.model.calibration.fits(model.fingerprint)
+        True
+        """
         return self.model in ("", fingerprint)
 
     def llr(self, cosine: Value, qualities: Mapping[str, Any] | None = None) -> Value:
@@ -181,12 +185,19 @@ class Calibration(Config):
         """Return the LLR against voiceprints worth `clips` clips, from what `llr` gave for their means.
 
         Unchanged for one clip, and where the calibration holds no lines for several.
+
+        >>> Calibration(scale=20.0, offset=-15.0).enrolled_llr([3.0], [1.0]).tolist()
+        [3.0]
         """
         gain, shift = line_for(self.enrollments, clips)
         return gain * np.asarray(llr, dtype=np.float64) + shift
 
     def impostors_of(self, clips: float) -> Impostors | None:
-        """Return how strangers score against voiceprints worth about `clips` clips; None if not known."""
+        """Return how strangers score against voiceprints worth about `clips` clips; None if not known.
+
+        >>> model.model.calibration.impostors_of(3.0).threshold(0.01) > 0
+        True
+        """
         term = nearest_term(self.enrollments, clips)
         return term.impostors if term is not None and term.impostors is not None else self.impostors
 
@@ -208,6 +219,11 @@ class Calibration(Config):
         `pairs` number the pair of speakers of each trial, (K,): how many there are says what is new.
 
         Raise BadScores as `fit` does.
+
+        >>> before = Calibration(scale=20.0, offset=-15.0, prior=0.05)
+        >>> llrs = np.r_[np.full(60, 4.0), np.full(60, -4.0)] + np.arange(120) % 7
+        >>> before.onward(llrs, np.arange(120) < 60).prior
+        0.05
         """
         prior = self.prior if prior is None else prior
         llr_K, label_K = _trials(llrs, labels, prior)

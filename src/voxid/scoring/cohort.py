@@ -83,6 +83,9 @@ class Cohort:
         """Return this cohort under another name, with recordings that nobody named, a row each.
 
         Raise BadCohort or BadScores.
+
+        >>> Cohort(np.eye(2, 3, dtype=np.float32)).joined(np.ones((2, 3)), "mine").info.rows
+        4
         """
         more = Cohort.of(emb_ND, np.arange(len(np.asarray(emb_ND))))
         return replace(self, rows_MD=np.concatenate((self.rows_MD, more.rows_MD)), name=name)
@@ -107,6 +110,9 @@ class Cohort:
         """Return the mean cosine of each embedding with its `top_k` nearest of the cohort, (N,) float64.
 
         Raise BadScores for embeddings of another dimension, and as `unit_rows` does.
+
+        >>> Cohort(np.eye(2, dtype=np.float32), top_k=1).means([[3.0, 0.0]]).tolist()
+        [1.0]
         """
         unit_ND = unit_rows(emb_ND)
         if unit_ND.shape[1] != self.rows_MD.shape[1]:
@@ -114,13 +120,24 @@ class Cohort:
         return top_statistics(unit_ND, self.rows_MD, min(self.top_k, len(self.rows_MD)))[0]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write COHORT_FILE into `folder`, whole or not at all; raise an OutputError."""
+        """Write COHORT_FILE into `folder`, whole or not at all; raise an OutputError.
+
+        >>> from pathlib import Path
+        >>> Path("others").mkdir(exist_ok=True)
+        >>> Cohort(np.eye(2, dtype=np.float32)).save("others")
+        """
         with atomic_write(Path(folder) / COHORT_FILE) as file:
             file.write(self.content())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], info: CohortInfo, dim: int | None = None) -> Cohort:
-        """Return the cohort of `folder` that `info` describes, rows of `dim`; raise BadModel otherwise."""
+        """Return the cohort of `folder` that `info` describes, rows of `dim`; raise BadModel otherwise.
+
+        >>> cohort = Cohort(np.eye(2, dtype=np.float32))
+        >>> cohort.save(".")
+        >>> Cohort.load(".", cohort.info).rows_MD.shape
+        (2, 2)
+        """
         path = Path(folder) / COHORT_FILE
         try:
             content = path.read_bytes()
@@ -148,7 +165,11 @@ class Cohort:
         return cls(rows_MD, info.top_k, info.name, info.model)
 
     def content(self) -> bytes:
-        """Return what COHORT_FILE holds: the rows as a .npy of float32."""
+        """Return what COHORT_FILE holds: the rows as a .npy of float32.
+
+        >>> Cohort(np.eye(2, dtype=np.float32)).content()[1:6]
+        b'NUMPY'
+        """
         file = io.BytesIO()
         np.save(file, np.ascontiguousarray(self.rows_MD, dtype="<f4"), allow_pickle=False)
         return file.getvalue()

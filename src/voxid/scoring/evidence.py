@@ -77,7 +77,11 @@ class Side:
         return len(self.emb_ND)
 
     def take(self, index: ArrayLike) -> Side:
-        """Return some of the sides, by position."""
+        """Return some of the sides, by position.
+
+        >>> len(Side.of([[3.0, 4.0], [0.0, 1.0]], [2.5, 8.0]).take([1]))
+        1
+        """
         rows = np.asarray(index)
         return Side(self.emb_ND[rows], self.speech_s_N[rows], self.clips_N[rows])
 

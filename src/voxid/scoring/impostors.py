@@ -118,7 +118,13 @@ class Impostors(Config):
         )
 
     def moved(self, before: Impostors, after: Impostors) -> Impostors:
-        """Return these strangers with LLRs that rise by as much as those of `before` rose to `after`."""
+        """Return these strangers with LLRs that rise by as much as those of `before` rose to `after`.
+
+        >>> held = Impostors(fars=(0.5, 0.1), llrs=(0.0, 4.0), tail=1.0, trials=900)
+        >>> risen = Impostors(fars=(0.5, 0.1), llrs=(1.0, 5.0), tail=1.0, trials=900)
+        >>> held.moved(held, risen).llrs
+        (1.0, 5.0)
+        """
         rise = [after.threshold(far, beyond=True) - before.threshold(far, beyond=True) for far in self.fars]
         llrs = np.maximum.accumulate(np.array(self.llrs) + rise)
         return self.model_copy(update={"llrs": tuple(llrs.tolist())})
@@ -139,6 +145,9 @@ class Impostors(Config):
 
         `beyond` allows a rate below the smallest that was seen, by the tail. Raise BadScores for a rate that
         is not between 0 and 1, or below `least` without `beyond`.
+
+        >>> Impostors(fars=(0.5, 0.1), llrs=(0.0, 4.0), tail=1.0, trials=900).threshold(0.1)
+        4.0
         """
         if not 0 < far < 1:
             raise BadScores(f"a false-alarm rate is a share between 0 and 1, got {far!r}. For example 0.01.")
@@ -149,7 +158,11 @@ class Impostors(Config):
         return float(np.interp(-np.log(far), -np.log(self.fars), self.llrs))
 
     def rate(self, llr: float) -> float:
-        """Return the share of strangers that score `llr` or more; outside of what was seen, an estimate."""
+        """Return the share of strangers that score `llr` or more; outside of what was seen, an estimate.
+
+        >>> Impostors(fars=(0.5, 0.1), llrs=(0.0, 4.0), tail=1.0, trials=900).rate(4.0) < 0.11
+        True
+        """
         if llr <= self.llrs[0]:
             return self.fars[0]
         if llr > self.llrs[-1]:

@@ -53,6 +53,13 @@ class Scorer(ABC):
         """Return what scores embeddings (D,), after looking at those of other speakers.
 
         `speaker_C` says whose each row is (names or numbers). Raise BadCohort or BadScores.
+
+        >>> import numpy as np
+        >>> from voxid.scoring import make_scorer
+        >>> emb_CD = np.random.default_rng(0).normal(size=(20, 4))
+        >>> scorer = make_scorer("mean").fit(emb_CD, np.arange(20))
+        >>> scorer.pairs(emb_CD, np.array([0]), np.array([0])).round(3).tolist()
+        [1.0]
         """
 
 
@@ -116,6 +123,9 @@ class FittedScorer(ABC):
     >>> emb_ND = np.eye(3, dtype=np.float32)
     >>> make_scorer("cosine").fit().pairs(emb_ND, np.array([0, 0]), np.array([0, 1])).tolist()
     [1.0, 0.0]
+    >>> scorer = make_scorer("cosine").fit()
+    >>> scorer.table(emb_ND[:1], emb_ND).tolist()
+    [[1.0, 0.0, 0.0]]
     """
 
     dim: int | None = None  # of the embeddings it was fitted on; None: any
@@ -128,11 +138,20 @@ class FittedScorer(ABC):
         """Return the utterances made ready: whatever costs something is done here, once for each of them.
 
         Raise BadScores for rows of zeros, NaN or infinity, or of another dimension than the cohort's.
+
+        >>> from voxid.scoring import make_scorer
+        >>> type(make_scorer("cosine").fit().sides([[3.0, 4.0]])).__name__
+        'Sides'
         """
         return self._sides(self.checked(emb_ND))
 
     def checked(self, emb_ND: ArrayLike) -> np.ndarray:
-        """Return the embeddings as float64 (N, D), when they are what `sides` takes; raise as it does."""
+        """Return the embeddings as float64 (N, D), when they are what `sides` takes; raise as it does.
+
+        >>> from voxid.scoring import make_scorer
+        >>> make_scorer("cosine").fit().checked([[3.0, 4.0]]).tolist()
+        [[3.0, 4.0]]
+        """
         return _checked(emb_ND, self.dim)
 
     def pairs(self, emb_ND: ArrayLike, left_K: np.ndarray, right_K: np.ndarray) -> np.ndarray:

@@ -117,7 +117,10 @@ class Kept(ABC):
         return [OptOut(name, from_time(since)) for name, since in rows]
 
     def refuse_opted_out(self, name: str, *, collection: str = DEFAULT) -> None:
-        """Raise OptedOut if `name` opted out of the collection."""
+        """Raise OptedOut if `name` opted out of the collection.
+
+        >>> rec.store.refuse_opted_out("alice")  # raises OptedOut for a person who opted out
+        """
         with self._read() as session:
             held = Held.take(session, collection, lock=False)
             if held.opted_out([checked_name(name)]):
@@ -169,7 +172,15 @@ class Kept(ABC):
     # -- keys of a service -------------------------------------------------------------------------------
 
     def add_key(self, key: ApiKey) -> None:
-        """Keep a new key."""
+        """Keep a new key.
+
+        >>> from datetime import datetime, timezone
+        >>> from voxid import stores
+        >>> with stores.open("sqlite://") as store:
+        ...     store.add_key(ApiKey("k1", "digest", "door", "read", "", datetime.now(timezone.utc)))
+        ...     [key.name for key in store.api_keys()], store.revoke_key("k1").revoked is None
+        (['door'], False)
+        """
         row = (key.id, key.digest, checked_name(key.name, "the name of a key"), key.scope, key.collection)
         with self._write() as session:
             session.add(
@@ -177,7 +188,11 @@ class Kept(ABC):
             )
 
     def api_keys(self, id: str | None = None) -> list[ApiKey]:
-        """Return all keys, revoked ones too, oldest first; or the one of an id, if there is one."""
+        """Return all keys, revoked ones too, oldest first; or the one of an id, if there is one.
+
+        >>> rec.store.api_keys()
+        []
+        """
         where = "" if id is None else "WHERE id = ?"
         query = f"""SELECT id, digest, name, scope, collection, created, revoked FROM api_keys {where}
             ORDER BY created, id"""
@@ -189,7 +204,15 @@ class Kept(ABC):
         ]
 
     def revoke_key(self, id: str) -> ApiKey:
-        """Return a key that counts no more from now on; raise StoreError for one that is not there."""
+        """Return a key that counts no more from now on; raise StoreError for one that is not there.
+
+        >>> from voxid import errors
+        >>> try:
+        ...     rec.store.revoke_key("k1")
+        ... except errors.StoreError as error:
+        ...     print(error)
+        there is no key 'k1'. `voxid keys list` shows all.
+        """
         with self._write() as session:
             session.run(
                 "UPDATE api_keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (to_time(now()), id)

@@ -72,6 +72,66 @@ class Store(Kept):
     ...     person = store.enroll("alice", [stores.voiceprint([0.6, 0.8], model="m")], model="m")
     ...     store.count()
     1
+    >>> store = stores.open("sqlite://")
+    >>> clip = stores.voiceprint([0.6, 0.8], model="m", speech_s=4.0)
+    >>> store.enroll("alice", [clip]).speech_s
+    4.0
+    >>> store.enroll_many([stores.NewPerson("bob", [stores.voiceprint([1.0, 0.0], model="m")])])
+    1
+    >>> [person.name for person in store.people(prefix="a")], store.find("carol"), store.get("bob").prints
+    (['alice'], None, 1)
+    >>> store.model(), [info.people for info in store.collections()]
+    ('m', [2])
+    >>> store.nearest([0.6, 0.7], top=1)[0].name
+    'alice'
+    >>> store.rename("bob", "robert").name, dict(store.update_metadata("alice", {"room": 7}).metadata)
+    ('robert', {'room': 7})
+
+    A program that keeps a copy reads everybody, or blocks of them, and then asks who changed:
+
+    >>> held, blocks = store.matrix(), list(store.matrix_blocks(rows=1))
+    >>> store.enroll("alice", [stores.voiceprint([0.5, 0.8], model="m")]).prints
+    2
+    >>> [change.name for change in store.changes(held.sequence, epoch=held.epoch).changes]
+    ['alice']
+    >>> [person.name for person in store.people_by_id(held.people_N.tolist()).values()]
+    ['alice', 'robert']
+
+    A clip is removed by its id, and a person as a whole. An export can be imported again:
+
+    >>> store.delete_voiceprint("alice", clip.id).prints
+    1
+    >>> everything = store.export("alice")
+    >>> store.delete("alice").wiped, store.import_(everything).name
+    (True, 'alice')
+    >>> [line.action for line in store.audit(name="robert")]
+    ['enrolled', 'renamed']
+
+    Another model:
+
+    >>> _ = store.begin_upgrade("n", dim=3)
+    >>> for person in store.upgrade_pending():
+    ...     _ = store.upgrade_person(person, [stores.voiceprint([1.0, 0.0, 0.0], model="n")])
+    >>> store.upgrade().done
+    2
+    >>> _ = store.finish_upgrade()  # or cancel_upgrade()
+    >>> store.model()
+    'n'
+
+    Opting out, and collections:
+
+    >>> _ = store.opt_out("robert")
+    >>> [one.name for one in store.opted_out()]
+    ['robert']
+    >>> store.opt_in("robert")
+    >>> store.create_collection("calls")
+    >>> store.set_notes({"decide": {"far": 0.01}}, collection="calls")
+    >>> store.note("decide", collection="calls"), store.delete_collection("calls")
+    ({'far': 0.01}, 0)
+    >>> store.optimize()
+    >>> store.purge()
+    True
+    >>> store.close()
     """
 
     url: str
@@ -537,7 +597,16 @@ class Store(Kept):
         return progress
 
     def cancel_upgrade(self, *, collection: str = DEFAULT) -> None:
-        """Remove the new voiceprints; the old model stays."""
+        """Remove the new voiceprints; the old model stays.
+
+        >>> from voxid import stores
+        >>> with stores.open("sqlite://") as store:
+        ...     person = store.enroll("alice", [stores.voiceprint([0.6, 0.8], model="m")])
+        ...     begun = store.begin_upgrade("n", dim=3)
+        ...     store.cancel_upgrade()
+        ...     store.upgrade() is None
+        True
+        """
         with self._change(collection) as held:
             _under_way(held).drop_other_models()
             held.record("upgrade cancelled", 0, "", {"from": held.model, "to": held.next_model})

@@ -234,13 +234,22 @@ class Matrix:
         return len(self.rows_N)
 
     def take(self, rows: np.ndarray | slice) -> Matrix:
-        """Return some of the rows."""
+        """Return some of the rows.
+
+        >>> len(rec.store.matrix().take(slice(0, 2)).rows_N)
+        2
+        """
         columns = (self.rows_N[rows], self.people_N[rows], self.speech_N[rows], self.emb_ND[rows])
         return Matrix(*columns, self.model, self.sequence, self.epoch, self.damaged)
 
     @classmethod
     def joined(cls, blocks: Sequence[Matrix]) -> Matrix:
-        """Return the rows of several, at least one, of the snapshot of the first."""
+        """Return the rows of several, at least one, of the snapshot of the first.
+
+        >>> whole = rec.store.matrix()
+        >>> len(Matrix.joined([whole.take(slice(0, 1)), whole.take(slice(1, 2))]).rows_N)
+        2
+        """
         columns = zip(*((b.rows_N, b.people_N, b.speech_N, b.emb_ND) for b in blocks), strict=True)
         rows_N, people_N, speech_N, emb_ND = (np.concatenate(column) for column in columns)
         damaged = tuple(sorted({person for block in blocks for person in block.damaged}))

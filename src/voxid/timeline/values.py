@@ -143,11 +143,19 @@ class Timeline(Answer):
         ]
 
     def to_rttm(self, recording: str = "") -> str:
-        """Return the lines of an RTTM file; `recording` is how the file is called in it."""
+        """Return the lines of an RTTM file; `recording` is how the file is called in it.
+
+        >>> rec.timeline("alice3.wav").to_rttm("call").split()[:2]
+        ['SPEAKER', 'call']
+        """
         return rttm(recording or self.source, self.spoken)
 
     def to_audacity(self) -> str:
-        """Return a label track, which Audacity reads by File, Import, Labels."""
+        """Return a label track, which Audacity reads by File, Import, Labels.
+
+        >>> rec.timeline("alice3.wav").to_audacity().split()[-1]
+        'alice'
+        """
         return "".join(f"{turn.start:.3f}\t{turn.end:.3f}\t{turn.speaker}\n" for turn in self.turns)
 
     def __str__(self) -> str:

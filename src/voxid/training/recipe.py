@@ -105,17 +105,30 @@ class Recipe(Config):
         return not (to_the_end or self.training.epochs)
 
     def stages(self) -> tuple[StageConfig, ...]:
-        """Return the stages of the training: the recipe's own, then one for each [[stage]] table."""
+        """Return the stages of the training: the recipe's own, then one for each [[stage]] table.
+
+        >>> [stage.name for stage in load_recipe("base").stages()]
+        ['training', 'more voices', 'large margin']
+        """
         steps = None if self.training.epochs else self.training.steps
         main = StageConfig(name="training", steps=steps, epochs=self.training.epochs, schedule=self.schedule)
         return (main, *self.stage)
 
     def data_of(self, stage: StageConfig) -> DataConfig:
-        """Return the [data] table as `stage` has it; raise BadConfig that names the key."""
+        """Return the [data] table as `stage` has it; raise BadConfig that names the key.
+
+        >>> recipe = load_recipe("demo")
+        >>> recipe.data_of(recipe.stages()[0]).window
+        100
+        """
         return DataConfig.parse({**self.data.model_dump(), **stage.data}, "stage.data")
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML that `load_recipe` reads back to an equal recipe."""
+        """Return the recipe as TOML that `load_recipe` reads back to an equal recipe.
+
+        >>> load_recipe("demo").to_toml().splitlines()[0]
+        'name = "demo"'
+        """
         values = self.model_dump(mode="json")
         stages = values.pop("stage")
         lines = _table(values, "")

@@ -31,6 +31,11 @@ class EvaluationData:
 
     >>> read_data("people").name
     'people'
+    >>> data = read_data("people")
+    >>> data.speakers().tolist()[:4], data.speaker_names()[0]
+    ([0, 0, 0, 1], 'speaker-0000')
+    >>> data.sexes().tolist()[:2], data.adults().tolist()[:2], set(data.corpora())
+    ([-1, -1], [-1, -1], {''})
     """
 
     name: str

@@ -56,6 +56,12 @@ class ScoreFile:
         """Return scores and labels with every lost trial as an error at any threshold.
 
         Lost targets get a score below all others, lost non-targets one above.
+
+        >>> from pathlib import Path
+        >>> _ = Path("some.score").write_text("a b 0.9 target\\na c 0.1 nontarget\\n")
+        >>> scores, labels = read_scores("some.score").worst_case()
+        >>> scores.tolist(), labels.tolist()  # nothing was lost
+        ([0.9, 0.1], [True, False])
         """
         targets, nontargets = self.lost.get("targets", 0), self.lost.get("nontargets", 0)
         low, high = self.score_K.min() - 1.0, self.score_K.max() + 1.0

@@ -39,7 +39,13 @@ class Models:
         return len(self.names)
 
     def members(self, model: int) -> np.ndarray:
-        """Return the numbers of the utterances that model number `model` (from 0) is made of."""
+        """Return the numbers of the utterances that model number `model` (from 0) is made of.
+
+        >>> from voxid.trials import make_trials
+        >>> from voxid.trials.data import read_data
+        >>> make_trials("2-enrol", read_data("people")).models.members(0).tolist()
+        [0, 1]
+        """
         return self.utterance_E[self.begin[model] : self.begin[model + 1]]
 
 
@@ -71,7 +77,13 @@ class Trials:
         return self.left_K.size
 
     def used(self) -> np.ndarray:
-        """Return the numbers of the utterances that must be embedded, ascending, each once."""
+        """Return the numbers of the utterances that must be embedded, ascending, each once.
+
+        >>> from voxid.trials import make_trials
+        >>> from voxid.trials.data import read_data
+        >>> len(make_trials("all", read_data("people")).used())
+        12
+        """
         if not len(self):
             return np.zeros(0, np.int32)
         needed = np.zeros(1 + max(int(self.left_K.max()), int(self.right_K.max())), dtype=bool)
@@ -90,6 +102,12 @@ class Trials:
 
         Such an utterance has the name of the model, and all else (speaker, labels, path, audio) of the first
         utterance the model is made of. Without models `data` itself comes back.
+
+        >>> from voxid.trials import make_trials
+        >>> from voxid.trials.data import read_data
+        >>> data = read_data("people")
+        >>> len(make_trials("2-enrol", data).extended(data).utterances) - len(data.utterances)
+        4
         """
         models = self.models
         if models is None:

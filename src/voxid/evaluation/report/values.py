@@ -97,7 +97,11 @@ class Report:
         return asdict(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON, whole or not at all; raise DiskFull, NotWritable or OutputError."""
+        """Write the report as JSON, whole or not at all; raise DiskFull, NotWritable or OutputError.
+
+        >>> report = voxid.evaluate(["voxid-base"], "people", "all", resamples=0, cache=False)
+        >>> report.write("copy.json")
+        """
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         with atomic_write(path, "w") as file:
             file.write(text + "\n")
