@@ -160,6 +160,7 @@ def test_people_speak_and_are_known(listening: Open, server: Serving, voices: di
         page.locator("summary", has_text="Ann").press("Enter")
         page.wait_for_selector(".person tbody tr")
         shot(page, "people")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(page) == []
         page.get_by_role("button", name="Delete Ann").click()
         page.click("#ask-yes")

@@ -56,6 +56,7 @@ function question(title, text, label, yes) {
   $("ask-label").textContent = label || "";
   $("ask-input").value = "";
   $("ask-yes").textContent = yes;
+  $("ask-yes").className = label ? "" : "final"; // what asks for no word takes something away
   $("ask").returnValue = "no";
   $("ask").showModal();
   return new Promise((done) =>
@@ -484,8 +485,10 @@ function route() {
   }
   view = wanted;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    link.removeAttribute("aria-current");
+    if (link.hash !== `#${view}`) continue;
+    link.setAttribute("aria-current", "page");
+    link.scrollIntoView({ block: "nearest", inline: "nearest" }); // where they do not fit side by side
   }
   const [title, lead, word] = WORDS[view];
   $("title").textContent = title;
