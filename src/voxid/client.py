@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from voxid import errors
 from voxid.audio import Source, is_one, name_of
 from voxid.audio.sources import Part
 from voxid.errors import ServiceError, VoxidError
+from voxid.scoring.decision import OperatingPoint
 from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
@@ -70,30 +71,32 @@ class Client:
         found = [_made(Clip, {**one, "warnings": tuple(one["warnings"])}) for one in said["clips"]]
         return _made(Enrollment, {**said, "clips": tuple(found)})
 
-    def verify(self, name: str, audio: Source, **rule: float | None) -> Decision:
-        """Return whether `audio` is of `name`; `rule` is prior, cost_miss, cost_false_alarm or far."""
-        return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=rule))
+    def verify(self, name: str, audio: Source, **point: Unpack[OperatingPoint]) -> Decision:
+        """Return whether `audio` is of `name`."""
+        return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=point))
 
-    def identify(self, audio: Source, *, top: int = 5, **rule: float | None) -> Identification:
+    def identify(self, audio: Source, *, top: int = 5, **point: Unpack[OperatingPoint]) -> Identification:
         """Return who of the enrolled people `audio` is of, or unknown."""
-        params = {"top": top, **rule}
+        params = {"top": top, **point}
         said = self._ask("POST", self._path("/identify"), [("file", audio)], params=params)
         if said["decision"] in NO_DECISION:
             raise NO_DECISION[said["decision"]](said["reason"])
         candidates = tuple(_made(Candidate, one) for one in said["candidates"])
         return _made(Identification, {**said, "candidates": candidates})
 
-    def timeline(self, audio: Source, speakers: int | None = None, **rule: float | None) -> Timeline:
+    def timeline(
+        self, audio: Source, speakers: int | None = None, **point: Unpack[OperatingPoint]
+    ) -> Timeline:
         """Return who spoke when, under the names of enrolled people."""
-        params = {"speakers": speakers, **rule}
+        params = {"speakers": speakers, **point}
         said = self._ask("POST", self._path("/timeline"), [("file", audio)], params=params)
         turns = tuple(_made(Turn, one) for one in said["turns"])
         found = tuple(_made(TimelineSpeaker, one) for one in said["speakers"])
         return _made(Timeline, {**said, "turns": turns, "speakers": found})
 
-    def compare(self, a: Source, b: Source, **rule: float | None) -> Decision:
+    def compare(self, a: Source, b: Source, **point: Unpack[OperatingPoint]) -> Decision:
         """Return whether one speaker said both recordings."""
-        return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=rule))
+        return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=point))
 
     def embed(self, audio: Source) -> list[float]:
         """Return the embedding of a recording."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from voxid.audio import LEAST_SPEECH_S
 from voxid.embed import Embedder
 from voxid.errors import NotCalibrated
 from voxid.recognizer.hearing import calibration_of, hear, runtime_of
 from voxid.scoring import llr
-from voxid.scoring.decision import decide, rule
+from voxid.scoring.decision import OperatingPoint, decide, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.types import Decision
 
@@ -23,13 +23,10 @@ def compare(
     b: Source,
     model: str | os.PathLike[str] | Embedder | None = None,
     *,
-    prior: float | None = None,
-    cost_miss: float | None = None,
-    cost_false_alarm: float | None = None,
-    far: float | None = None,
     least_speech_s: float = LEAST_SPEECH_S,
     vad: str = "energy",
     device: str = "cpu",
+    **point: Unpack[OperatingPoint],
 ) -> Decision:
     """Return whether one speaker said both `a` and `b` (path, bytes, open file or (samples, rate)).
 
@@ -51,7 +48,7 @@ def compare(
         left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
         [score] = cosines(left.side, right.side)
         raise NotCalibrated(f"{error} The cosine of the two recordings is {score:.4f}.") from None
-    asked = rule(calibration, prior=prior, cost_miss=cost_miss, cost_false_alarm=cost_false_alarm, far=far)
+    asked = rule(calibration, **point)
     left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
     [score] = cosines(left.side, right.side)
     [found] = llr(calibration, left.side, right.side, runtime.model.cohort, cosine_K=[score])

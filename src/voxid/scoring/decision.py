@@ -24,7 +24,7 @@ predictive (Lomax) distribution says. Where that asks for less than the calibrat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -35,6 +35,21 @@ from voxid.types import Decision
 NEIGHBOURS = 20  # people behind the best who tell how near strangers come
 FEW = 8  # of them: fewer tell nothing
 GUESSES = 3  # of them, what the tail of the calibration counts for
+
+
+class OperatingPoint(TypedDict, total=False):
+    """Where to decide: `prior` and costs, or the false-alarm rate `far`; None is as if it were not given.
+
+    `prior` is the probability of "same speaker" before anything is heard, `cost_miss` what it costs to refuse
+    the right speaker, `cost_false_alarm` to accept a wrong one, `far` the share of strangers to accept.
+
+    >>> point: OperatingPoint = {"far": 0.01}
+    """
+
+    prior: float | None
+    cost_miss: float | None
+    cost_false_alarm: float | None
+    far: float | None
 
 
 @dataclass(frozen=True, slots=True)
