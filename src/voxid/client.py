@@ -18,7 +18,7 @@ from voxid import errors
 from voxid.audio import Source, is_one, name_of
 from voxid.audio.sources import Part
 from voxid.errors import ServiceError, VoxidError
-from voxid.scoring.decision import OperatingPoint
+from voxid.scoring.decision import RuleOptions
 from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
 from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
@@ -71,13 +71,13 @@ class Client:
         found = [_made(Clip, {**one, "warnings": tuple(one["warnings"])}) for one in said["clips"]]
         return _made(Enrollment, {**said, "clips": tuple(found)})
 
-    def verify(self, name: str, audio: Source, **point: Unpack[OperatingPoint]) -> Decision:
+    def verify(self, name: str, audio: Source, **options: Unpack[RuleOptions]) -> Decision:
         """Return whether `audio` is of `name`."""
-        return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=point))
+        return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=options))
 
-    def identify(self, audio: Source, *, top: int = 5, **point: Unpack[OperatingPoint]) -> Identification:
+    def identify(self, audio: Source, *, top: int = 5, **options: Unpack[RuleOptions]) -> Identification:
         """Return who of the enrolled people `audio` is of, or unknown."""
-        params = {"top": top, **point}
+        params = {"top": top, **options}
         said = self._ask("POST", self._path("/identify"), [("file", audio)], params=params)
         if said["decision"] in NO_DECISION:
             raise NO_DECISION[said["decision"]](said["reason"])
@@ -85,18 +85,18 @@ class Client:
         return _made(Identification, {**said, "candidates": candidates})
 
     def timeline(
-        self, audio: Source, speakers: int | None = None, **point: Unpack[OperatingPoint]
+        self, audio: Source, speakers: int | None = None, **options: Unpack[RuleOptions]
     ) -> Timeline:
         """Return who spoke when, under the names of enrolled people."""
-        params = {"speakers": speakers, **point}
+        params = {"speakers": speakers, **options}
         said = self._ask("POST", self._path("/timeline"), [("file", audio)], params=params)
         turns = tuple(_made(Turn, one) for one in said["turns"])
         found = tuple(_made(TimelineSpeaker, one) for one in said["speakers"])
         return _made(Timeline, {**said, "turns": turns, "speakers": found})
 
-    def compare(self, a: Source, b: Source, **point: Unpack[OperatingPoint]) -> Decision:
+    def compare(self, a: Source, b: Source, **options: Unpack[RuleOptions]) -> Decision:
         """Return whether one speaker said both recordings."""
-        return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=point))
+        return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=options))
 
     def embed(self, audio: Source) -> list[float]:
         """Return the embedding of a recording."""

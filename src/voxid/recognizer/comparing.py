@@ -10,7 +10,7 @@ from voxid.embed import Embedder
 from voxid.errors import NotCalibrated
 from voxid.recognizer.hearing import calibration_of, hear, runtime_of
 from voxid.scoring import llr
-from voxid.scoring.decision import OperatingPoint, decide, rule
+from voxid.scoring.decision import RuleOptions, decide, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.types import Decision
 
@@ -26,7 +26,7 @@ def compare(
     least_speech_s: float = LEAST_SPEECH_S,
     vad: str = "energy",
     device: str = "cpu",
-    **point: Unpack[OperatingPoint],
+    **options: Unpack[RuleOptions],
 ) -> Decision:
     """Return whether one speaker said both `a` and `b` (path, bytes, open file or (samples, rate)).
 
@@ -48,7 +48,7 @@ def compare(
         left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
         [score] = cosines(left.side, right.side)
         raise NotCalibrated(f"{error} The cosine of the two recordings is {score:.4f}.") from None
-    asked = rule(calibration, **point)
+    asked = rule(calibration, **options)
     left, right = hear(runtime, [a, b], least_s=least_speech_s, vad=vad)
     [score] = cosines(left.side, right.side)
     [found] = llr(calibration, left.side, right.side, runtime.model.cohort, cosine_K=[score])

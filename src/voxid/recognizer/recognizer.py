@@ -32,7 +32,7 @@ from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voicep
 from voxid.recognizer.roster import MEMORY, Near, Roster
 from voxid.recognizer.streaming import Stream
 from voxid.scoring import Cohort, Side, llr
-from voxid.scoring.decision import OperatingPoint, Rule, decide, is_number, rule
+from voxid.scoring.decision import RuleOptions, Rule, decide, is_number, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import SAMPLE_RATE, Decision, Enrollment, Identification
@@ -170,7 +170,7 @@ class Recognizer(People):
         self,
         name: str,
         audio: Source,
-        **point: Unpack[OperatingPoint],
+        **options: Unpack[RuleOptions],
     ) -> Decision:
         """Return whether `audio` is of the person enrolled as `name`.
 
@@ -179,12 +179,12 @@ class Recognizer(People):
         >>> rec.verify("alice", "alice3.wav").accepted
         True
         """
-        return self.verify_many([(name, audio)], **point)[0]
+        return self.verify_many([(name, audio)], **options)[0]
 
     def verify_many(
         self,
         claims: Iterable[tuple[str, Source]],
-        **point: Unpack[OperatingPoint],
+        **options: Unpack[RuleOptions],
     ) -> list[Decision]:
         """Return a decision for each (name, audio), in order; recordings are embedded together, so faster.
 
@@ -193,7 +193,7 @@ class Recognizer(People):
         >>> [one.accepted for one in rec.verify_many([("alice", "alice3.wav"), ("bob", "bob.wav")])]
         [True, True]
         """
-        asked = self.rule(**point)
+        asked = self.rule(**options)
         pairs = list(claims)
         people = {name: self.get(name) for name in dict.fromkeys(name for name, _ in pairs)}
         for person in people.values():
@@ -227,7 +227,7 @@ class Recognizer(People):
         *,
         top: int = 5,
         progress: Callable[[int, int], None] | None = None,
-        **point: Unpack[OperatingPoint],
+        **options: Unpack[RuleOptions],
     ) -> Identification:
         """Return who of the enrolled people `audio` is of, or unknown; with the `top` nearest, ranked.
 
@@ -239,7 +239,7 @@ class Recognizer(People):
         """
         if not isinstance(top, int | np.integer) or top < 1:
             raise BadConfig(f"top is how many candidates to return, a whole number from 1; got {top!r}.")
-        asked = self.rule(**point)
+        asked = self.rule(**options)
         self._need_model()
         [heard] = hear(self.runtime, [audio], least_s=self._least_s, vad=self._vad)
         odd = unlike(asked.calibration, heard.side, self._cohort)
@@ -267,7 +267,7 @@ class Recognizer(People):
         self,
         audio: Source,
         speakers: int | None = None,
-        **point: Unpack[OperatingPoint],
+        **options: Unpack[RuleOptions],
     ) -> Timeline:
         """Return who spoke when: turns under the names of enrolled people, "unknown 1", "unknown 2", ...
 
@@ -278,13 +278,13 @@ class Recognizer(People):
         >>> print(rec.timeline("alice1.wav").turns[0].speaker)
         alice
         """
-        asked = self.rule(**point)
+        asked = self.rule(**options)
         return timeline(self._naming(asked), audio, speakers)
 
     def stream(
         self,
         rate: int = SAMPLE_RATE,
-        **point: Unpack[OperatingPoint],
+        **options: Unpack[RuleOptions],
     ) -> Stream:
         """Return what takes samples as they are heard, at `rate` Hz, and gives turns as they settle.
 
@@ -296,7 +296,7 @@ class Recognizer(People):
         >>> [turn.speaker for turn in stream.end().turns]
         ['alice']
         """
-        asked = self.rule(**point)
+        asked = self.rule(**options)
         return Stream(self._naming(asked), rate)
 
     def _naming(self, asked: Rule) -> Naming:
@@ -342,13 +342,13 @@ class Recognizer(People):
             progress=progress,
         )
 
-    def rule(self, **point: Unpack[OperatingPoint]) -> Rule:
-        """Return how a decision is made: what `point` says, else what this recognizer was made with.
+    def rule(self, **options: Unpack[RuleOptions]) -> Rule:
+        """Return how a decision is made: what `options` say, else what this recognizer was made with.
 
         >>> round(abs(rec.rule(prior=0.5).threshold()), 3)
         0.0
         """
-        own = {name: value for name, value in point.items() if value is not None}
+        own = {name: value for name, value in options.items() if value is not None}
         if "far" in own or own.keys() & {"cost_miss", "cost_false_alarm"}:
             kept = {"prior": self._asked["prior"]} if "far" in own else {**self._asked, "far": None}
         else:

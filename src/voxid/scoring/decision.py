@@ -37,13 +37,14 @@ FEW = 8  # of them: fewer tell nothing
 GUESSES = 3  # of them, what the tail of the calibration counts for
 
 
-class OperatingPoint(TypedDict, total=False):
-    """Where to decide: `prior` and costs, or the false-alarm rate `far`; None is as if it were not given.
+class RuleOptions(TypedDict, total=False):
+    """What `rule` takes, and each question passes on: `prior` and costs, or the false-alarm rate `far`.
 
     `prior` is the probability of "same speaker" before anything is heard, `cost_miss` what it costs to refuse
-    the right speaker, `cost_false_alarm` to accept a wrong one, `far` the share of strangers to accept.
+    the right speaker, `cost_false_alarm` to accept a wrong one, `far` the share of strangers to accept. None
+    is as if it were not given.
 
-    >>> point: OperatingPoint = {"far": 0.01}
+    >>> options: RuleOptions = {"far": 0.01}
     """
 
     prior: float | None
