@@ -32,7 +32,7 @@ from voxid.recognizer.reembedding import Missing, Reembedded, reembed, to_voicep
 from voxid.recognizer.roster import MEMORY, Near, Roster
 from voxid.recognizer.streaming import Stream
 from voxid.scoring import Cohort, Side, llr
-from voxid.scoring.decision import RuleOptions, Rule, decide, is_number, rule
+from voxid.scoring.decision import Rule, RuleOptions, decide, is_number, rule
 from voxid.scoring.evidence import cosines, unlike
 from voxid.stores import DEFAULT, Person, Store, Voiceprint
 from voxid.types import SAMPLE_RATE, Decision, Enrollment, Identification
