@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from voxid.errors import AudioSilent, AudioTooShort, TooLittleSpeech
+from voxid.errors import AudioSilent, AudioTooShort, OptedOut, PersonNotFound, TooLittleSpeech, VoxidError
 from voxid.scoring.decision import Rule
 from voxid.stores import Person
 from voxid.timeline import Timeline
 from voxid.types import Decision, Enrollment, Identification
 
 TOO_LITTLE = (TooLittleSpeech, AudioSilent, AudioTooShort)  # what is no error, but "not_enough_speech"
+NOBODY = {PersonNotFound: "not_enrolled", OptedOut: "opted_out"}  # neither is this
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 2))]
 Moment = Annotated[str, BeforeValidator(lambda at: at.isoformat() if isinstance(at, datetime) else at)]
 Llr = Annotated[float | None, Field(description="Calibrated natural-log likelihood ratio; null without one.")]
@@ -343,12 +344,13 @@ def decision_out(found: Decision, evidence: dict[str, Any]) -> dict[str, Any]:
     return {**evidence, **found.to_dict(), "decision": said}
 
 
-def no_decision(
-    kind: str, reason: str, rule: Rule, evidence: dict[str, Any], speaker: str | None = None
+def undecided(
+    error: VoxidError, rule: Rule, evidence: dict[str, Any], speaker: str | None = None
 ) -> dict[str, Any]:
-    """Return the answer where there was nothing to compare."""
+    """Return the answer where there was nothing to compare, as `error` says."""
+    kind = next((kind for of, kind in NOBODY.items() if isinstance(error, of)), "not_enough_speech")
     none = dict.fromkeys(("llr", "probability", "cosine"))
-    said = {"decision": kind, "accepted": False, "reason": reason, "speaker": speaker}
+    said = {"decision": kind, "accepted": False, "reason": str(error), "speaker": speaker}
     return {**evidence, **none, **said, "threshold": rule.threshold(), "prior": rule.prior}
 
 

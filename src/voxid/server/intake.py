@@ -40,17 +40,18 @@ class Body:
     fields: dict[str, str] = field(default_factory=dict)
 
     def of(self, *names: str) -> list[Sent]:
-        """Return the recordings of these fields, one each; raise Refusal for more or fewer."""
-        found = [[one for one in self.files if one.field == name] for name in names]
-        if any(len(some) != 1 for some in found) or len(self.files) != len(names):
-            got = ", ".join(one.field for one in self.files) or "none"
+        """Return the recordings of these fields, one each; without names all. Raise Refusal for others."""
+        got = [one.field for one in self.files]
+        if sorted(got) != sorted(names) if names else not got:
+            wanted = names or ("file",)
             raise Refusal(
                 400,
                 "BadRequest",
-                f"one recording is needed in {' and in '.join(names)}; got {got}. Send multipart/form-data, "
-                f"for example: curl {' '.join(f'-F {name}=@{name}.wav' for name in names)} URL",
+                f"one recording is needed in {' and in '.join(wanted)}; got {', '.join(got) or 'none'}. Send "
+                "multipart/form-data, for example: "
+                f"curl {' '.join(f'-F {name}=@{name}.wav' for name in wanted)} URL",
             )
-        return [some[0] for some in found]
+        return sorted(self.files, key=lambda one: names.index(one.field)) if names else list(self.files)
 
 
 class _InMemory(MultiPartParser):

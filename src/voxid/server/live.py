@@ -27,10 +27,10 @@ from voxid.audio import SpeechMeter
 from voxid.audio import inspect as measure
 from voxid.audio.sources import RATES
 from voxid.audio.speech import FRAME_S
-from voxid.errors import AudioError, OptedOut, PersonNotFound, VoxidError
+from voxid.errors import AudioError, VoxidError
 from voxid.recognizer import Recognizer, Stream
 from voxid.server import metrics
-from voxid.server.answers import TOO_LITTLE, decision_out, identification_out, no_decision, timeline_out
+from voxid.server.answers import decision_out, identification_out, timeline_out, undecided
 from voxid.server.problems import Refusal
 from voxid.server.service import Service
 from voxid.types import SAMPLE_RATE
@@ -263,15 +263,8 @@ class Hearing:
             if question == "verify":
                 return decision_out(self.recognizer.verify(str(name), found), evidence)
             return identification_out(self.recognizer.identify(found), evidence)
-        except TOO_LITTLE as error:
-            kind = "not_enough_speech"
-            return no_decision(kind, str(error), rule, evidence, name)
-        except PersonNotFound as error:
-            return no_decision("not_enrolled", str(error), rule, evidence, name)
-        except OptedOut as error:
-            return no_decision("opted_out", str(error), rule, evidence, name)
-        except VoxidError as error:  # no samples at all
-            return no_decision("not_enough_speech", str(error), rule, evidence, name)
+        except VoxidError as error:  # too little, nobody, or no samples at all
+            return undecided(error, rule, evidence, name)
 
 
 def _turns(mask_T: np.ndarray, after_s: float) -> list[tuple[float, float]]:

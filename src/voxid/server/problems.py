@@ -102,6 +102,5 @@ def status_of(error: VoxidError) -> int:
 def remedy_of(error: VoxidError, request_id: str = "", **more: Any) -> JSONResponse:
     """Return the problem document of an error of the library."""
     status = status_of(error)
-    if status == 503:
-        return problem(status, type(error).__name__, str(error), request_id=request_id, retry_s=1, **more)
-    return problem(status, type(error).__name__, str(error), request_id=request_id, **more)
+    retry_s = 1.0 if status == 503 else None
+    return problem(status, type(error).__name__, str(error), request_id=request_id, retry_s=retry_s, **more)

@@ -29,7 +29,7 @@ from voxid.scoring.decision import Rule
 from voxid.server import metrics
 from voxid.server.decoding import Decoders
 from voxid.server.engine import Recognizers, Together
-from voxid.server.intake import Body, Sent, channel_of, read
+from voxid.server.intake import Sent, channel_of, read
 from voxid.server.keys import ANYBODY, Caller, Rates, caller_of
 from voxid.server.problems import Refusal
 from voxid.server.settings import Settings
@@ -211,17 +211,21 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, asked)
 
     @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[tuple[Body, list[Inspected]]]:
-        """Yield what a request brought, decoded, within all limits: queue, size, time."""
+    async def heard(self, request: Request, *names: str) -> AsyncIterator[list[Inspected]]:
+        """Yield the recordings of these fields (none named: all), decoded, and give the block its deadline.
+
+        Raise Refusal for other fields before anything is decoded.
+        """
         self.need_ready()
         body = await read(request, self.settings.files)
+        sent = body.of(*names)
         channel = channel_of(request.query_params.get("channel") or body.fields.get("channel"))
         async with self.deadline():
-            heard = [await self.decode(one, channel) for one in body.files]
+            heard = [await self.decode(one, channel) for one in sent]
             true_s = max(LEAST_S, sum(one.total_s for one in heard))
             self.queue.change(true_s - request.scope["queued_s"])
             request.scope["queued_s"] = true_s
-            yield body, heard
+            yield heard
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:

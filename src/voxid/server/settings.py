@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from voxid.config import Config
 from voxid.errors import BadConfig
@@ -17,6 +18,10 @@ from voxid.errors import BadConfig
 PREFIX = "VOXID_SERVE_"
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Names = Annotated[
+    tuple[str, ...],  # text has commas between them
+    BeforeValidator(lambda given: given.replace(",", " ").split() if isinstance(given, str) else given),
+]
 
 
 class Settings(Config):
@@ -33,7 +38,7 @@ class Settings(Config):
     proxy: bool = Field(False, description="A proxy in front does TLS. Keys are needed then, too.")
     tls_cert: str | None = Field(None, description="File of the certificate (PEM).")
     tls_key: str | None = Field(None, description="File of its private key (PEM).")
-    hosts: tuple[str, ...] = Field((), description="Names of this host that requests without a key may use.")
+    hosts: Names = Field((), description="Names of this host that requests without a key may use.")
     prior: float | None = Field(None, gt=0, lt=1, description="Probability of 'same speaker' beforehand.")
     cost_miss: float | None = Field(None, gt=0, description="What a wrong 'no' costs.")
     cost_false_alarm: float | None = Field(None, gt=0, description="What a wrong 'yes' costs.")
@@ -86,23 +91,10 @@ def read_settings(
             found |= tomllib.loads(Path(file).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise BadConfig(f"the settings in {file} cannot be read ({error}). Give a TOML file.") from None
-    for name, value in env.items():
-        if name.startswith(PREFIX):
-            found[name.removeprefix(PREFIX).lower()] = _typed(name.removeprefix(PREFIX).lower(), value)
-    found |= {name: value for name, value in given.items() if value is not None}
-    return Settings.parse(found, where="serve")
-
-
-def _typed(name: str, value: str) -> Any:
-    """Return the text of an environment variable as what the setting takes."""
-    field = Settings.model_fields.get(name)
-    if field is not None and (field.annotation is bool or bool in get_args(field.annotation)):
-        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
-            value.lower(), value
-        )
-    if name == "hosts":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    own = {name.removeprefix(PREFIX).lower(): value for name, value in env.items() if name.startswith(PREFIX)}
+    return Settings.parse(
+        found | own | {name: value for name, value in given.items() if value is not None}, "serve"
+    )
 
 
 def as_toml(settings: Settings) -> str:
@@ -110,17 +102,6 @@ def as_toml(settings: Settings) -> str:
     lines = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        if value is None:
-            text = f"# {name} ="
-        elif isinstance(value, bool):
-            text = f"{name} = {str(value).lower()}"
-        elif isinstance(value, tuple):
-            text = f"{name} = [{', '.join(_quoted(one) for one in value)}]"
-        else:
-            text = f"{name} = {_quoted(value) if isinstance(value, str) else value}"
+        text = f"# {name} =" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
         lines += [f"# {field.description} ({PREFIX}{name.upper()})", text, ""]
     return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -110,9 +110,7 @@ async def set_surroundings(request: Request, service: At, caller: AdminHeard, co
 
     Decisions weigh them from then on, and say so (`surroundings`). People stay enrolled.
     """
-    async with service.body(request) as (body, heard):
-        if not heard:
-            body.of("file")
+    async with service.heard(request) as heard:
         return await done_by(service, caller, service.recognizers.adapt, collection, heard)
 
 

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 
 import voxid
-from voxid.audio import Inspected
-from voxid.errors import OptedOut, PersonNotFound
 from voxid.recognizer import compare as compare_two
 from voxid.server import metrics
 from voxid.server.answers import (
+    NOBODY,
     TOO_LITTLE,
     DecisionOut,
     EmbeddingOut,
@@ -22,8 +21,8 @@ from voxid.server.answers import (
     decision_out,
     enrollment_out,
     identification_out,
-    no_decision,
     timeline_out,
+    undecided,
 )
 from voxid.server.problems import remedy_of
 from voxid.server.routes.shared import (
@@ -73,9 +72,7 @@ async def enroll(
     recognizer = await service.recognizer(collection, allow=name)
 
     async def work() -> dict[str, Any]:
-        async with service.body(request) as (body, heard):
-            if not heard:
-                body.of("file")
+        async with service.heard(request) as heard:
             found = await done_by(service, caller, recognizer.enroll, name, heard, replace=replace)
             return enrollment_out(found, service.runtime.fingerprint)
 
@@ -115,22 +112,14 @@ async def verify(
     recognizer, missing = await service.claimed(collection, name)
     rule = recognizer.rule(**rules)
 
-    def none(kind: str, error: Exception) -> dict[str, Any]:
-        return counted("verify", no_decision(kind, str(error), rule, evidence, name))
-
     evidence = service.evidence(recognizer, rule)
     try:
         if missing is not None:
             raise missing
-        async with service.body(request) as (body, heard):
-            body.of("file")
-            found = await service.thread(recognizer.verify, name, heard[0], **rules)
-    except PersonNotFound as error:
-        return none("not_enrolled", error)
-    except OptedOut as error:
-        return none("opted_out", error)
-    except TOO_LITTLE as error:
-        return none("not_enough_speech", error)
+        async with service.heard(request, "file") as [heard]:
+            found = await service.thread(recognizer.verify, name, heard, **rules)
+    except (*NOBODY, *TOO_LITTLE) as error:
+        return counted("verify", undecided(error, rule, evidence, name))
     return counted("verify", decision_out(found, evidence))
 
 
@@ -154,13 +143,11 @@ async def identify(
     rule = recognizer.rule(**rules)
     evidence = service.evidence(recognizer, rule)
     try:
-        async with service.body(request) as (body, heard):
-            body.of("file")
-            found = await service.thread(recognizer.identify, heard[0], top=top, **rules)
+        async with service.heard(request, "file") as [heard]:
+            found = await service.thread(recognizer.identify, heard, top=top, **rules)
     except TOO_LITTLE as error:
         people = await service.thread(service.store.count, collection=collection)
-        none = no_decision("not_enough_speech", str(error), rule, evidence)
-        return counted("identify", none | {"enrolled": people})
+        return counted("identify", undecided(error, rule, evidence) | {"enrolled": people})
     return counted("identify", identification_out(found, evidence))
 
 
@@ -182,9 +169,8 @@ async def timeline(
     """Find the turns; people who are not enrolled are "unknown 1", "unknown 2"."""
     recognizer = await service.recognizer(collection)
     evidence = service.evidence(recognizer, recognizer.rule(**rules))
-    async with service.body(request) as (body, heard):
-        body.of("file")
-        found = await service.thread(recognizer.timeline, heard[0], speakers, **rules)
+    async with service.heard(request, "file") as [heard]:
+        found = await service.thread(recognizer.timeline, heard, speakers, **rules)
     return timeline_out(found, evidence)
 
 
@@ -206,8 +192,7 @@ async def compare(
     rule = recognizer.rule(**rules)
     evidence = service.evidence(None, rule)
     try:
-        async with service.body(request) as (body, heard):
-            pair = _named(body.of("a", "b"), [one.field for one in body.files], heard)
+        async with service.heard(request, "a", "b") as pair:
             found = await service.thread(
                 compare_two,
                 *pair,
@@ -216,12 +201,8 @@ async def compare(
                 **rules,
             )
     except TOO_LITTLE as error:
-        return counted("compare", no_decision("not_enough_speech", str(error), rule, evidence))
+        return counted("compare", undecided(error, rule, evidence))
     return counted("compare", decision_out(found, evidence))
-
-
-def _named(sent: list[Any], fields: list[str], heard: list[Inspected]) -> list[Inspected]:
-    return [heard[fields.index(one.field)] for one in sent]
 
 
 @router.post(
@@ -237,9 +218,8 @@ async def embed(
     channel: Channel = None,
 ) -> Any:
     """Embed a recording. Embeddings of two models do not compare: see `model`."""
-    async with service.body(request) as (body, heard):
-        body.of("file")
-        [found] = await service.thread(lambda: list(service.runtime.embed_each([heard[0]])))
+    async with service.heard(request, "file") as heard:
+        [found] = await service.thread(lambda: list(service.runtime.embed_each(heard)))
     return {
         "embedding": found.embedding.tolist(),
         "model": service.runtime.fingerprint,
