@@ -69,14 +69,16 @@ def run_demo(
     data: Path | None = None,
     offline: bool = False,
     overrides: list[str] | None = None,
+    device: str = "auto",
     say: Say = print,
     progress: Progress = no_bar,
 ) -> DemoResult:
     """Return what a small encoder learns in about two minutes, with every file and figure under `out`.
 
     `data` is a folder that holds `LibriSpeech/`; without it, see `find_data`, which uses the network unless
-    `offline`. `overrides` are recipe settings such as `["training.max_seconds=10"]`. `say` gets one paragraph
-    (Markdown) at each step; `progress` gets a label, and its context yields a callable of (done, total).
+    `offline`. `overrides` are recipe settings such as `["training.max_seconds=10"]`; `device` is where to
+    train. `say` gets one paragraph (Markdown) at each step; `progress` gets a label, and its context yields a
+    callable of (done, total).
 
     Raise as `find_data` does, and the steps it takes: prepare, train, calibrate, evaluate.
     """
@@ -107,7 +109,7 @@ def run_demo(
     say("Triplets: pull an anchor towards another utterance of its speaker, push it away from a stranger's.")
     with progress("train") as update:
         told = (lambda _, done, total: update(done, total)) if update else None
-        result = train(recipe, prepared["train"].folder, model, overwrite=True, progress=told)
+        result = train(recipe, prepared["train"].folder, model, overwrite=True, device=device, progress=told)
     loss = f"{result.first_loss:.4f} -> {result.last_loss:.4f}"
     say(f"{result.steps:,} steps in {result.seconds:.0f} s; loss {loss}.")
 

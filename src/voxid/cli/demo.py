@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, emit, progress_bar
+from voxid.cli._common import DeviceOption, JsonFlag, emit, progress_bar
 
 
 def demo(
@@ -25,6 +25,7 @@ def demo(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: training.max_seconds=30.")
     ] = None,
+    device: DeviceOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Train a small speaker encoder, measure it before and after, draw it, and verify two files.
@@ -50,6 +51,7 @@ def demo(
         data=data,
         offline=offline,
         overrides=overrides,
+        device=device,
         say=lambda text: console.print(Markdown(text)),
         progress=bar,
     )

@@ -240,7 +240,7 @@ def _told(
     ]
     little = [one.speaker for one in speakers if one.speech_s < LITTLE_S]
     if little:
-        warnings.append(f"less than {LITTLE_S:g} s of speech, so rather a guess: {', '.join(little)}.")
+        warnings.append(f"less than {LITTLE_S:g} s of speech, so the name is a guess: {', '.join(little)}.")
     left_out = {said for answer in answers for said in answer.warnings if said.startswith("left out")}
     return Timeline(
         tuple(turns),

@@ -133,7 +133,7 @@ def clips_of(taken: Sequence[Take], llrs: dict[str, tuple[float, bool]], others:
         heard = take.heard
         clip = Clip(heard.source, heard.net_speech_s, heard.total_s, None, warnings=heard.warnings)
         if take.print_ is None:
-            said = f"the same recording as {take.again}: it adds nothing, and was not added."
+            said = f"the same recording as {take.again}: nothing was added."
             clip = replace(clip, warnings=(*clip.warnings, said))
         else:
             llr, outlier = llrs.get(take.print_.id, (float("nan"), False))
