@@ -33,7 +33,7 @@ NO_DECISION = {
 
 
 class Client:
-    """The people of one collection of a service at `url`, asked as a `Recognizer` is.
+    """A `Recognizer` whose people are those of one collection of a service at `url`.
 
     `key` is one that `voxid keys create` made. A service that is busy is asked again when it says so, up to
     `tries` times; enrolling twice is harmless. Errors are those of the library, by the service's codes;
@@ -59,7 +59,7 @@ class Client:
     # -- the three questions -----------------------------------------------------------------------------
 
     def enroll(self, name: str, audio: Any, *, replace: bool = False) -> Enrollment:
-        """Return how far the voiceprint of `name` has come, after adding clips to it."""
+        """Return how much speech of `name` is enrolled, after adding clips."""
         clips = [audio] if is_one(audio) else list(audio)
         said = self._ask(
             "POST",
@@ -76,7 +76,7 @@ class Client:
         return _decision(self._ask("POST", self._person(name, "/verify"), [("file", audio)], params=options))
 
     def identify(self, audio: Source, *, top: int = 5, **options: Unpack[RuleOptions]) -> Identification:
-        """Return who of the enrolled people `audio` is of, or unknown."""
+        """Return who of the enrolled people speaks in `audio`, or unknown."""
         params = {"top": top, **options}
         said = self._ask("POST", self._path("/identify"), [("file", audio)], params=params)
         if said["decision"] in NO_DECISION:
@@ -95,7 +95,7 @@ class Client:
         return _made(Timeline, {**said, "turns": turns, "speakers": found})
 
     def compare(self, a: Source, b: Source, **options: Unpack[RuleOptions]) -> Decision:
-        """Return whether one speaker said both recordings."""
+        """Return whether one person speaks in both recordings."""
         return _decision(self._ask("POST", "/v1/compare", [("a", a), ("b", b)], params=options))
 
     def embed(self, audio: Source) -> list[float]:
@@ -135,7 +135,7 @@ class Client:
         return self._made_person(self._ask("PATCH", self._person(old), json={"name": new}))
 
     def delete(self, name: str) -> Erasure:
-        """Remove all that is held on a person, and return the receipt."""
+        """Delete everything that is stored about a person; return the receipt."""
         return _erasure(self._ask("DELETE", self._person(name)))
 
     def remove_clip(self, name: str, voiceprint: str) -> Person:
@@ -144,7 +144,7 @@ class Client:
         return self._made_person(self._ask("DELETE", path))
 
     def export(self, name: str) -> dict[str, Any]:
-        """Return everything held on a person."""
+        """Return everything that is stored about a person."""
         return self._ask("GET", self._person(name, "/export"))
 
     def opt_out(self, name: str) -> Erasure | None:
@@ -165,7 +165,7 @@ class Client:
         ]
 
     def adapt(self, recordings: list[Source]) -> dict[str, Any]:
-        """Return what was heard, after the collection has learnt how strangers sound at its place."""
+        """Adapt the collection's decisions to recordings of other people; return what was heard."""
         return self._ask("PUT", self._path("/surroundings"), [("file", one) for one in recordings])
 
     def close(self) -> None:

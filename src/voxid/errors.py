@@ -221,7 +221,7 @@ class StoreBusy(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """The file is no database, is another program's, or is corrupt."""
+    """The file is not a database, belongs to another program, or is corrupt."""
 
 
 class StoreTooNew(StoreError):
@@ -249,7 +249,7 @@ class BadName(StoreError):
 
 
 class BadVoiceprint(StoreError):
-    """An embedding is no row of finite numbers, or of the wrong size, or there is none."""
+    """An embedding is missing, is not a row of finite numbers, or has the wrong size."""
 
 
 # -- the world outside -------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Answer):
-    """What a comparison came to, and why.
+    """The result of a comparison, and its reason.
 
     `cosine` is the raw score. `llr` is the calibrated natural-log likelihood ratio, `threshold` the LLR from
     which voxid accepts, `probability` the posterior of "same speaker" at the `prior`. `speech_s` are the
@@ -119,7 +119,7 @@ class Decision(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Answer):
-    """Somebody a recording may be of. `probability` weighs them against all others and nobody at all.
+    """A person who may speak in a recording, and the posterior `probability` that it is they.
 
     >>> [candidate] = rec.identify("alice3.wav", top=1).candidates
     >>> candidate.speaker, candidate.rank
@@ -142,11 +142,11 @@ class Candidate(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Identification(Answer):
-    """Who a recording is of, or nobody that is known.
+    """Who speaks in a recording, or that it is none of the enrolled people.
 
-    `speaker` is None, and `known` False, when no candidate reaches the `threshold`; `candidates` are the
-    nearest all the same, best first. `enrolled` counts the people searched, for which prior and threshold
-    account; `unknown_probability` is the posterior of "none of them".
+    `speaker` is None, and `known` False, when no candidate reaches the `threshold`; `candidates` are still
+    the nearest, best first. `enrolled` counts the people searched, for which prior and threshold account;
+    `unknown_probability` is the posterior of "none of them".
 
     >>> found = rec.identify("alice3.wav")
     >>> found.known, found.speaker, found.enrolled >= 2
@@ -194,9 +194,9 @@ class Clip(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Enrollment(Answer):
-    """What an enrollment came to: the clips added now, and how far the voiceprint has come.
+    """The result of an enrollment: the clips added now, and how much speech there is.
 
-    `speech_s` are the seconds of net speech held of this person, `wanted_s` those that make a good
+    `speech_s` are the seconds of net speech enrolled of this person, `wanted_s` those that make a good
     voiceprint, `missing_s` what is still wanted (0 when `complete`). `voiceprints` counts all clips held.
 
     >>> done = rec.enroll("erin", "bob.wav")

@@ -63,8 +63,8 @@ class Inspected:
     full scale without rumble (below 100 Hz or so), `snr_db` an estimate; both None without speech. `band_hz`
     is where the sound ends, 3,400 Hz or so for a telephone. Where speech was not measured, `net_speech_s` is
     NaN, `mask_T` is empty and the others are None. `unlike`: two channels that hold two different sounds were
-    averaged, and nobody said which is meant. `wave_S` is mono float32 at 16 kHz, or None when the recording
-    is longer than `KEEP_S`; `blocks` gives both kinds. `vad_s` says how long finding speech took.
+    averaged, and none was chosen. `wave_S` is mono float32 at 16 kHz, or None when the recording is longer
+    than `KEEP_S`; `blocks` gives both kinds. `vad_s` says how long finding speech took.
 
     >>> found = inspect("alice1.wav")
     >>> found.total_s, found.channels, found.net_speech_s > 2

@@ -35,10 +35,10 @@ Whole = str | os.PathLike[str] | bytes | BinaryIO | Samples
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a recording that is meant: from `start_s` on, for `duration_s` seconds (None: to its end).
+    """A part of a recording: from `start_s` on, for `duration_s` seconds (None: to its end).
 
-    `channel` is one channel, counted from 0, or "mix" for the mean of all. None is the mean too, where nobody
-    chose: channels that hold two different sounds are then pointed out, and are no clip to enroll.
+    `channel` is one channel, counted from 0, or "mix" for the mean of all. None is the mean too, but then two
+    channels that hold different sounds give a warning, and cannot be enrolled.
 
     >>> stereo = np.stack((np.zeros(8000), np.ones(8000)), axis=1)
     >>> with open_source(Part((stereo, 16_000), channel=1)) as opened:

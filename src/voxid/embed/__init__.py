@@ -41,13 +41,13 @@ def load(
     mode: str | None = None,
     engine: Engine = "auto",
 ) -> Embedder:
-    """Return what embeds by a shipped model or a model folder.
+    """Return a shipped model or a model folder, ready to embed.
 
     `device` is "cpu", "cuda", "mps" or "auto". `mode` ("sliding" or "full") replaces the model's own way of
     scoring; it changes the fingerprint. `engine` is "onnx" (exported folders; no torch needed), "torch", or
     "auto": onnx where the folder has graphs and onnxruntime has the device, else torch. Both give the same
-    embeddings, and so have the same fingerprint. A folder goes before a shipped name if its path says so
-    (`./voxid-base`). "hub:owner/name" is a repository of the Hugging Face Hub that `voxid download` brought.
+    embeddings, and so have the same fingerprint. `./voxid-base` is a folder, also where a shipped model has
+    that name. "hub:owner/name" is a repository of the Hugging Face Hub that `voxid download` brought.
 
     Raise UnknownModel, BadModel, BadConfig, DeviceUnavailable, and MissingExtra where torch is needed and not
     installed.

@@ -169,7 +169,7 @@ class Embedder:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all that changes an embedding; embeddings of two fingerprints do not compare.
+        """The sha256 of all that changes an embedding; embeddings of two fingerprints cannot be compared.
 
         Both engines have that of the torch model; a model in 8 bits has its own.
 

@@ -92,9 +92,9 @@ def calibrate(
 ) -> Calibrated:
     """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
 
-    A model that has a calibration is not calibrated anew, unless told so or given a `quality`: what it holds
-    is the start, and the fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`).
-    Where `data` is of several corpora, each weighs the same.
+    If the model has a calibration, the fit starts from it, unless `anew` is set or a `quality` is given: the
+    fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`). Where `data` is of
+    several corpora, each weighs the same.
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to the cohort: the speakers

@@ -59,13 +59,13 @@ def evaluate(
     `models` are folders or runtimes; `data` a prepared folder or corpora; `trials` a spec such as "all" or
     "10000-triplets" (with `seed`), or a list (see `make_trials`). `scoring` names one or several scorers
     ("cosine", "llr", "mean", "s-norm", "as-norm", "plda"; options follow a colon: "as-norm:top_k=200"); all
-    but the first two learn from `cohort`, a corpus of other speakers. "llr" is what the model decides by.
-    None is "cosine", and "llr" too for a model whose calibration weighs more than the cosine. Each model with
-    each scorer is one system of the report. `inference` ("sliding" or "full") replaces the models' own way of
-    embedding, and `vad` ("energy" or "silero") measures net speech. Intervals and paired tests take
-    `resamples` draws of the speakers; 0 leaves them out. Each utterance that a trial uses is embedded once
-    per model, and with `cache` never again. A calibration that was fitted on speakers of this test is not
-    applied, and a warning says so; with `force` it is, and the warning says that.
+    but the first two learn from `cohort`, a corpus of other speakers. "llr" is the score by which the model
+    decides. None means "cosine", and "llr" too for a model whose calibration weighs more than the cosine.
+    Each model with each scorer is one system of the report. `inference` ("sliding" or "full") replaces the
+    models' own way of embedding, and `vad` ("energy" or "silero") measures net speech. Intervals and paired
+    tests take `resamples` draws of the speakers; 0 leaves them out. Each utterance that a trial uses is
+    embedded once per model, and with `cache` never again. A calibration that was fitted on speakers of this
+    test is not applied, and a warning says so; with `force` it is, and the warning says that.
 
     `command`, what the user typed, is shown in the report.
 

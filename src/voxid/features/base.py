@@ -113,7 +113,7 @@ class Features(nn.Module, ABC):
         return Summing(self.summary_kind, self.pause_db)
 
     def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:
-        """Return True at the frames (B, T) that are no pause of the utterance; None where all count."""
+        """Return True at the frames (B, T) that are not pauses of the utterance; None where all count."""
         return None
 
     def forward(self, wave_BS: Tensor, samples_B: Tensor | None = None) -> Tensor:

@@ -76,7 +76,7 @@ class Fbank(Features):
     """Log mel filter bank energies equal to Kaldi's within 1e-3 (its dither is 0 here), in batches.
 
     Windows without their mean, pre-emphasis, power spectrum, triangles on the mel scale 1127 ln(1 + f / 700),
-    natural logarithms; then, with `mean_norm`, the mean of every band over the utterance is taken off: over
+    natural logarithms; then, with `mean_norm`, the mean of every band over the utterance is subtracted: over
     its own frames in a padded batch, over the crop where a crop is all there is.
 
     >>> fbank = Fbank(FbankConfig())
@@ -164,7 +164,7 @@ class Fbank(Features):
         return torch.cat([_mean(logmel_BTM, spoken_BT1), pause_B1], dim=1)
 
     def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:
-        """Return True at the frames (B, T) that are no pause of the utterance; None without `pause_db`."""
+        """Return True at the frames (B, T) that are not pauses of the utterance; None without `pause_db`."""
         if self.pause_db is None:
             return None
         return loudness_steps(logmel_BTM) >= summary_BU[:, -1:]

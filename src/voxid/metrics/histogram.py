@@ -112,7 +112,7 @@ class ScoreHistogram:
     def add(self, scores: ArrayLike, labels: ArrayLike) -> None:
         """Add trials, (K,) scores and (K,) labels of 0/1 or booleans; one class only, or none, is fine.
 
-        Raise BadScores for scores that are not finite and for what is no list of numbers.
+        Raise BadScores for scores that are not finite and for anything but a list of numbers.
         """
         score_K, same_K = checked(scores, labels)
         for start in range(0, score_K.size, BLOCK):

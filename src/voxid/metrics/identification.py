@@ -61,7 +61,7 @@ class OpenSetCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Searches:
-    """What matters of searches: of mated probes the mate's score and rank, of the others the best score.
+    """The outcome of searches: for mated probes the mate's score and rank, for the others the best score.
 
     `mate_M` (M,), `rank_M` (M,) from 1, `best_U` (U,), and `enrolled`, N. The mate stands behind everyone who
     scores as high as it does: a system that scores all alike finds nobody.
@@ -149,7 +149,7 @@ class Searches:
 
 
 def searches(score_QN: ArrayLike, speaker_Q: ArrayLike, enrolled_N: ArrayLike) -> Searches:
-    """Return what matters of searching each probe among the enrolled speakers.
+    """Return the outcome of searching each probe among the enrolled speakers.
 
     `score_QN` is (Q, N) finite floats, higher for more alike; `speaker_Q` (Q,) and `enrolled_N` (N,) are
     names or numbers of speakers. A probe whose speaker is enrolled is mated. Memory beyond the matrix is that

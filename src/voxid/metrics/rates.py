@@ -139,7 +139,7 @@ def eer_grid(scores: ArrayLike, labels: ArrayLike, step: float = 0.001) -> Eer:
 
 
 def frr_at_far(scores: ArrayLike, labels: ArrayLike, far: float) -> RatesAt:
-    """Return the lowest FRR at which the FAR is not above `far`: what security costs those it lets in.
+    """Return the lowest FRR at which the FAR is not above `far`.
 
     Of the thresholds with the largest such FAR, the one with the lowest FRR counts. A FAR below one in as
     many as there are non-target trials cannot be measured: `resolved` is False then. Linear time. Raise

@@ -29,7 +29,7 @@ def calibration_plot(llrs: Det, title: str = "Calibration", color: str = COLORS[
     `llrs` is `metrics.det(llrs, labels)` with natural-log likelihood ratios. "Right" is the best calibration
     that keeps the order, found on the same trials by pooling adjacent violators (the slopes of the ROC's
     convex hull; Fawcett and Niculescu-Mizil 2007). A calibrated system follows the diagonal; below it the
-    system claims too much. The lower panel shows where the trials are. The curve's ends rest on few trials.
+    system is too sure. The lower panel shows where the trials are. The curve's ends rest on few trials.
 
     >>> from voxid.metrics import det
     >>> type(calibration_plot(det([2.0, 1.0, -1.0], [1, 0, 0]))).__name__
@@ -65,7 +65,8 @@ def bayes_error_plot(llrs: Det, title: str = "Cost of decisions", color: str = C
 
     `llrs` is `metrics.det(llrs, labels)` with natural-log likelihood ratios. Three lines (Brümmer and du
     Preez 2006): the actual cost, deciding at the Bayes threshold; the minimum, with the best threshold for
-    each prior; and 1, the cost of deciding blindly. What lies between the first two is lost to calibration.
+    each prior; and 1, the cost of deciding blindly. The difference between the first two is the loss from
+    calibration.
 
     >>> from voxid.metrics import det
     >>> type(bayes_error_plot(det([2.0, 1.0, -1.0], [1, 0, 0]))).__name__

@@ -36,7 +36,7 @@ SAME_VOICE_LLR = float(np.log(99))  # "same speaker" is likelier, if one pair in
 
 @dataclass(frozen=True)
 class Adapted:
-    """How many recordings were heard and joined, and how many strangers the model knows now.
+    """How many recordings were heard and joined, and how many speakers the cohort has now.
 
     Of recordings that sound like one person, OF_ONE_VOICE join. `voices` counts who sound unlike each other;
     in a place where all sound alike it is too low. `left_out` counts by reason what could not be used.
@@ -62,12 +62,12 @@ def adapt(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Adapted:
-    """Return what was found, after writing a copy of the model that knows how strangers sound at your place.
+    """Write a copy of the model whose decisions are adapted to `recordings`; return what was found.
 
     `recordings` is a folder (of audio at any depth), or a list of folders, files or what else is audio to
-    voxid: of people other than those that you will enroll, made as theirs will be, 30 people or more. Whose
-    they are need not be known. Raise NotCalibrated for a model whose calibration weighs no strangers,
-    BadCohort for too few, CorpusNotFound, a ModelError, an OutputError.
+    voxid: of 30 people or more whom you will not enroll, recorded as those will be whom you enroll. No names
+    are needed. Raise NotCalibrated for a model whose calibration uses no cohort, BadCohort for too few,
+    CorpusNotFound, a ModelError, an OutputError.
 
     >>> adapt("voxid-base", "calls/", "models/calls").joined  # doctest: +SKIP
     120

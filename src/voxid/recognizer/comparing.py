@@ -28,7 +28,7 @@ def compare(
     device: str = "cpu",
     **options: Unpack[RuleOptions],
 ) -> Decision:
-    """Return whether one speaker said both `a` and `b` (path, bytes, open file or (samples, rate)).
+    """Return whether one person speaks in both `a` and `b` (path, bytes, open file or (samples, rate)).
 
     `model` is a shipped name ("voxid-base" when not given), a model folder or a loaded runtime. The score is
     the cosine of the two embeddings; the decision is its calibrated log-likelihood ratio against a threshold:

@@ -22,7 +22,7 @@ ALIKE = 10_000  # names that are looked through for "did you mean"
 class People:
     """The people of one collection in a store, given by its address or as an open store.
 
-    Names are told apart by case; each method that takes one raises PersonNotFound, which says who was meant.
+    Case counts in names; each method that takes one raises PersonNotFound, which suggests the nearest name.
 
     >>> from voxid.recognizer import People
     >>> with People("people.db") as people:
@@ -37,7 +37,7 @@ class People:
 
     @property
     def where(self) -> str:
-        """Whom this is about: the collection and the address of the store, in words.
+        """The collection and the address of the store, in words.
 
         >>> rec.where
         "collection 'default' of sqlite:///people.db"
@@ -55,7 +55,7 @@ class People:
     def people(self, *, prefix: str | None = None) -> list[Person]:
         """Return all who are enrolled, by name, without their voiceprints.
 
-        These are read all the same, some people at a time: `Person.damaged` says whose cannot be compared.
+        Voiceprints are checked, some people at a time: `Person.damaged` says whose cannot be compared.
 
         >>> [(person.name, person.prints) for person in rec.people()]
         [('alice', 2), ('bob', 1)]
@@ -113,7 +113,7 @@ class People:
         return self.store.opted_out(collection=self.collection)
 
     def delete(self, name: str) -> Erasure:
-        """Remove all that is held on a person, damaged or not, and return the receipt.
+        """Delete everything that is stored about a person, damaged or not; return the receipt.
 
         >>> rec.enroll("carol", "alice3.wav").voiceprints, rec.delete("carol").voiceprints
         (1, 1)
@@ -145,7 +145,7 @@ class People:
         return self.store.rename(old, new, collection=self.collection)
 
     def export(self, name: str) -> dict[str, Any]:
-        """Return everything held on a person, as values that JSON can hold.
+        """Return everything that is stored about a person, as values that JSON can hold.
 
         >>> len(rec.export("alice")["voiceprints"])
         2

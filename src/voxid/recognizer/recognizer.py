@@ -45,15 +45,15 @@ WANTED_SPEECH_S = 20.0  # of enrollment: more brings little (docs/recognizer.md)
 
 
 class Recognizer(People):
-    """People in a store, and who of them a recording is of.
+    """Enroll people in a store, and tell who of them speaks in a recording.
 
     `url` is the address of a store (`people.db`, `sqlite:///people.db`, `postgresql://...`) or an open one.
     `model` is a shipped name, a model folder or a loaded model. `prior`, costs and `far` say how to decide,
     for all answers that do not say it themselves (`voxid.scoring.decision.rule`). A recording needs
     `least_speech_s` seconds of net speech (the clips of an enrollment together); `wanted_speech_s` make a
-    good voiceprint. `cohort` are recordings of other people, made like yours: they make decisions right at
-    your place (`voxid.adapt`); or what `adapting.joined` made of them. Voiceprints may take up to `memory`
-    in memory (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
+    good voiceprint. `cohort` are recordings of other people, recorded as yours are, to which decisions are
+    adapted (`voxid.adapt`); or what `adapting.joined` made of them. Voiceprints may take up to `memory` in
+    memory (bytes, or a text such as "500MB"); beyond that the store searches (docs/search.md).
 
     Thread-safe: one Recognizer serves any number of threads, and any number of processes may use one store.
 
@@ -118,13 +118,13 @@ class Recognizer(People):
         replace: bool = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> Enrollment:
-        """Return how far the voiceprint of `name` has come, after adding clips to it in one transaction.
+        """Return how much speech of `name` is enrolled, after adding clips in one transaction.
 
-        `audio` is a list of recordings (path, bytes, open file, (samples, rate)), or one. Clips are added to
-        those held; `replace` removes those. A clip that does not sound like the others is kept and pointed
-        out (`Enrollment.outliers`); a recording given twice is held once. Short clips count together: each
-        needs 0.3 s of net speech, all of them `least_speech_s`. Raise an AudioError (then nothing was
-        enrolled), TooLittleSpeech, BadName, ModelMismatch, a StoreError.
+        `audio` is a list of recordings (path, bytes, open file, (samples, rate)), or one. `replace` removes
+        the person's older clips. A clip that does not sound like the others is kept and pointed out
+        (`Enrollment.outliers`); a recording given twice is kept once. Short clips count together: each needs
+        0.3 s of net speech, all of them `least_speech_s`. Raise an AudioError (then nothing was enrolled),
+        TooLittleSpeech, BadName, ModelMismatch, a StoreError.
 
         >>> done = rec.enroll("alice", ["alice1.wav", "alice2.wav"])
         >>> done.voiceprints, done.complete
@@ -229,7 +229,7 @@ class Recognizer(People):
         progress: Callable[[int, int], None] | None = None,
         **options: Unpack[RuleOptions],
     ) -> Identification:
-        """Return who of the enrolled people `audio` is of, or unknown; with the `top` nearest, ranked.
+        """Return who of the enrolled people speaks in `audio`, or unknown; with the `top` nearest, ranked.
 
         Prior and threshold account for how many are enrolled. The first call reads everybody, once the
         recording is heard; `progress` is called as by `load`. Raise as `verify` does.

@@ -27,9 +27,9 @@ class Stream:
     """What `Recognizer.stream` returns: `add` takes chunks and returns turns that settled.
 
     A turn comes at most `voxid.timeline.streaming.LATENCY_S` (2 s of sound) after its end. It keeps the name
-    that its speaker had then; the timeline that `end` returns is the one that the file would have got, so
-    there a first "unknown 1" may have become somebody; then `changes` says where it differs from what was
-    told. Samples are kept until the end. Not thread-safe.
+    that its speaker had then; the timeline that `end` returns is the one that the file would have got, so a
+    turn of "unknown 1" may have a name there; then `changes` says where it differs from what was told.
+    Samples are kept until the end. Not thread-safe.
 
     >>> stream = rec.stream()
     >>> turns = stream.add(voxid.audio.load("alice1.wav"))

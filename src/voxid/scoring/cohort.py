@@ -27,7 +27,7 @@ COHORT_FILE = "cohort.npy"  # beside the model: plain numbers, read without pick
 
 
 class CohortInfo(Config):
-    """What a calibration says of its cohort: enough to notice another one in its place.
+    """What a calibration keeps about its cohort, so that another one in its place is noticed.
 
     >>> voxid.load("voxid-base").model.cohort.info.top_k > 0
     True
@@ -80,7 +80,7 @@ class Cohort:
         return cls(rows_MD, min(top_k, len(rows_MD)), name, fingerprint)
 
     def joined(self, emb_ND: ArrayLike, name: str) -> Cohort:
-        """Return this cohort under another name, with recordings that nobody named, a row each.
+        """Return this cohort under another name, with recordings without names, one row for each.
 
         Raise BadCohort or BadScores.
 

@@ -109,7 +109,7 @@ class Side:
 
 
 def reference(emb_CD: ArrayLike, speech_s_C: ArrayLike, begin_P: ArrayLike = (0,)) -> Side:
-    """Return what people enrolled with clips are compared by: P sides, from the clips of all of them.
+    """Return the sides (P,) that stand for enrolled people, from the clips of all of them.
 
     The clips of a person are consecutive rows and begin at `begin_P`; each person has one at least. Raise
     BadScores as `unit_rows` does.

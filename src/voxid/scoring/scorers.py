@@ -135,7 +135,7 @@ class FittedScorer(ABC):
     def _sides(self, emb_ND: np.ndarray) -> Sides: ...
 
     def sides(self, emb_ND: ArrayLike) -> Sides:
-        """Return the utterances made ready: whatever costs something is done here, once for each of them.
+        """Return the utterances prepared for scoring: all costly work is done here, once for each of them.
 
         Raise BadScores for rows of zeros, NaN or infinity, or of another dimension than the cohort's.
 

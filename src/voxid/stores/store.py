@@ -154,8 +154,8 @@ class Store(Kept):
     def purge(self) -> bool:
         """Wipe what deletions left on the disk; True when nothing is left (docs/stores.md says how far).
 
-        SQLite writes the file anew, which needs as much free room again. PostgreSQL writes the tables anew,
-        and nobody else can use them meanwhile.
+        SQLite rewrites the file, which needs as much free space again. PostgreSQL rewrites the tables, and
+        nobody else can use them meanwhile.
         """
 
     @abstractmethod
@@ -250,7 +250,7 @@ class Store(Kept):
             return held.person(name)
 
     def delete(self, name: str, *, collection: str = DEFAULT) -> Erasure:
-        """Remove all that is held on a person, damaged or not; return the receipt. Raise PersonNotFound."""
+        """Delete everything about a person, damaged or not; return the receipt. Raise PersonNotFound."""
         with self._change(collection) as held:
             id, name = held.known(name)
             [person] = persons(held.session, "WHERE p.id = ?", (id,), voiceprints=False)
@@ -384,7 +384,7 @@ class Store(Kept):
         return row[0] if row else None
 
     def export(self, name: str, *, collection: str = DEFAULT) -> dict[str, Any]:
-        """Return everything held on a person, audit trail too, as values that JSON can hold."""
+        """Return everything that is stored about a person, audit trail too, as values that JSON can hold."""
         name, collection = checked_name(name), collection_name(collection)
         with self._read() as session:
             person = find(session, name, collection, live=False)

@@ -72,7 +72,7 @@ def voiceprint(
 ) -> Voiceprint:
     """Return a new Voiceprint with an id of its own, made now. `embedding`: any (D,) of numbers.
 
-    Raise BadVoiceprint for an embedding that is no vector of finite numbers, or has no length to speak of.
+    Raise BadVoiceprint for an embedding that is not a vector of finite numbers, or whose length is almost 0.
 
     >>> voiceprint([3.0, 4.0], model="abc").embedding.tolist()
     [3.0, 4.0]
@@ -195,7 +195,7 @@ class Change:
 class Changes:
     """Who changed since a sequence, oldest first, each person once.
 
-    `latest` is the sequence to ask from next time. `reload` is True when the asker must read `matrix` anew:
+    `latest` is the sequence to ask from next time. `reload` is True when the asker must read `matrix` again:
     the collection took another model, or the store is not the one that was asked before (a restored backup).
 
     >>> rec.store.changes(0).latest > 0

@@ -42,7 +42,7 @@ class Turn(Answer):
 
     @property
     def doubtful(self) -> bool:
-        """Whether somebody should listen."""
+        """Whether a person should listen to it."""
         return self.confidence < DOUBTFUL
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Timeline(Answer):
         ]
 
     def to_rttm(self, recording: str = "") -> str:
-        """Return the lines of an RTTM file; `recording` is how the file is called in it.
+        """Return the lines of an RTTM file; `recording` is the name of the file in it.
 
         >>> rec.timeline("alice3.wav").to_rttm("call").split()[:2]
         ['SPEAKER', 'call']
@@ -166,7 +166,7 @@ class Timeline(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Correction(Answer):
-    """From `start` to `end`, in seconds, a stream had told `told`; its whole says `speaker`. None is nobody.
+    """From `start` to `end`, in seconds, a stream said `told`, and its end says `speaker` (None: nobody).
 
     >>> print(Correction(0.5, 4.25, "unknown 1", "alice"))
     0:00.5 - 0:04.2  told: unknown 1, in the end: alice

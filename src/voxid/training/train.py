@@ -86,7 +86,7 @@ Progress = Callable[[str, int, int], None]  # (what is going on, how much is don
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to. `steps` counts all steps of the run folder, `steps_per_s` this call's only.
+    """The result of a training. `steps` counts all steps of the run folder, `steps_per_s` this call's only.
 
     >>> run = voxid.train("demo", "people", "run", overrides=["training.steps=2"], overwrite=True)
     >>> run.steps, run.plan.speakers
@@ -125,7 +125,7 @@ def train(
     on_plan: Callable[[Plan, list[str]], None] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> TrainResult:
-    """Train `recipe` on the speakers of `train`, and return what came of it; `out` becomes a model folder.
+    """Train `recipe` on the speakers of `train`, and return the result; `out` becomes a model folder.
 
     `recipe` is a shipped name, a TOML file or a `Recipe`, changed by `overrides` such as "optimizer.lr=1e-3".
     `valid` are held-out speakers whose error rate is logged every `training.valid_every` steps, `test` those
@@ -134,8 +134,8 @@ def train(
     random. Ctrl-C or SIGTERM finishes the step, saves a checkpoint and raises KeyboardInterrupt; `resume`
     goes on from there. `overwrite` deletes a run that is in `out`.
 
-    `progress` gets (what is going on, done, of how many), `on_plan` the plan and what there is to be warned
-    of before the first step, `on_row` each line of the log.
+    `progress` gets (what is going on, done, of how many), `on_plan` the plan and the warnings before the
+    first step, `on_row` each line of the log.
 
     Raise BadConfig kinds about the recipe, a CorpusError about speech or the folders of [augment] (such as
     NotEnoughSpeakers), UnknownModel or BadModel about `init`, DeviceUnavailable, BadTrials, RunExists,

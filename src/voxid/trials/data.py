@@ -24,7 +24,7 @@ from voxid.types import ADULT_AGE, SAMPLE_RATE, Utterance
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """Utterances, whose they are, and how to get at their samples.
+    """Utterances, their speakers, and their samples.
 
     `audio(i)` is what a runtime embeds. `fingerprint` tells two sets apart: of the samples for a prepared
     folder, of the names and file sizes for a corpus. `dropped` was left out when the folder was prepared.
@@ -90,7 +90,7 @@ def read_data(
 ) -> EvaluationData:
     """Return the utterances of one prepared folder, or of one or several corpora together.
 
-    Raise a CorpusError when a path is no corpus, BadTrials when two utterances have one name.
+    Raise a CorpusError when a path is not a corpus, BadTrials when two utterances have one name.
 
     >>> data = read_data("people")
     >>> len(data.utterances), data.utterances[0].speaker

@@ -138,7 +138,7 @@ def doubts(
     speaker_N: np.ndarray | None,
     models: Models | None = None,
 ) -> dict[str, int]:
-    """Return how many trials look wrong, by kind; they are scored all the same, since the list is law.
+    """Return how many trials look wrong, by kind; they are scored all the same.
 
     `duplicate`: pairs that came before, in either order. `contradictory`: trials of pairs with both labels.
     `with_itself`: both sides are one recording, or the test is among the enrollment. With `speaker_N`, the

@@ -81,11 +81,11 @@ def read_scores(
     """Return the scores and labels of a file, plain or gzipped, whose format its content tells.
 
     `trials` is a list with the labels, in any format of `read_trials`, matched by the names of both sides (as
-    given, swapped, or without the suffix of a file; by order when the scores have no names). It is law: a
-    trial without a score is counted in `lost`, a score without a trial in `warnings`. `columns` overrides
-    what is found out: "left right score label" in the order of the file, `_` for columns not used. `speakers`
-    is a list of `utterance speaker` lines (utt2spk), for intervals that resample speakers; speakers are never
-    guessed from names.
+    given, swapped, or without the suffix of a file; by order when the scores have no names). The list
+    decides: a trial without a score is counted in `lost`, a score without a trial in `warnings`. `columns`
+    overrides what is found out: "left right score label" in the order of the file, `_` for columns not used.
+    `speakers` is a list of `utterance speaker` lines (utt2spk), for intervals that resample speakers;
+    speakers are never guessed from names.
 
     Raise BadScores for a file that fits no format, or two; for scores that are NaN or infinite (how many, and
     the first line); for labels of one class only, or none; for one trial with two scores. Raise BadTrials for
