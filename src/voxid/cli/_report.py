@@ -104,7 +104,9 @@ def _notes(report: Report) -> list[str]:
             notes.append(f"warning: {model.model}: {doubt}")
         if model.left_out:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in model.left_out.items())
-            notes.append(f"{model.model}: left out {reasons}; {model.trials_lost:,} trials fell with them")
+            notes.append(
+                f"{model.model}: left out {reasons}; {model.trials_lost:,} trials were left out with them"
+            )
         if model.full_sequence and model.inference == "sliding":
             notes.append(
                 f"{model.model}: {model.full_sequence:,} of {model.utterances:,} utterances are shorter than "

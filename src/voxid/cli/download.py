@@ -122,7 +122,10 @@ def _model(name: str, parts: list[str] | None, out: Path, accept_licence: bool, 
     def text() -> None:
         echo(f"{name}: in {done.folder}")
         if entry is None:
-            echo(f"next: voxid.load({name!r}); if it is none of voxid's: voxid import {done.folder} -o MODEL")
+            echo(
+                f"next: voxid.load({name!r}); if it is not a model of voxid: voxid import "
+                f"{done.folder} -o MODEL"
+            )
         else:
             echo(f"next: voxid import {done.folder} --kind {entry.kind} -o models/{name}")
 

@@ -117,7 +117,7 @@ def keys(
             lines = [shown, "keep it: it is not shown again"]
         elif action == "revoke":
             answer = _row(store.revoke_key(given[0]))
-            lines = [f"{answer['name']!r} ({answer['id']}) counts no more"]
+            lines = [f"{answer['name']!r} ({answer['id']}) is revoked"]
         else:
             rows = [_row(key) for key in store.api_keys()]
             answer = {"keys": rows}

@@ -205,7 +205,11 @@ def export(
         return
     with atomic_write(out, "w", private=True) as file:  # voiceprints, as in the database
         json_module.dump(exported, file, indent=2, ensure_ascii=False)
-    emit({"name": name, "file": str(out)}, json, lambda: echo(f"everything that is held on {name!r}: {out}"))
+    emit(
+        {"name": name, "file": str(out)},
+        json,
+        lambda: echo(f"everything that is stored about {name!r}: {out}"),
+    )
 
 
 @speakers.command("import")

@@ -451,7 +451,7 @@ def _assumptions(said: dict[str, str], face: Interface) -> list[str]:
             "if it was trained on samples in -1..1: --set features.scale=1; as 16-bit numbers: 32768"
         )
         assumed.append(
-            "another window: --set features.window=povey; no mean taken off: --set features.mean_norm=false"
+            "another window: --set features.window=povey; no mean subtracted: --set features.mean_norm=false"
         )
     return assumed
 
@@ -461,7 +461,7 @@ def _warnings(behaviour: Behaviour) -> list[str]:
     if behaviour.softer < SOFT_COSINE:
         warnings.append(
             f"a recording and the same at a quarter of the level have a cosine of {behaviour.softer:.2f}: "
-            "the scale of the samples, or the mean that is taken off, may be another"
+            "the scale of the samples, or the mean that is subtracted, may be another"
         )
     if behaviour.halves <= behaviour.others:
         warnings.append(

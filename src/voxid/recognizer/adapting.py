@@ -106,7 +106,7 @@ def joined(
             + f". Give recordings of {LEAST} other people, better of {MANY} or more."
         )
     if rows.size < MANY:
-        warnings += (f"{rows.size} recordings say little of a place; {MANY} people or more are usual",)
+        warnings += (f"{rows.size} recordings are few to adapt to; {MANY} people or more are usual",)
     cohort = held.joined(sides.emb_ND[rows], f"{held.name}, and {rows.size} recordings of your own")
     return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
 
@@ -142,9 +142,7 @@ def _heard(
     """Return the recordings that can be used as sides, how many cannot, by reason, and warnings."""
     warnings: tuple[str, ...] = ()
     if len(clips) > MOST_RECORDINGS:
-        warnings = (
-            f"{MOST_RECORDINGS:,} of {len(clips):,} recordings were taken, evenly: more bring nothing",
-        )
+        warnings = (f"{MOST_RECORDINGS:,} of {len(clips):,} recordings were taken, evenly: more do not help",)
         clips = [clips[i] for i in np.linspace(0, len(clips) - 1, MOST_RECORDINGS).astype(int)]
     left_out: Counter[str] = Counter()
     rows: list[np.ndarray] = []

@@ -81,6 +81,7 @@ def _left_out(near: Near, names: dict[int, str]) -> list[str]:
         return []
     shown = ", ".join(repr(names.get(person, person)) for person in near.damaged[:NAMED])
     return [
-        f"left out, since what is held on them is damaged: {shown}{', ...' * (len(near.damaged) > NAMED)} "
+        "left out, since what is stored about them is damaged: "
+        f"{shown}{', ...' * (len(near.damaged) > NAMED)} "
         f"({len(near.damaged):,} in all). Delete them and enroll them again."
     ]

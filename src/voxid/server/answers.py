@@ -59,7 +59,7 @@ class EnrollmentOut(Out):
     state: Literal["needs_speech", "enrolled"]
     speaker: str
     collection: str
-    net_speech_s: float = Field(description="Net speech that is held, in seconds.")
+    net_speech_s: float = Field(description="Net speech that is enrolled, in seconds.")
     wanted_s: float = Field(description="Net speech that is wanted.")
     missing_s: float = Field(description="Net speech that is still wanted.")
     created: bool = Field(description="Whether the person is new.")

@@ -191,7 +191,7 @@ class Exchange:
         if self._size > self._settings.body_mb * 1e6:
             raise HTTPException(413, too_large(self._settings).detail)
         if service.held_bytes > self._settings.bodies_mb * 1e6:
-            full = "other requests hold all the room there is. Try again."
+            full = "other requests fill the memory for recordings. Try again."
             raise HTTPException(429, full, {"Retry-After": "1"})
         return message
 
@@ -286,7 +286,7 @@ class Around:
             return Refusal(
                 421,
                 "OtherHost",
-                f"{host!r:.100} is no name of this service. Start it with --hosts NAME if it should be.",
+                f"{host!r:.100} is not a name of this service. Start it with --hosts NAME if it should be.",
             )
         return None
 

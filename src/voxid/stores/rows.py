@@ -76,7 +76,7 @@ def nobody(name: str, collection: str) -> PersonNotFound:
     """Return the error for a name that is not there."""
     return PersonNotFound(
         f"nobody named {name!r:.200} is enrolled in the collection {collection!r:.200}. "
-        "Names are told apart by case and spaces; enroll the person, or look at the list of people."
+        "Case and spaces count in names; enroll the person, or look at the list of people."
     )
 
 

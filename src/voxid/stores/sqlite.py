@@ -433,7 +433,7 @@ def _translated(error: sqlite3.Error, path: Path | None, timeout: float) -> Voxi
         )
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreDamaged(
-            f"{where} is no SQLite database, or is damaged ({said}). Restore it from a backup; "
+            f"{where} is not a SQLite database, or is damaged ({said}). Restore it from a backup; "
             "`sqlite3 FILE .recover` may save what is left."
         )
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):

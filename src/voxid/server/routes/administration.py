@@ -102,7 +102,7 @@ async def delete_collection(service: At, caller: Admin, collection: Collection) 
 @router.put(
     "/collections/{collection}/surroundings",
     response_model=SurroundingsOut,
-    summary="Let a collection learn how strangers sound at its place",
+    summary="Adapt the decisions of a collection to recordings of other people",
     openapi_extra=audio("file", several=True),
 )
 async def set_surroundings(request: Request, service: At, caller: AdminHeard, collection: Collection) -> Any:
@@ -117,7 +117,7 @@ async def set_surroundings(request: Request, service: At, caller: AdminHeard, co
 @router.delete(
     "/collections/{collection}/surroundings",
     response_model=CollectionOut,
-    summary="Let a collection decide by the model's own strangers again",
+    summary="Undo the adaptation of a collection",
 )
 async def forget_surroundings(service: At, caller: Admin, collection: Collection) -> Any:
     """Undo what the collection learnt of its place."""

@@ -89,7 +89,7 @@ async def change_speaker(
 @router.delete(
     "/collections/{collection}/speakers/{name}",
     response_model=ReceiptOut,
-    summary="Remove all that is held on a person",
+    summary="Delete everything that is stored about a person",
 )
 async def delete_speaker(service: At, caller: Admin, collection: Collection, name: Name) -> Any:
     """Delete a person: voiceprints, notes, and the name in the audit trail."""
@@ -112,7 +112,7 @@ async def delete_recording(
 
 @router.get(
     "/collections/{collection}/speakers/{name}/export",
-    summary="Everything that is held on a person",
+    summary="Everything that is stored about a person",
 )
 async def export(service: At, caller: Admin, collection: Collection, name: Name) -> dict[str, Any]:
     """Return voiceprints, notes and audit trail, as `voxid speakers import` takes them."""

@@ -52,7 +52,7 @@ def counted(question: str, found: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "/collections/{collection}/speakers/{name}/recordings",
     response_model=EnrollmentOut,
-    summary="Enroll somebody, or add recordings to who is enrolled",
+    summary="Enroll a person, or add recordings to a person",
     openapi_extra=audio("file", several=True),
 )
 async def enroll(
@@ -61,7 +61,7 @@ async def enroll(
     caller: EnrollerHeard,
     collection: Collection,
     name: Name,
-    replace: Annotated[bool, Query(description="Take these recordings instead of those held.")] = False,
+    replace: Annotated[bool, Query(description="Forget the older recordings, and keep these.")] = False,
     channel: Channel = None,
     idempotency_key: Annotated[str | None, Header(description="The same key gets the same answer.")] = None,
 ) -> Any:
@@ -126,7 +126,7 @@ async def verify(
 @router.post(
     "/collections/{collection}/identify",
     response_model=IdentificationOut,
-    summary="Who of the enrolled people a recording is of, or nobody that is known",
+    summary="Who of the enrolled people speaks in a recording, or that none does",
     openapi_extra=audio("file"),
 )
 async def identify(
@@ -177,7 +177,7 @@ async def timeline(
 @router.post(
     "/compare",
     response_model=DecisionOut,
-    summary="Whether one speaker said both recordings",
+    summary="Whether one person speaks in both recordings",
     openapi_extra=audio("a", "b"),
 )
 async def compare(
