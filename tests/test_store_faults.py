@@ -371,7 +371,7 @@ def test_on_a_full_disk_people_can_be_read(path: Path) -> None:
 )
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(StoreDamaged, match="no SQLite database"):
+    with pytest.raises(StoreDamaged, match="not a SQLite database"):
         SqliteStore(path)
     assert path.read_bytes() == content
 
