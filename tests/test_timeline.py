@@ -46,7 +46,7 @@ from voxid.timeline import speakers as speakers_room
 from voxid.timeline.clustering import agglomerate, smoothed
 from voxid.timeline.conversations import make_conversations
 from voxid.timeline.naming import EASE, names_of
-from voxid.timeline.speakers import speakers_of
+from voxid.timeline.speakers import settled, speakers_of
 from voxid.timeline.streaming import LATENCY_S
 from voxid.timeline.transcript import read, with_names
 from voxid.timeline.windows import Windows
@@ -171,6 +171,15 @@ def test_clusters_that_sound_alike_as_a_whole_are_one_speaker(monkeypatch: pytes
     assert found([*"aaaaaa", *"bbb", *"a" * 9]) == [0] * 6 + [1] * 3 + [0] * 9  # and of 14 s they are
     monkeypatch.setattr(speakers_room, "JOIN_LLR", 99.0)
     assert found(once) == [0] * 12 + [1] * 6 + [2] * 12
+
+
+def test_a_speaker_who_keeps_too_little_is_none_in_the_next_pass() -> None:
+    """A cluster that began with six windows has three after the first pass: 2.2 s of net speech."""
+    windows, line = made_windows([*"a" * 12, *"bbb", *"a" * 12]), Calibration(scale=20.0, offset=-9.0)
+    begun_W = np.array([0] * 10 + [1] * 6 + [0] * 11)
+    for least_s, who in ((2.0, 1), (2.5, 0)):
+        label_W = settled(windows, begun_W, line, None, least_s).argmax(axis=1)
+        assert label_W.tolist() == [0] * 12 + [who] * 3 + [0] * 12
 
 
 def test_a_stream_looks_at_the_same_sound_once(monkeypatch: pytest.MonkeyPatch) -> None:
