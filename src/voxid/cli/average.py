@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import JsonFlag, echo, emit
 
 
 def average(
-    models: Annotated[list[str], typer.Argument(help="Model folders or shipped models, two or more.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Model folders or shipped models, two or more.", autocompletion=_complete.models),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The folder to write.")],
     name: Annotated[str, typer.Option(help="The name to put into the metadata.")] = "average",
     json: JsonFlag = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from voxid.cli import _complete
 from voxid.cli._common import JsonFlag, echo, emit
 from voxid.cli.people import DB, DbOption
 
@@ -26,7 +27,11 @@ def serve(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="A model that comes with voxid, or a calibrated model folder."),
+        typer.Option(
+            "--model",
+            help="A model that comes with voxid, or a calibrated model folder.",
+            autocompletion=_complete.models,
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="How many processes answer. Default: 1.")
