@@ -325,7 +325,7 @@ def test_what_computes_stands_back_behind_what_answers(keyed: tuple[Serving, dic
     answers = os.getpriority(os.PRIO_PROCESS, pid)
     threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
     computes = {os.getpriority(os.PRIO_PROCESS, at) for at in decoders(pid)}
-    assert computes == {min(19, answers + 10)}
+    assert computes == {min(19, answers + service.NICE)}
     assert {os.getpriority(os.PRIO_PROCESS, at) for at in threads} == {answers, *computes}
 
 

@@ -38,7 +38,7 @@ T = TypeVar("T")
 BYTES_A_SECOND = 32_000  # of 16-bit samples at 16 kHz: what a body is taken for until it is decoded
 LEAST_S = 1.0  # that a recording counts for in the queue: asking costs something, too
 THREADS = 32  # that wait for the store and the network
-NICE = 10  # added to the priority value of the threads that compute
+NICE = 5  # added to the priority value of the threads that compute
 MOST_REPLAYS = 10_000  # answers to idempotent requests that are kept
 
 
