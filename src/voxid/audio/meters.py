@@ -28,6 +28,8 @@ LINES, DEEP_DB = 6, 40.0  # a band of so many lines, this far below the loudest,
 class Channels:
     """What the channels are: each one's power (C,), that of their mean, and the share of clipped samples.
 
+    One channel has nothing to be compared with: its power is not measured, and 0.
+
     `correlation` is that of two channels, -1 to 1; None for another number of channels.
     """
 
@@ -74,7 +76,7 @@ class Tap:
         if len(samples) and np.isfinite(samples).all():
             wave_SC = samples.reshape(len(samples), -1)
             self._count += len(wave_SC)
-            for first in range(0, len(wave_SC), PIECE):
+            for first in range(0, len(wave_SC) if self.channels > 1 else 0, PIECE):
                 exact_CS = wave_SC[first : first + PIECE].T.astype(float, order="C")
                 self._sum_C += exact_CS.sum(axis=1)
                 self._product_CC += np.einsum("cs,ds->cd", exact_CS, exact_CS)  # @ would start BLAS's threads
