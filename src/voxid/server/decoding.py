@@ -31,8 +31,10 @@ _CONTEXT = multiprocessing.get_context("spawn")  # no copy of threads, sockets a
 class Decoders:
     """A pool of processes that decode. Thread-safe: `decode` waits for a free one."""
 
-    def __init__(self, count: int, *, seconds: float, megabytes: float, audio_s: float) -> None:
-        self._seconds, self._limits = seconds, (int(megabytes * 1e6), audio_s)
+    def __init__(
+        self, count: int, *, seconds: float, megabytes: float, audio_s: float, vad: str = "energy"
+    ) -> None:
+        self._seconds, self._limits = seconds, (int(megabytes * 1e6), audio_s, vad)
         self._audio_s = audio_s
         self._free: SimpleQueue[_Worker | None] = SimpleQueue()
         self._lock, self._closed = threading.Lock(), False
@@ -95,7 +97,7 @@ class TooLong(Exception):
 class _Worker:
     """One process that decodes, and the pipe to it."""
 
-    def __init__(self, limits: tuple[int, float]) -> None:
+    def __init__(self, limits: tuple[int, float, str]) -> None:
         self._pipe, its = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_run, args=(its, *limits), daemon=True, name="voxid-decode")
         self._process.start()
@@ -142,7 +144,7 @@ class _Worker:
             self._pipe.close()
 
 
-def _run(pipe: Connection, memory: int, audio_s: float) -> None:
+def _run(pipe: Connection, memory: int, audio_s: float, vad: str) -> None:
     """Decode what comes through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends this process
     with suppress(ValueError, OSError):
@@ -158,7 +160,7 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer: Any = _decode(content, name, channel, audio_s)
+            answer: Any = _decode(content, name, channel, audio_s, vad)
         except (VoxidError, TooLong) as error:
             answer = error
         except MemoryError:
@@ -168,7 +170,9 @@ def _run(pipe: Connection, memory: int, audio_s: float) -> None:
         pipe.send(answer)
 
 
-def _decode(content: bytes, name: str, channel: int | Literal["mix"] | None, audio_s: float) -> Inspected:
+def _decode(
+    content: bytes, name: str, channel: int | Literal["mix"] | None, audio_s: float, vad: str
+) -> Inspected:
     part = Part(content, channel=channel)
     try:
         with open_source(part) as opened:
@@ -177,7 +181,7 @@ def _decode(content: bytes, name: str, channel: int | Literal["mix"] | None, aud
                 raise TooLong
             if not opened.exact or promised_s > audio_s:
                 part = replace(part, duration_s=audio_s + 1)
-        found = inspect(part, keep_s=audio_s + 1)
+        found = inspect(part, vad=vad, keep_s=audio_s + 1)
     except AudioError as error:
         raise _named(error, content, name) from None
     if found.total_s > audio_s or found.wave_S is None:

@@ -195,7 +195,12 @@ class Recognizers:
 
     def adapt(self, collection: str, recordings: list[Inspected]) -> dict[str, Any]:
         """Return what was heard, after a collection has learnt how strangers sound at its place."""
-        cohort, found = joined(self._runtime, self._settings.model, recordings)  # type: ignore[arg-type]
+        cohort, found = joined(
+            self._runtime,  # type: ignore[arg-type]
+            self._settings.model,
+            recordings,
+            vad=self._settings.vad,
+        )
         rows_MD = cohort.rows_MD[-found.joined :]
         kept = {
             "rows": base64.b64encode(rows_MD.astype("<f4").tobytes()).decode(),
@@ -231,6 +236,7 @@ class Recognizers:
             wanted_speech_s=own.get("wanted_speech_s", self._settings.wanted_speech_s),
             cohort=self._place(collection) if own.get(PLACE) else None,
             memory=self._settings.memory,
+            vad=self._settings.vad,
             **asked,
         )
         made._roster.near = metrics.timed("search", made._roster.near)  # type: ignore[method-assign]

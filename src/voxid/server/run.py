@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from voxid import stores
+from voxid.audio.front import speech_meter
 from voxid.errors import BadConfig, NotWritable
 from voxid.server.settings import Settings
 
@@ -25,7 +26,7 @@ METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def check(settings: Settings) -> None:
-    """Raise BadConfig for a service that anybody could listen to, or use."""
+    """Raise BadConfig for a service that anybody could listen to, or use; MissingExtra without its `vad`."""
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise BadConfig("TLS needs both files: --tls-cert CERT.pem --tls-key KEY.pem.")
     if settings.tls_cert and settings.tls_key:
@@ -49,6 +50,7 @@ def check(settings: Settings) -> None:
         raise BadConfig(
             f"{settings.host} can be reached from other machines, so keys are needed. Leave --no-keys out."
         )
+    speech_meter(settings.vad)  # a wrong name, or a missing extra, is told here
     with stores.open(settings.db) as store:
         if settings.keyed and all(key.revoked is not None for key in store.api_keys()):
             raise BadConfig(

@@ -134,8 +134,9 @@ class Service:
             seconds=settings.decode_s,
             megabytes=settings.decode_mb,
             audio_s=settings.audio_s,
+            vad=settings.vad,
         )
-        embedder = load(settings.model)
+        embedder = load(settings.model, device=settings.device)
         lanes = max(1, min(8, usable_cores()))
         self.runtime = Together(embedder, settings.company_ms / 1000, lambda: self.queue.requests, lanes)
         self.recognizers = Recognizers(self.store, self.runtime, settings)

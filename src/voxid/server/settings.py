@@ -31,6 +31,8 @@ class Settings(Config):
     port: int = Field(8000, ge=0, le=65_535, description="The port; 0 takes a free one.")
     db: str = Field("sqlite:///voxid.db", description="Where people and keys are kept: the URL of a store.")
     model: str = Field("voxid-base", description="A shipped model, or a calibrated model folder.")
+    device: str = Field("cpu", description="Where to compute: cpu, cuda, mps, or auto.")
+    vad: str = Field("energy", description="What finds speech: energy, or silero (extra vad).")
     workers: Count = Field(1, description="Processes that answer; they share the store.")
     keys: bool | None = Field(
         None, description="Whether requests need a key; if not set: unless the address is loopback."
