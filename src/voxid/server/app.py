@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _told(loading: asyncio.Task[None]) -> None:
     if not loading.cancelled() and (error := loading.exception()) is not None:
-        log.critical("the service cannot start: %s", error)
+        log.critical("the service cannot start: %s", str(error) or type(error).__name__)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
