@@ -7,6 +7,7 @@
 # make bench   every benchmark of docs/benchmarks.md
 # make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
 # make train-world  go on from there with every corpus of VOXID_DATA: the voxid-base of today; docs/training.md
+# make train-small  voxid-small, which learns from voxid-base on the speech of make train-world; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
@@ -38,7 +39,7 @@ empty :=
 # a list of folders as TOML writes it: ["a","b"]
 toml = [$(subst $(empty) $(empty),$(comma),$(foreach folder,$(1),"$(folder)"))]
 
-.PHONY: setup demo docs figures train-base train-world lint types test test-all slow bench clean
+.PHONY: setup demo docs figures train-base train-world train-small world-speech lint types test test-all slow bench clean
 
 setup: $(STAMP)
 
@@ -96,23 +97,34 @@ INIT ?= $(RUN)
 STEPS ?= 7666
 HOLD_OUT_OF ?= common-voice:0.1 wuw2:0.18 msc-malayalam:0.18 alphanum:0.18 dspspeech20:0.18
 WHOLE ?= emodb asterisk-prompts aishell-sample
+SMALL ?= runs/small
+LAST_SHARES := speech-commands=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2
+define FINISH_WORLD
+$(BIN)/voxid calibrate $(1) --data $(WORLD)-held-out --prior $(PRIOR) --trials all:same-corpus+other-session \
+	--quality cohort_mean --cohort $(WORLD)-train --top-k $(TOP_K) --anew
+$(BIN)/voxid export $(1) -o $(1)-export --data $(WORLD)-held-out
+endef
 TRAIN_WORLD = $(BIN)/voxid train $(1) --train $(WORLD)-train --resume --device $(DEVICE) --set 'data.shares={$(3)}' \
 	--set 'augment.noise=$(call toml,$(NOISE))' --set augment.noise_prob=$(2) --set 'augment.rir=$(call toml,$(RIR))' $(SET)
 
-train-world: setup
+# What is trained and held out, by speakers.
+world-speech: setup
 	$(BIN)/voxid split $(SPEECH) $(VOXID_DATA)/LibriSpeech/train-clean-100-more -o $(WORLD)-speakers/base --hold-out $(HOLD_OUT)
 	for pair in $(HOLD_OUT_OF); do \
 		$(BIN)/voxid split $(VOXID_DATA)/$${pair%:*}/train -o $(WORLD)-speakers/$${pair%:*} --hold-out $${pair#*:} || exit 1; done
 	test -d $(WORLD)-train || $(BIN)/voxid prepare $(WORLD)-speakers/*/rest.csv $(patsubst %,$(VOXID_DATA)/%/train,$(WHOLE)) -o $(WORLD)-train
 	test -d $(WORLD)-held-out || $(BIN)/voxid prepare $(WORLD)-speakers/*/held-out.csv -o $(WORLD)-held-out
+
+train-world: world-speech
 	$(call TRAIN_WORLD,base-world,0.2,speech-commands=0.04$(comma)arabic-speech-commands=0.02$(comma)dspspeech20=0.04) \
 		--init $(INIT) --set training.steps=$(STEPS) -o $(WORLD)-begun
-	$(call TRAIN_WORLD,base-world-last,0.12,speech-commands=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2) \
-		--init $(WORLD)-begun -o $(WORLD)-last
+	$(call TRAIN_WORLD,base-world-last,0.12,$(LAST_SHARES)) --init $(WORLD)-begun -o $(WORLD)-last
 	$(BIN)/voxid average $(WORLD)-last $(WORLD)-last $(WORLD)-last $(INIT) -o $(WORLD) --name voxid-base
-	$(BIN)/voxid calibrate $(WORLD) --data $(WORLD)-held-out --prior $(PRIOR) --trials all:same-corpus+other-session \
-		--quality cohort_mean --cohort $(WORLD)-train --top-k $(TOP_K) --anew
-	$(BIN)/voxid export $(WORLD) -o $(WORLD)-export --data $(WORLD)-held-out
+	$(call FINISH_WORLD,$(WORLD))
+
+train-small: world-speech
+	$(call TRAIN_WORLD,small-world,0.12,$(LAST_SHARES)) -o $(SMALL)
+	$(call FINISH_WORLD,$(SMALL))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`make train-base`: what it would run is what voxid understands, and on a small scale it runs."""
+"""`make train-base` and its kin: what they would run is what voxid understands; on a small scale it runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import typer
 from voxid.cli import build_app
 from voxid.corpora.synthetic import make_corpus
 from voxid.model.network import Model
+from voxid.training.recipe import load_recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTALLED = ["-o", ".venv/.voxid-installed"]  # as new as it has to be: a test installs nothing
@@ -25,8 +26,8 @@ INSTALLED = ["-o", ".venv/.voxid-installed"]  # as new as it has to be: a test i
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["make", *INSTALLED, "train-base", *arguments]
+def make(*arguments: str, what: str = "train-base", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", *INSTALLED, what, *arguments]
     kept = {key: value for key, value in os.environ.items() if key != "VOXID_DATA"}
     return subprocess.run(
         command, cwd=REPOSITORY, env=kept | environment, capture_output=True, text=True, timeout=550
@@ -44,6 +45,12 @@ def values(words: list[str], option: str) -> list[str]:
     return [value for name, value in pairwise(words) if name == option]
 
 
+def understand(steps: list[list[str]]) -> None:
+    known = typer.main.get_command(build_app()).commands  # pyright: ignore[reportAttributeAccessIssue]
+    for name, *words in steps:
+        known[name].make_context(name, list(words))  # parses, runs nothing, and refuses what it does not know
+
+
 @pytest.mark.parametrize("where", ["downloads", "VOXID_DATA"])
 def test_every_word_of_it_is_understood(where: str) -> None:
     printed = make("-n", **({"VOXID_DATA": "/speech"} if where == "VOXID_DATA" else {}))
@@ -52,9 +59,7 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     assert [step[0] for step in steps] == [
         "split", "train", "train", "train", "train", "average", "calibrate", "export",
     ]  # fmt: skip
-    known = typer.main.get_command(build_app()).commands  # pyright: ignore[reportAttributeAccessIssue]
-    for name, *words in steps:
-        known[name].make_context(name, list(words))  # parses, runs nothing, and refuses what it does not know
+    understand(steps)
     split, *trainings = steps[:5]
     home = "/speech" if where == "VOXID_DATA" else "corpora"
     speech = [word for word in split if word.startswith(home)]
@@ -77,6 +82,25 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     assert lists == ["rest.csv", "rest.csv", "sentences.csv", "sentences.csv"]
     assert values(steps[6], "--data") == ["runs/base-speakers/held-out.csv"]
     assert values(steps[6], "--cohort") == ["runs/base-speakers/rest.csv"]
+
+
+@pytest.mark.parametrize(
+    ("what", "recipes"),
+    [("train-world", ["base-world", "base-world-last"]), ("train-small", ["small-world"])],
+)
+def test_the_speech_of_every_corpus_is_trained_on(what: str, recipes: list[str]) -> None:
+    printed = make("-n", what=what, VOXID_DATA="/speech")
+    assert printed.returncode == 0, printed.stderr
+    steps = [step for step in commands(printed.stdout) if step[0] not in ("split", "prepare")]  # in the shell
+    understand(steps)
+    assert [step[1] for step in steps if step[0] == "train"] == recipes
+    for train in steps[: len(recipes)]:
+        assert values(train, "--train") == ["runs/world-train"]
+        recipe = load_recipe(train[1], values(train, "--set"))
+        assert recipe.data.shares["LibriSpeech" if train[1] != "base-world" else "dspspeech20"] > 0
+    calibrate, export = steps[-2:]
+    assert values(calibrate, "--data") == values(export, "--data") == ["runs/world-held-out"]
+    assert calibrate[1] == export[1] == ("runs/small" if what == "train-small" else "runs/world")
 
 
 @pytest.mark.slow
