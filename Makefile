@@ -7,7 +7,7 @@
 # make bench   every benchmark of docs/benchmarks.md
 # make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
 # make train-world  go on from there with every corpus of VOXID_DATA: the voxid-base of today; docs/training.md
-# make train-small  voxid-small, which learns from voxid-base on the speech of make train-world; docs/training.md
+# make train-small  a quarter of voxid-base, which learns from it on the speech of make train-world; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
