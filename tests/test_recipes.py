@@ -32,6 +32,7 @@ MODERN = [
     *LIBRISPEECH,
     "tiny",
     "distil",
+    "small-world",
     "small",
     "base",
     "base-longer",
