@@ -151,7 +151,7 @@ def test_the_place_of_the_damage_is_told() -> None:
 
 def test_files_without_end_are_refused() -> None:
     tiny = encoded(np.zeros(600, np.float32), "WAV", "PCM_16")
-    with pytest.raises(AudioUndecodable, match="1,000 files and more"):
+    with pytest.raises(AudioUndecodable, match="1,000 files or more"):
         audio.load(tiny * 1_001)
 
 

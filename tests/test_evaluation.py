@@ -318,7 +318,7 @@ def test_a_cohort_smaller_than_top_k_is_told(use: Callable, monkeypatch: pytest.
     said = " ".join(report.data["warnings"])
     assert "as-norm:top_k=3000: top_k = 3000 was cut to 9, all rows of the cohort: that is s-norm" in said
     assert "a cohort of 9 rows measures little" in said
-    with pytest.raises(BadCohort, match="2 speakers are no cohort"):
+    with pytest.raises(BadCohort, match="2 speakers are too few for a cohort"):
         evaluate([CountingRuntime(1.0)], "any", "all", scoring=["as-norm"], cohort="two")
 
 
