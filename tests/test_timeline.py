@@ -630,7 +630,7 @@ def test_subtitles_as_programs_write_them(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     threading.Thread(target=pipe.write_bytes, args=[srt.encode()], daemon=True).start()
     without = CliRunner().invoke(build_app(), [*asked[:-1], str(pipe)])  # before an hour of work, and unread
-    assert (without.exit_code, "give --out" in without.output) == (2, True)
+    assert (without.exit_code, "say with --out" in without.output) == (2, True)
     done = CliRunner().invoke(build_app(), [*asked[:-1], str(pipe), "-o", "-"])
     assert (
         done.stdout_bytes

@@ -28,9 +28,8 @@ LINES, DEEP_DB = 6, 40.0  # a band of so many lines, this far below the loudest,
 class Channels:
     """What the channels are: each one's power (C,), that of their mean, and the share of clipped samples.
 
-    One channel has nothing to be compared with: its power is not measured, and 0.
-
-    `correlation` is that of two channels, -1 to 1; None for another number of channels.
+    `power_C` and `mean_power` are 0 for one channel, which has nothing to be compared with. `correlation` is
+    that of two channels, -1 to 1; None for another number of channels.
     """
 
     power_C: np.ndarray
@@ -76,10 +75,8 @@ class Tap:
         if len(samples) and np.isfinite(samples).all():
             wave_SC = samples.reshape(len(samples), -1)
             self._count += len(wave_SC)
-            for first in range(0, len(wave_SC) if self.channels > 1 else 0, PIECE):
-                exact_CS = wave_SC[first : first + PIECE].T.astype(float, order="C")
-                self._sum_C += exact_CS.sum(axis=1)
-                self._product_CC += np.einsum("cs,ds->cd", exact_CS, exact_CS)  # @ would start BLAS's threads
+            if self.channels > 1:
+                self._compare(wave_SC)
             for top in self._tops:
                 top.add(wave_SC)
             if self.format.endswith(
@@ -88,6 +85,13 @@ class Tap:
                 self._over += int((np.abs(wave_SC) > OVER).sum())
                 self._peak = max(self._peak, float(np.abs(wave_SC).max()))
         return samples
+
+    def _compare(self, wave_SC: np.ndarray) -> None:
+        """Add to the sums that the channels' powers and correlation come of."""
+        for first in range(0, len(wave_SC), PIECE):
+            exact_CS = wave_SC[first : first + PIECE].T.astype(float, order="C")
+            self._sum_C += exact_CS.sum(axis=1)
+            self._product_CC += np.einsum("cs,ds->cd", exact_CS, exact_CS)  # @ would start BLAS's threads
 
     def channels_heard(self) -> Channels:
         """Return what was measured so far."""

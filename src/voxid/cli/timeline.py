@@ -83,8 +83,8 @@ def timeline(
     from voxid.timeline.transcript import read, with_names
 
     if transcript is not None and out is None and transcript.exists() and not transcript.is_file():
-        raise typer.BadParameter(f"{transcript} is no file with a place beside it: give --out.")
-    words = None if transcript is None else read(transcript)  # what is none is told before an hour of work
+        raise typer.BadParameter(f"{transcript} is a pipe or a device: say with --out where to write.")
+    words = None if transcript is None else read(transcript)  # a wrong file is told before an hour of work
     if words is None and out is not None:
         raise typer.BadParameter("--out is for the transcript with names: give --transcript, too.")
     if json and str(out) == "-":
