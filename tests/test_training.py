@@ -127,6 +127,8 @@ def test_it_learns_and_leaves_a_model(whole: TrainResult, packed: Packed) -> Non
     assert (whole.folder / "training.png").read_bytes().startswith(b"\x89PNG")
     rows = read_log(whole.folder / "log.jsonl")
     assert [row.step for row in rows] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert whole.first_loss == rows[0].loss
+    assert whole.last_loss == pytest.approx((7 * rows[-2].loss + 4 * rows[-1].loss) / 11)
     assert all(0 <= row.active <= 1 and row.steps_per_s > 0 for row in rows)
     assert rows == sorted(rows, key=lambda row: row.seconds)
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -97,8 +98,8 @@ class TrainResult:
     steps: int
     seconds: float
     steps_per_s: float
-    first_loss: float  # means over the first and the last line of the log
-    last_loss: float
+    first_loss: float  # mean over the first line of the log
+    last_loss: float  # mean over the steps of the last two: the last alone may have few
     resumed_from: int | None
     plan: Plan
     warnings: list[str] = field(default_factory=list)
@@ -213,13 +214,18 @@ def train(
         seconds=run.seconds,
         steps_per_s=(run.step - run.first_step) / max(run.seconds - run.first_seconds, 1e-9),
         first_loss=log.rows[0].loss,
-        last_loss=log.rows[-1].loss,
+        last_loss=_last_loss(log.rows),
         resumed_from=checkpoint.step if checkpoint else None,
         plan=plan,
         warnings=warnings,
         valid_eer=next((row.valid_eer for row in reversed(log.rows) if row.valid_eer is not None), None),
         report=report,
     )
+
+
+def _last_loss(rows: list[Row]) -> float:
+    steps = np.diff([0, *(row.step for row in rows)])
+    return float(np.average([row.loss for row in rows[-2:]], weights=steps[-2:]))
 
 
 def _speech(ranks: Ranks, speech: Speech, what: str, layout: str, progress: Progress | None) -> Packed:
