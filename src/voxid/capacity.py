@@ -13,6 +13,8 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from voxid.errors import BadConfig
 
 BUSY = 0.6  # of a machine's cores and memory, at most: the rest is for bursts and for the system
@@ -29,7 +31,7 @@ class Way:
     cores: float
     query_core_ms: float  # of one query, embedding included
     build_h: float
-    recall: float  # how often the nearest person is the first found, at most: of the largest measured
+    recall: float  # how often the nearest person is the first found, at most: of the next larger measured
     measured_to: float  # people; beyond it, this is extrapolated
 
 
@@ -113,7 +115,7 @@ def _in_memory(known: dict[str, Any], people: float, qps: float, cores: int, mem
 def _in_postgres(known: dict[str, Any], people: float, qps: float, cores: int, memory_gb: float) -> Way:
     one = known["pgvector"]
     rows = one["rows"]
-    recall = rows[-1 if people > rows[0]["people"] else 0]["recall"]
+    recall = next((row for row in rows if row["people"] >= people), rows[-1])["recall"]
     held_gb = people * one["bytes_per_person"] / 1e9
     parts = max(
         1, math.ceil(held_gb / (BUSY * memory_gb))
@@ -131,12 +133,10 @@ def _in_postgres(known: dict[str, Any], people: float, qps: float, cores: int, m
 
 
 def _line(rows: list[dict[str, float]], key: str, people: float) -> float:
-    """Return the value at `people` on the line through the logarithms of the last two rows."""
-    (low, high) = rows[-2:]
-    if people <= rows[0]["people"]:
-        return rows[0][key]
-    slope = math.log(high[key] / low[key]) / math.log(high["people"] / low["people"])
-    return low[key] * (people / low["people"]) ** slope
+    """Return the value at `people` between the rows' logarithms, beyond them as from the first to the last."""
+    size, value = (np.log([row[name] for row in rows]) for name in ("people", key))
+    slope, here = (value[-1] - value[0]) / (size[-1] - size[0]), math.log(people)
+    return math.exp(np.interp(here, size, value) + slope * max(0.0, here - size[-1]))
 
 
 def _miss(rows: list[dict[str, float]], key: str, far: float) -> float:
