@@ -7,7 +7,7 @@
 # make bench   every benchmark of docs/benchmarks.md
 # make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
 # make train-world  go on from there with every corpus of VOXID_DATA: the voxid-base of today; docs/training.md
-# make train-small  a quarter of voxid-base, which learns from it on the speech of make train-world; docs/training.md
+# make train-small  voxid-small: it learns from voxid-base on the speech of make train-world; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.voxid-installed
@@ -123,7 +123,9 @@ train-world: world-speech
 	$(call FINISH_WORLD,$(WORLD))
 
 train-small: world-speech
-	$(call TRAIN_WORLD,small-world,0.12,$(LAST_SHARES)) -o $(SMALL)
+	$(call TRAIN_WORLD,small-world,0.12,$(LAST_SHARES)) -o $(SMALL)-begun
+	$(call TRAIN_WORLD,small-world,0.12,$(LAST_SHARES)) --init $(SMALL)-begun -o $(SMALL) \
+		--set training.steps=18000 --set optimizer.lr=1.5e-3 --set training.classes_from_init=true
 	$(call FINISH_WORLD,$(SMALL))
 
 lint: setup

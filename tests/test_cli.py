@@ -374,8 +374,8 @@ def test_a_shell_completes_names_models_and_recipes(tmp_path: Path) -> None:
     assert completed("voxid speakers show a", cwd=tmp_path) == ["alice"]
     assert completed("voxid verify --db none.db a", cwd=tmp_path) == []  # and none is made
     assert not (tmp_path / "none.db").exists()
-    assert completed("voxid compare a b --model vox", cwd=tmp_path) == ["voxid-base"]
-    assert completed("voxid serve --model vox", cwd=tmp_path) == ["voxid-base"]
+    assert completed("voxid compare a b --model vox", cwd=tmp_path) == ["voxid-base", "voxid-small"]
+    assert completed("voxid serve --model voxid-b", cwd=tmp_path) == ["voxid-base"]
     assert completed("voxid embed models/m", cwd=tmp_path) == ["models/mine/"]
     assert completed("voxid train mi", cwd=tmp_path) == ["mine.toml"]
     assert "bilstm-clean100" in completed("voxid recipes bil", cwd=tmp_path)

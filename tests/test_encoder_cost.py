@@ -115,7 +115,7 @@ def run(*arguments: str) -> str:
 
 def test_models_as_json_can_be_trained(costs: dict[str, Cost]) -> None:
     said = json.loads(invoke(["models", "--json"]).stdout)
-    assert [model["name"] for model in said["models"]] == ["voxid-base"]
+    assert [model["name"] for model in said["models"]] == ["voxid-base", "voxid-small"]
     assert [row["name"] for row in said["encoders"]] == [v.name for v in VARIANTS]
     for row in said["encoders"]:
         ENCODERS.parse(row["encoder"])
@@ -131,4 +131,4 @@ def test_models_as_text_shows_ours_beside_theirs() -> None:
 def test_models_without_torch() -> None:
     said = json.loads(run("-c", WITHOUT_TORCH, "models", "--json"))
     assert len(said["encoders"]) == len(VARIANTS)
-    assert [model["name"] for model in said["models"]] == ["voxid-base"]
+    assert [model["name"] for model in said["models"]] == ["voxid-base", "voxid-small"]

@@ -1,4 +1,4 @@
-"""The shipped model: what it promises, and that the figures it carries are those it has."""
+"""The shipped models: what they promise, and that the figures they carry are those they have."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ for seconds in (30, int(sys.argv[1])):
 """
 
 
-def test_it_is_small_calibrated_and_names_no_machine() -> None:
-    folder = shipped()[DEFAULT_MODEL]
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12e6
-    model = voxid.load(DEFAULT_MODEL).model
-    assert model.metadata["multiply_adds"] <= 0.6e9
+@pytest.mark.parametrize(
+    ("name", "most_bytes", "most_macs"), [(DEFAULT_MODEL, 12e6, 0.6e9), ("voxid-small", 4.5e6, 0.03e9)]
+)
+def test_it_is_small_calibrated_and_names_no_machine(name: str, most_bytes: float, most_macs: float) -> None:
+    folder = shipped()[name]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= most_bytes
+    model = voxid.load(name).model
+    assert model.metadata["name"] == name
+    assert round(model.metadata["multiply_adds"], -6) <= most_macs
     assert model.calibration is not None
     assert model.calibration.impostors is not None  # so that a false-alarm rate can be asked for
     assert len(model.calibration.enrollments) >= 3  # and several clips be weighed
@@ -65,10 +69,11 @@ def test_a_long_recording_takes_little_more_memory_than_half_a_minute(seconds: i
 
 
 @pytest.mark.real
-def test_its_error_rate_is_the_one_it_carries(real_data: Path) -> None:
+@pytest.mark.parametrize("name", shipped())
+def test_its_error_rate_is_the_one_it_carries(name: str, real_data: Path) -> None:
     from voxid.evaluation import evaluate
 
-    runtime = voxid.load(DEFAULT_MODEL)
+    runtime = voxid.load(name)
     data = real_data / "LibriSpeech" / "test-other-mini"
     measured = evaluate([runtime], data, "all", resamples=0, cache=False).models[0]
     said = runtime.model.metadata["results"]["test-other-mini"]

@@ -86,7 +86,7 @@ def test_every_word_of_it_is_understood(where: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "recipes"),
-    [("train-world", ["base-world", "base-world-last"]), ("train-small", ["small-world"])],
+    [("train-world", ["base-world", "base-world-last"]), ("train-small", ["small-world"] * 2)],
 )
 def test_the_speech_of_every_corpus_is_trained_on(what: str, recipes: list[str]) -> None:
     printed = make("-n", what=what, VOXID_DATA="/speech")
