@@ -133,7 +133,7 @@ def _in_postgres(known: dict[str, Any], people: float, qps: float, cores: int, m
 
 
 def _line(rows: list[dict[str, float]], key: str, people: float) -> float:
-    """Return the value at `people` between the rows' logarithms, beyond them as from the first to the last."""
+    """Return the value at `people` between the rows' logarithms, beyond as from first to last."""
     size, value = (np.log([row[name] for row in rows]) for name in ("people", key))
     slope, here = (value[-1] - value[0]) / (size[-1] - size[0]), math.log(people)
     return math.exp(np.interp(here, size, value) + slope * max(0.0, here - size[-1]))
