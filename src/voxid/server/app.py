@@ -29,7 +29,7 @@ from voxid.server import metrics
 from voxid.server.answers import HealthOut
 from voxid.server.live import live
 from voxid.server.openapi import described
-from voxid.server.problems import Refusal, answer_of, problem, remedy_of
+from voxid.server.problems import Refusal, problem, remedy_of
 from voxid.server.routes import administration, people, questions
 from voxid.server.routes.shared import PROBLEMS, SLASH
 from voxid.server.service import Service
@@ -109,10 +109,11 @@ def _own(app: FastAPI, settings: Settings) -> None:
         responses={503: PROBLEMS[503]},
     )
     async def ready(request: Request) -> Response:
-        state = request.app.state.service
-        if state.ready:
-            return JSONResponse({"status": "ready"})
-        return problem(503, "NotReady", "the model is being loaded, or the service ends.", retry_s=2)
+        try:
+            request.app.state.service.need_ready()
+        except Refusal as refusal:
+            return problem(refusal)
+        return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", tags=["health"], summary="What Prometheus reads", response_class=PlainTextResponse)
     async def counted(request: Request) -> Response:
@@ -137,7 +138,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> Response:
-        return answer_of(error, id_of(request))
+        return problem(error, id_of(request))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
@@ -146,7 +147,7 @@ def _errors(app: FastAPI) -> None:
             404: "there is nothing at this address. /openapi.json lists all.",
             405: "this address takes another method. /openapi.json lists all.",
         }.get(error.status_code, str(error.detail))
-        answer = problem(error.status_code, code, said, request_id=id_of(request))
+        answer = problem(Refusal(error.status_code, code, said), id_of(request))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -155,7 +156,7 @@ def _errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         said = f"{where}: {first['msg']}; got {first.get('input')!r:.80}."
-        return problem(400, "BadRequest", said, request_id=id_of(request))
+        return problem(Refusal(400, "BadRequest", said), id_of(request))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -211,7 +212,7 @@ class Exchange:
         """Answer what nobody foresaw, if no answer has begun."""
         if self._status == 500:
             said = "an error of the service; its log says more."
-            answer = problem(500, "ServiceError", said, request_id=self._scope["request_id"])
+            answer = problem(Refusal(500, "ServiceError", said), self._scope["request_id"])
             await answer(self._scope, self.received, self.sent)
 
     def told(self, *, refused: bool) -> None:
@@ -266,7 +267,7 @@ class Around:
             if refusal is None:
                 await self._app(scope, exchange.received, exchange.sent)
             else:
-                await answer_of(refusal, scope["request_id"])(scope, receive, exchange.sent)
+                await problem(refusal, scope["request_id"])(scope, receive, exchange.sent)
         except Exception:
             log.exception("request %s failed", scope["request_id"])
             await exchange.failed()

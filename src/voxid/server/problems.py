@@ -63,35 +63,22 @@ class Refusal(Exception):
         self.status, self.code, self.detail, self.retry_s, self.more = status, code, detail, retry_s, more
 
 
-def problem(
-    status: int, code: str, detail: str, *, retry_s: float | None = None, request_id: str = "", **more: Any
-) -> JSONResponse:
-    """Return a problem document."""
+def problem(refusal: Refusal, request_id: str = "") -> JSONResponse:
+    """Return the problem document of a refusal."""
+    status, retry_s = refusal.status, refusal.retry_s
     headers = {} if retry_s is None else {"Retry-After": str(max(1, round(retry_s + 0.49)))}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     content = {
-        "type": ABOUT + code,
+        "type": ABOUT + refusal.code,
         "title": TITLES.get(status, "Error"),
         "status": status,
-        "detail": detail,
-        "code": code,
+        "detail": refusal.detail,
+        "code": refusal.code,
         **({"instance": f"urn:voxid:request:{request_id}"} if request_id else {}),
-        **more,
+        **refusal.more,
     }
     return JSONResponse(content, status, headers, MEDIA_TYPE)
-
-
-def answer_of(refusal: Refusal, request_id: str = "") -> JSONResponse:
-    """Return the problem document of a refusal."""
-    return problem(
-        refusal.status,
-        refusal.code,
-        refusal.detail,
-        retry_s=refusal.retry_s,
-        request_id=request_id,
-        **refusal.more,
-    )
 
 
 def status_of(error: VoxidError) -> int:
@@ -103,4 +90,4 @@ def remedy_of(error: VoxidError, request_id: str = "", **more: Any) -> JSONRespo
     """Return the problem document of an error of the library."""
     status = status_of(error)
     retry_s = 1.0 if status == 503 else None
-    return problem(status, type(error).__name__, str(error), request_id=request_id, retry_s=retry_s, **more)
+    return problem(Refusal(status, type(error).__name__, str(error), retry_s=retry_s, **more), request_id)
