@@ -25,7 +25,7 @@ from service import Serving
 from typer.testing import CliRunner
 
 from voxid import stores
-from voxid.audio import inspect
+from voxid.audio import Part, inspect
 from voxid.cli import build_app
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadConfig, PersonNotFound, ServiceError
@@ -142,6 +142,10 @@ def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speec
             client.get("bo")
         last = client.audit()[-1]
         assert (last.action, last.person) == ("opted out", 0)
+        # of a part the stretch and the channel are heard, and nothing else of the recording
+        stereo = np.stack((np.zeros_like(wave), wave), axis=1)
+        parts = [Part(speech, 0.5, 2.0), Part((stereo, 16_000), channel=1)]
+        assert [clip.total_s for clip in client.enroll("cy", parts).clips] == [2.0, 4.0]
     with Client(server.url, key=WRONG) as client, pytest.raises(ServiceError, match="BadKey"):
         client.speakers()
     with (

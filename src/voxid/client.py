@@ -13,19 +13,19 @@ from uuid import uuid4
 
 import httpx
 import numpy as np
+import soundfile
 
 from voxid import errors
-from voxid.audio import Source, is_one, name_of
-from voxid.audio.sources import Part
+from voxid.audio import Part, Source, is_one, load, name_of
 from voxid.errors import ServiceError, VoxidError
 from voxid.scoring.decision import RuleOptions
 from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
 from voxid.timeline import Timeline, TimelineSpeaker, Turn
-from voxid.types import Candidate, Clip, Decision, Enrollment, Identification
+from voxid.types import SAMPLE_RATE, Candidate, Clip, Decision, Enrollment, Identification
 
 TRIES = 4
 NOT_SENT = np.zeros(0, np.float32)  # the embedding of a voiceprint of a service
-NO_DECISION = {
+NO_DECISION: dict[str | None, type[VoxidError]] = {
     "not_enough_speech": errors.TooLittleSpeech,
     "not_enrolled": errors.PersonNotFound,
     "opted_out": errors.OptedOut,
@@ -68,8 +68,7 @@ class Client:
             params={"replace": replace},
             headers={"Idempotency-Key": uuid4().hex},
         )
-        found = [_made(Clip, {**one, "warnings": tuple(one["warnings"])}) for one in said["clips"]]
-        return _made(Enrollment, {**said, "clips": tuple(found)})
+        return _made(Enrollment, {**said, "clips": tuple(_made(Clip, one) for one in said["clips"])})
 
     def verify(self, name: str, audio: Source, **options: Unpack[RuleOptions]) -> Decision:
         """Return whether `audio` is of `name`."""
@@ -79,8 +78,6 @@ class Client:
         """Return who of the enrolled people speaks in `audio`, or unknown."""
         params = {"top": top, **options}
         said = self._ask("POST", self._path("/identify"), [("file", audio)], params=params)
-        if said["decision"] in NO_DECISION:
-            raise NO_DECISION[said["decision"]](said["reason"])
         candidates = tuple(_made(Candidate, one) for one in said["candidates"])
         return _made(Identification, {**said, "candidates": candidates})
 
@@ -183,19 +180,16 @@ class Client:
             Voiceprint(**one | {"embedding": NOT_SENT, "created": datetime.fromisoformat(one["created"])})
             for one in said.get("recordings") or ()
         ]
-        return Person(
-            id=said["id"],
-            name=said["name"],
-            collection=self.collection,
-            metadata=said["metadata"],
-            created=datetime.fromisoformat(said["created"]),
-            updated=datetime.fromisoformat(said["updated"]),
-            revision=0,
-            prints=said["voiceprints"],
-            speech_s=said["net_speech_s"],
-            voiceprints=tuple(clips),
-            damaged=said["damaged"],
-        )
+        named_here = {
+            "collection": self.collection,
+            "created": datetime.fromisoformat(said["created"]),
+            "updated": datetime.fromisoformat(said["updated"]),
+            "revision": 0,
+            "prints": said["voiceprints"],
+            "speech_s": said["net_speech_s"],
+            "voiceprints": tuple(clips),
+        }
+        return _made(Person, said | named_here)
 
     # -- the road --------------------------------------------------------------------------------------------
 
@@ -214,10 +208,9 @@ class Client:
         params: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
-        asked = {key: value for key, value in (params or {}).items() if value is not None}
-        files = None
-        if audio is not None:
-            files = [(field, (name, content)) for field, (name, content) in _contents(audio, asked)]
+        files, channel = (None, None) if audio is None else _contents(audio)
+        given = {**(params or {}), "channel": channel}
+        asked = {key: value for key, value in given.items() if value is not None}
         for attempt in range(self._tries):
             last = attempt == self._tries - 1
             try:
@@ -245,6 +238,8 @@ def _said(answer: httpx.Response) -> dict[str, Any]:
             f"the answer ({answer.status_code}) does not come from `voxid serve`. Check the URL."
         ) from None
     if answer.status_code < 400:
+        if undecided := NO_DECISION.get(said.get("decision")):
+            raise undecided(said["reason"])
         return said
     kind = getattr(errors, str(said.get("code")), None)
     detail = str(said.get("detail"))
@@ -253,45 +248,47 @@ def _said(answer: httpx.Response) -> dict[str, Any]:
     raise ServiceError(f"{said.get('code')}: {detail}")
 
 
-def _contents(audio: list[tuple[str, Any]], asked: dict[str, Any]) -> list[tuple[str, tuple[str, bytes]]]:
-    """Return recordings as files; a channel that was chosen becomes a parameter."""
-    found = []
-    for field, source in audio:
-        part = Part.of(source)
-        if part.channel is not None:
-            asked["channel"] = part.channel
-        inner = part.source
-        if isinstance(inner, str | os.PathLike):
-            try:
-                with open(inner, "rb") as file:  # noqa: PTH123 -- a path may be bytes
-                    content = file.read()
-            except OSError as error:
-                raise errors.AudioNotFound(f"{name_of(inner)}: {error.strerror}. Check the path.") from None
-        elif isinstance(inner, bytes | bytearray | memoryview):
-            content = bytes(inner)
-        elif hasattr(inner, "read"):
-            content = inner.read()  # type: ignore[union-attr]
-        else:
-            content = _as_wav(source)
-        found.append((field, (os.path.basename(name_of(inner)) or "recording", content)))  # noqa: PTH119
-    return found
+def _contents(audio: list[tuple[str, Any]]) -> tuple[list[tuple[str, tuple[str, bytes]]], Any]:
+    """Return recordings as files, and the channel that is meant of all of them.
+
+    Stretches of recordings and samples in memory are sent as samples; so are all where a channel is meant
+    that is not the same of each, since a request names one.
+    """
+    parts = [Part.of(source) for _, source in audio]
+    contents = [_content(part) for part in parts]
+    channels = {part.channel for part in parts}
+    if channels != {None} and (len(channels) > 1 or None in contents):
+        contents, channels = [None] * len(parts), {None}
+    names = [os.path.basename(name_of(part.source)) or "recording" for part in parts]  # noqa: PTH119
+    files = [_as_wav(part) if held is None else held for part, held in zip(parts, contents, strict=True)]
+    fields = [field for field, _ in audio]
+    return list(zip(fields, zip(names, files, strict=True), strict=True)), channels.pop()
 
 
-def _as_wav(source: Source) -> bytes:
-    """Return samples as a WAV file of floats, at their own rate where they have one."""
-    import soundfile
+def _content(part: Part) -> bytes | None:
+    """Return the file that a whole recording is; None for a stretch of one, and for samples in memory."""
+    inner = part.source
+    if part.start_s or part.duration_s is not None:
+        return None
+    if isinstance(inner, str | os.PathLike):
+        try:
+            with open(inner, "rb") as file:  # noqa: PTH123 -- a path may be bytes
+                return file.read()
+        except OSError as error:
+            raise errors.AudioNotFound(f"{name_of(inner)}: {error.strerror}. Check the path.") from None
+    if isinstance(inner, bytes | bytearray | memoryview):
+        return bytes(inner)
+    return inner.read() if hasattr(inner, "read") else None  # type: ignore[union-attr]
 
-    from voxid.audio import load
-    from voxid.types import SAMPLE_RATE
 
+def _as_wav(part: Part) -> bytes:
+    """Return a WAV file of floats, mono at 16 kHz."""
     memory = io.BytesIO()
-    soundfile.write(memory, load(source), SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    soundfile.write(memory, load(part), SAMPLE_RATE, format="WAV", subtype="FLOAT")
     return memory.getvalue()
 
 
 def _decision(said: dict[str, Any]) -> Decision:
-    if said["decision"] in NO_DECISION:
-        raise NO_DECISION[said["decision"]](said["reason"])
     for name in ("speech_s", "net_speech_s"):
         said[name] = tuple(float("nan") if value is None else value for value in said[name])
     return _made(Decision, said)
