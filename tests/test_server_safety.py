@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -36,6 +38,7 @@ from voxid.client import Client
 from voxid.server import service
 from voxid.server.decoding import Decoders
 from voxid.server.keys import make_key
+from voxid.server.live import Hearing
 from voxid.server.problems import Refusal
 from voxid.server.run import _listen, check
 from voxid.server.settings import Settings, as_toml, read_settings
@@ -183,6 +186,19 @@ def test_speech_is_found_as_the_settings_say() -> None:
     found, _ = decoders.decode(content, "a.wav")
     decoders.close()
     assert (found.vad, found.net_speech_s) == ("silero", inspect(content, vad="silero").net_speech_s)
+
+    async def thread(work: Any) -> Any:
+        return work()
+
+    async def talk() -> dict[str, Any]:
+        await hearing.take(soundfile.read(io.BytesIO(content), dtype="int16")[0].tobytes())
+        return (await hearing.end())[-1]
+
+    settings = read_settings({"vad": "silero"}, env={})
+    running: Any = SimpleNamespace(settings=settings, thread=thread, evidence=lambda *_: {})
+    recognizer: Any = SimpleNamespace(rule=lambda: None)
+    hearing = Hearing(running, recognizer, {"rate": 16_000, "question": "none"})
+    assert asyncio.run(talk())["net_speech_s"] == found.net_speech_s  # the file API's answer
 
 
 def test_settings_come_from_three_places(tmp_path: Path) -> None:

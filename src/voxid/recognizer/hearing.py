@@ -102,8 +102,8 @@ def _with_pieces(
             refuse(position, error)
             continue
         if found.wave is None:
-            for _, emb_D, info in runtime.embed_each([found.part], lambda _, e, at=position: refuse(at, e)):
-                yield position, emb_D, info, None
+            whole = runtime.embed_each([found], lambda _, e, at=position: refuse(at, e), vad=vad)
+            yield from ((position, emb_D, info, None) for _, emb_D, info in whole)
             continue
         speech_T = np.cumsum(found.mask_T) * FRAME_S
         count = max(1, int(found.net_speech_s // PIECE_S))

@@ -25,7 +25,6 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from voxid.audio import SpeechMeter
 from voxid.audio import inspect as measure
-from voxid.audio.sources import RATES
 from voxid.audio.speech import FRAME_S
 from voxid.errors import AudioError, VoxidError
 from voxid.recognizer import Recognizer, Stream
@@ -108,7 +107,7 @@ def _started(text: str) -> dict[str, Any]:
         rate, question = int(start.get("rate", SAMPLE_RATE)), start.get("question", "identify")
     except (ValueError, TypeError, AttributeError):
         raise Refusal(400, "BadRequest", 'the first message is {"type": "start", "rate": 16000}.') from None
-    if not max(8_000, RATES[0]) <= rate <= 192_000:
+    if not 8_000 <= rate <= 192_000:
         raise Refusal(400, "BadRequest", f"rate is from 8,000 to 192,000 Hz; got {rate}.")
     if question not in QUESTIONS or (question == "verify" and not start.get("name")):
         raise Refusal(400, "BadRequest", f"question is one of {', '.join(QUESTIONS)}; verify needs a name.")
@@ -217,7 +216,7 @@ class Hearing:
                 open_ = (start_s, end_s)
                 break
             self.closed_s = end_s
-            said.append({"type": "turn", "start_s": start_s, "end_s": end_s, **self._asked(start_s, end_s)})
+            said.append(self._turn(start_s, end_s))
         if open_ is not None:
             heard |= {"turn": {"start_s": open_[0]}, **self._asked(max(open_[0], at_s - LOOK_S), at_s)}
         return [*said, heard]
@@ -234,12 +233,12 @@ class Hearing:
                 final["warnings"] = [*final["warnings"], self.most]
             return [*said, final | {"changes": [one.to_dict() for one in self.talk.changes]}]
         mask_T = self.meter.mask()
-        said = [
-            {"type": "turn", "start_s": start_s, "end_s": end_s, **self._asked(start_s, end_s)}
-            for start_s, end_s in _turns(mask_T, self.closed_s)
-        ]
+        said = [self._turn(*ended) for ended in _turns(mask_T, self.closed_s)]
         raw_S = np.concatenate(self.raw) if self.raw else np.zeros(0, np.int16)
         return [*said, {"type": "final", **self._answer((raw_S, self.start["rate"]), whole=True)}]
+
+    def _turn(self, start_s: float, end_s: float) -> dict[str, Any]:
+        return {"type": "turn", "start_s": start_s, "end_s": end_s, **self._asked(start_s, end_s)}
 
     def _asked(self, start_s: float, end_s: float) -> dict[str, Any]:
         """Return the decision on a stretch, without what only the final answer needs."""
@@ -257,7 +256,8 @@ class Hearing:
         rule = self.recognizer.rule()
         evidence = self.service.evidence(self.recognizer, rule) if whole else {}
         try:
-            found = measure(source, keep_s=self.service.settings.audio_s + 1)
+            settings = self.service.settings
+            found = measure(source, vad=settings.vad, keep_s=settings.audio_s + 1)
             if question == "none":
                 return {"net_speech_s": found.net_speech_s, "total_s": found.total_s}
             if question == "verify":
