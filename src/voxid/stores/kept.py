@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,17 +60,28 @@ class ApiKey:
 class Kept(ABC):
     """The calls of a store that are not about voiceprints. See `Store`."""
 
-    @abstractmethod
-    def _read(self) -> AbstractContextManager[Session]: ...
+    # -- what a kind of store does its own way ---------------------------------------------------------
 
     @abstractmethod
-    def _change(self, collection: str, *, create: bool = False) -> AbstractContextManager[Held]: ...
+    def _read(self) -> AbstractContextManager[Session]:
+        """Return a transaction that sees one snapshot and changes nothing."""
 
     @abstractmethod
-    def _write(self) -> AbstractContextManager[Session]: ...
+    def _write(self) -> AbstractContextManager[Session]:
+        """Return a transaction that is kept when the block ends well, and undone when it raises."""
 
     @abstractmethod
-    def _wipe(self, session: Session) -> bool: ...
+    def _wipe(self, session: Session) -> bool:
+        """Make sure that what a transaction removed is gone from the disk; True when it is."""
+
+    @contextmanager
+    def _change(self, collection: str, *, create: bool = False) -> Iterator[Held]:
+        """Yield a collection, held by a transaction that is kept when the block ends well."""
+        collection_name(collection)
+        with self._write() as session:
+            held = Held.take(session, collection, create=create)
+            yield held
+            held.release()
 
     # -- who opted out -----------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-import voxid
 from voxid.errors import (
     BadStoreUrl,
     DiskFull,
@@ -27,12 +26,11 @@ from voxid.errors import (
     StoreBusy,
     StoreDamaged,
     StoreError,
-    StoreTooNew,
     StoreUnavailable,
     VoxidError,
     missing_extra,
 )
-from voxid.stores.schema import APPLICATION, SCHEMA, postgres_steps
+from voxid.stores.schema import APPLICATION, SCHEMA, known, postgres_steps
 from voxid.stores.session import VOICEPRINT_COLUMNS, Row, Session, State, marks
 from voxid.stores.store import Store
 from voxid.stores.values import DEFAULT, Matrix, collection_name, from_time, without_password
@@ -58,10 +56,7 @@ LINKS, EF_BUILD = 24, 200  # of each element of the index (docs/scale.md has wha
 MORE = 20  # rows that an index of 16-bit numbers gives beyond those asked for, to be ranked exactly
 MOST_BUILD_MB = 2_048  # that optimize asks for by itself; more does not help
 LINK_BYTES = 1_350  # of an element of the index besides its numbers: 1,070 on average, and some room
-HEADER, TRAILER = (
-    19,
-    2,
-)  # bytes before the first row of a binary COPY (signature, flags, extension), after the last
+HEADER, TRAILER = 19, 2  # bytes of a binary COPY: signature, flags, extension; what follows the last row
 # Of VOICEPRINT_COLUMNS, in a binary COPY; JSON goes out as text.
 VOICEPRINT_TYPES = ["text", "int8", "int8", "text", "vector", "float8", "text", "timestamptz", "text"]
 
@@ -269,14 +264,8 @@ class PostgresSession(Session):
     def blocks(self, state: State, rows: int, people: Sequence[int] | None = None) -> Iterator[Matrix]:
         # A binary COPY, read in place: every row of one model takes the same bytes.
         fields = [("fields", ">i2"), ("l1", ">i4"), ("number", ">i8"), ("l2", ">i4"), ("person", ">i8")]
-        fields += [
-            ("l3", ">i4"),
-            ("speech", ">f8"),
-            ("l4", ">i4"),
-            ("size", ">i4"),
-            ("emb", ">f4", (state.dim,)),
-        ]
-        layout = np.dtype(fields)
+        fields += [("l3", ">i4"), ("speech", ">f8"), ("l4", ">i4"), ("size", ">i4")]
+        layout = np.dtype([*fields, ("emb", ">f4", (state.dim,))])
         query = sql.SQL(
             """COPY (SELECT number, person, speech_s, embedding FROM voiceprints
             WHERE collection = {} AND model = {} AND vector_dims(embedding) = {} {} ORDER BY person, number)
@@ -348,13 +337,7 @@ def _schema(connection: psycopg.Connection, where: str) -> int:
     if row is None or row[0] is None:
         return 0
     row = connection.execute("SELECT max(schema) FROM voxid.about").fetchone()
-    schema = 0 if row is None or row[0] is None else int(row[0])
-    if schema > SCHEMA:
-        raise StoreTooNew(
-            f"{where} has schema {schema}; voxid {voxid.__version__} knows up to {SCHEMA}. It was made by a "
-            "newer voxid: update this one. Nothing was changed."
-        )
-    return schema
+    return known(0 if row is None or row[0] is None else int(row[0]), where)
 
 
 def _build_index(connection: psycopg.Connection, name: str, statement: bytes, memory_mb: int) -> None:

@@ -6,6 +6,9 @@ released: add one. In the words of both databases; what they say differently is 
 
 from __future__ import annotations
 
+import voxid
+from voxid.errors import StoreTooNew
+
 APPLICATION = 0x766F7864  # "voxd": the application id in the header of our SQLite files
 
 SQLITE_WORDS = {
@@ -135,6 +138,16 @@ SQLITE_STEPS = (_PEOPLE + _SQLITE_TRAIL, _UPGRADES, _SERVICE)
 POSTGRES_STEPS = (_PEOPLE + _POSTGRES_TRAIL, _UPGRADES, _SERVICE)
 SCHEMA = len(SQLITE_STEPS)  # the newest schema this voxid knows
 READABLE = 2  # the oldest that can be read as it is: what came since are tables beside
+
+
+def known(schema: int, where: str) -> int:
+    """Return the schema of the store at `where`; raise StoreTooNew for one that this voxid does not know."""
+    if schema > SCHEMA:
+        raise StoreTooNew(
+            f"{where} has schema {schema}; voxid {voxid.__version__} knows up to {SCHEMA}. It was made by a "
+            "newer voxid: update this one. Nothing was changed."
+        )
+    return schema
 
 
 def sqlite_steps(since: int) -> list[str]:

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-import voxid
 import voxid.stores.wiping as wiping
 from voxid.errors import (
     DiskFull,
@@ -28,12 +27,11 @@ from voxid.errors import (
     StoreBusy,
     StoreDamaged,
     StoreError,
-    StoreTooNew,
     StoreUnavailable,
     VoxidError,
 )
 from voxid.files import output_error
-from voxid.stores.schema import APPLICATION, READABLE, SCHEMA, beside, sqlite_steps
+from voxid.stores.schema import APPLICATION, READABLE, SCHEMA, beside, known, sqlite_steps
 from voxid.stores.session import Row, Session, State, marks, parts
 from voxid.stores.store import BLOCK_ROWS, Store
 from voxid.stores.values import DEFAULT, Matrix, collection_name, now, to_time
@@ -143,16 +141,8 @@ class SqliteStore(Store):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Session]:
-        with self._connection() as connection:
-            connection.execute(begin)
-            try:
-                yield SqliteSession(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                raise
+        with self._connection() as connection, _begun(connection, begin):
+            yield SqliteSession(connection)
 
     def _connect(self) -> sqlite3.Connection:
         options: dict[str, Any] = {
@@ -310,6 +300,20 @@ class _Pool:
             connection.close()
 
 
+@contextmanager
+def _begun(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Hold a transaction, which is kept when the block ends well, and undone when it raises."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+
+
 def _prepare(connection: sqlite3.Connection, where: str, read_only: bool) -> None:
     """Make the tables, or bring those of an older voxid up to ours, in one transaction."""
     if _schema(connection, where) == SCHEMA:
@@ -320,27 +324,15 @@ def _prepare(connection: sqlite3.Connection, where: str, read_only: bool) -> Non
         raise NotWritable(
             f"{where} is of an older schema. Open it once with write permission, so that it is changed."
         )
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _begun(connection, "BEGIN IMMEDIATE"):
         for statement in sqlite_steps(_schema(connection, where)):  # another process may have been first
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _schema(connection: sqlite3.Connection, where: str) -> int:
-    schema = connection.execute("PRAGMA user_version").fetchone()[0]
-    if schema > SCHEMA:
-        raise StoreTooNew(
-            f"{where} has schema {schema}; voxid {voxid.__version__} knows up to {SCHEMA}. It was made by "
-            "a newer voxid: update this one. Nothing was changed."
-        )
-    return schema
+    return known(connection.execute("PRAGMA user_version").fetchone()[0], where)
 
 
 def _refuse_others(connection: sqlite3.Connection, path: Path | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -136,19 +135,7 @@ class Store(Kept):
 
     url: str
 
-    # -- what a kind of store does its own way ---------------------------------------------------------
-
-    @abstractmethod
-    def _read(self) -> AbstractContextManager[Session]:
-        """Return a transaction that sees one snapshot and changes nothing."""
-
-    @abstractmethod
-    def _write(self) -> AbstractContextManager[Session]:
-        """Return a transaction that is kept when the block ends well, and undone when it raises."""
-
-    @abstractmethod
-    def _wipe(self, session: Session) -> bool:
-        """Make sure that what a transaction removed is gone from the disk; True when it is."""
+    # -- what a kind of store does its own way, besides the transactions of `Kept` ---------------------
 
     @abstractmethod
     def purge(self) -> bool:
@@ -612,15 +599,6 @@ class Store(Kept):
             held.record("upgrade cancelled", 0, "", {"from": held.model, "to": held.next_model})
             held.set_next()
         self.purge()
-
-    @contextmanager
-    def _change(self, collection: str, *, create: bool = False) -> Iterator[Held]:
-        """Yield a collection, held by a transaction that is kept when the block ends well."""
-        collection_name(collection)
-        with self._write() as session:
-            held = Held.take(session, collection, create=create)
-            yield held
-            held.release()
 
 
 def _after_prefix(prefix: str) -> str | None:
