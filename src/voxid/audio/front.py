@@ -23,6 +23,7 @@ from voxid.audio.meters import BandMeter, Channels, Tap
 from voxid.audio.reading import blocks, read_blocks
 from voxid.audio.sources import Part, Source, open_source, rereadable
 from voxid.audio.speech import FRAME_S, SpeechMeter, net_seconds
+from voxid.audio.voicing import edges
 from voxid.errors import AudioError, BadConfig, TooLittleSpeech, did_you_mean
 from voxid.types import SAMPLE_RATE
 
@@ -102,7 +103,7 @@ class Inspected:
     @property
     def segments(self) -> tuple[Stretch, ...]:
         """Where somebody talks, in order."""
-        starts_R, ends_R = _edges(self.mask_T)
+        starts_R, ends_R = edges(self.mask_T)
         return tuple(
             Stretch(round(float(a) * FRAME_S, 2), round(float(b) * FRAME_S, 2))
             for a, b in zip(starts_R, ends_R, strict=True)
@@ -236,7 +237,7 @@ def speech_blocks(inspected: Inspected) -> Iterator[np.ndarray]:
     True
     """
     hop, frame = round(FRAME_S * SAMPLE_RATE), 400
-    starts_R, ends_R = _edges(inspected.mask_T)
+    starts_R, ends_R = edges(inspected.mask_T)
     first_R, last_R = starts_R * hop, (ends_R - 1) * hop + frame
     position = 0
     for wave_S in inspected.blocks(BLOCK_S):
@@ -392,9 +393,3 @@ def _warnings(found: Inspected, heard: Channels, took: int | None) -> Iterator[s
         yield f"mostly no speech: {found.net_speech_s:.1f} of {found.total_s:.1f} s."
     if found.total_s > LONG_S:
         yield f"very long: {found.total_s / 3600:.1f} h; make sure that one person alone talks."
-
-
-def _edges(mask_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (first frame, frame after the last) of each stretch of speech."""
-    change_T = np.diff(np.concatenate(([False], mask_T, [False])).astype(np.int8))
-    return np.flatnonzero(change_T == 1), np.flatnonzero(change_T == -1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxid.audio.voicing import VoicingMeter, gate
+from voxid.audio.voicing import VoicingMeter, edges, gate
 from voxid.types import SAMPLE_RATE
 
 PIECE = SAMPLE_RATE // 200  # 5 ms
@@ -69,6 +69,13 @@ def net_seconds(mask_T: np.ndarray) -> float:
     0.02
     """
     return round(float(mask_T.sum()) * FRAME_S, 2)
+
+
+def net_s(mask_T: np.ndarray, from_W: np.ndarray, to_W: np.ndarray) -> np.ndarray:
+    """Return the seconds of speech of a mask between times in seconds, (W,)."""
+    speech_T = np.concatenate(([0], np.cumsum(mask_T))) * FRAME_S
+    at = np.clip(np.round(np.stack((from_W, to_W)) / FRAME_S).astype(int), 0, len(speech_T) - 1)
+    return speech_T[at[1]] - speech_T[at[0]]
 
 
 class SpeechMeter:
@@ -202,10 +209,7 @@ def _threshold(level_T: np.ndarray) -> float:
 
 def _stretches(loud_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the runs of True, without short bursts and then without short gaps between those that stay."""
-    between_T = np.zeros(loud_T.size + 2, dtype=bool)
-    between_T[1:-1] = loud_T
-    edges = np.flatnonzero(between_T[1:] != between_T[:-1])
-    starts_R, ends_R = edges[::2], edges[1::2]
+    starts_R, ends_R = edges(loud_T)
     long_R = ends_R - starts_R >= BURST
     starts_R, ends_R = starts_R[long_R], ends_R[long_R]
     if starts_R.size == 0:

@@ -172,9 +172,7 @@ def runs(rate_V: np.ndarray) -> np.ndarray:
         return np.zeros(rate_V.size, bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         step_V = np.abs(np.diff(np.log(rate_V)))
-    linked_V = np.concatenate(([False], np.isfinite(step_V) & (step_V < JUMP), [False]))
-    starts_R = np.flatnonzero(linked_V[1:] & ~linked_V[:-1])
-    ends_R = np.flatnonzero(linked_V[:-1] & ~linked_V[1:])  # links between frames start .. end
+    starts_R, ends_R = edges(np.isfinite(step_V) & (step_V < JUMP))  # links between frames start .. end
     long_R = ends_R - starts_R >= RUN - 1
     starts_R, ends_R = starts_R[long_R], ends_R[long_R]
     moves_R = _medians(step_V, starts_R, ends_R) > STILL
@@ -192,6 +190,16 @@ def _medians(value_V: np.ndarray, starts_R: np.ndarray, ends_R: np.ndarray) -> n
     value_N = value_V[np.arange(stretch_N.size) + np.repeat(starts_R - first_R, size_R)]
     value_N = value_N[np.lexsort((value_N, stretch_N))]
     return (value_N[first_R + (size_R - 1) // 2] + value_N[first_R + size_R // 2]) / 2
+
+
+def edges(flag_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (first frame, frame after the last) of each stretch of frames that are set: (R,), (R,).
+
+    >>> [edge_R.tolist() for edge_R in edges(np.array([True, False, True, True]))]
+    [[0, 2], [1, 4]]
+    """
+    edge_N = np.flatnonzero(np.diff(flag_T, prepend=False, append=False))
+    return edge_N[::2], edge_N[1::2]
 
 
 def gate(mask_T: np.ndarray, voiced_V: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from voxid.audio import MIN_DURATION_S, inspect
-from voxid.audio.speech import FRAME_S
+from voxid.audio.speech import net_s
 from voxid.errors import BadConfig
 from voxid.types import SAMPLE_RATE
 
@@ -62,12 +62,10 @@ def embed_windows(
     if start_W[-1] + window < total:  # a last window that ends with the recording
         start_W = np.append(start_W, total - window)
     end_W = np.minimum(start_W + window, total)
-    speech_T = np.concatenate(([0], np.cumsum(found.mask_T))) * FRAME_S
-    edge_WE = (np.stack((start_W, end_W)) / SAMPLE_RATE / FRAME_S).round().astype(int)
-    first_W, last_W = np.minimum(edge_WE, len(speech_T) - 1)
-    speech_W = speech_T[last_W] - speech_T[first_W] if vad else np.full(len(start_W), np.nan)
+    start_s, end_s = start_W / SAMPLE_RATE, end_W / SAMPLE_RATE
+    speech_s = net_s(found.mask_T, start_s, end_s) if vad else np.full(len(start_W), np.nan)
     emb_WD = np.stack(list(embedded(embed, cut(found.blocks(), start_W, end_W))))
-    return WindowEmbeddings(start_W / SAMPLE_RATE, end_W / SAMPLE_RATE, speech_W, emb_WD)
+    return WindowEmbeddings(start_s, end_s, speech_s, emb_WD)
 
 
 def embedded(

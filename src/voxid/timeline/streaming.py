@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxid.audio.speech import FRAME_S, SpeechMeter
+from voxid.audio.speech import FRAME_S, SpeechMeter, net_s
 from voxid.scoring import Calibration, Cohort, Side, unit_rows
 from voxid.scoring.evidence import llr_table
 from voxid.timeline.clustering import smoothed
 from voxid.timeline.speakers import CHANGE, CLEAR_S, LEAST_SPEAKER_S, TRUST, cluster_sides, joined_means
 from voxid.timeline.turns import TURN_PAUSE_S
-from voxid.timeline.windows import BRIDGE_S, WINDOW_S, Windows, at_samples, laid, net_s, stretches_of
+from voxid.timeline.windows import BRIDGE_S, WINDOW_S, Windows, at_samples, laid, stretches_of
 from voxid.types import SAMPLE_RATE
 
 BLOCK_S = 0.2  # how often it looks

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxid.audio import Inspected, Source, inspect
-from voxid.audio.sources import Part
-from voxid.audio.speech import FRAME_S, EnergyMeter
+from voxid.audio import Inspected, Part, Source, inspect
+from voxid.audio.speech import FRAME_S, EnergyMeter, net_s
+from voxid.audio.voicing import edges
 from voxid.embed.windows import cut, embedded
 from voxid.metrics.diarization import joined
 from voxid.scoring import Side
@@ -78,9 +78,8 @@ def stretches_of(mask_T: np.ndarray, total_s: float, first: int = 0) -> list[tup
     >>> stretches_of(np.repeat([False, True, False, True], [25, 50, 100, 25]), 9.0)
     [(0.25, 0.75), (1.75, 2.0)]
     """
-    change_T = np.diff(np.concatenate(([0], mask_T.astype(np.int8), [0])))
-    edges = ((np.flatnonzero(change_T) + first) * FRAME_S).reshape(-1, 2)
-    return joined([(float(a), min(float(b), total_s)) for a, b in edges], BRIDGE_S)
+    edge_2R = (np.stack(edges(mask_T)) + first) * FRAME_S
+    return joined([(float(a), min(float(b), total_s)) for a, b in edge_2R.T], BRIDGE_S)
 
 
 def laid(
@@ -100,13 +99,6 @@ def laid(
 def at_samples(start_W: np.ndarray, end_W: np.ndarray) -> list[list[int]]:
     """Return the first sample of each window, and the sample after its last."""
     return [np.round(edge_W * SAMPLE_RATE).astype(int).tolist() for edge_W in (start_W, end_W)]
-
-
-def net_s(mask_T: np.ndarray, from_W: np.ndarray, to_W: np.ndarray) -> np.ndarray:
-    """Return the seconds of speech between two times, (W,)."""
-    speech_T = np.concatenate(([0], np.cumsum(mask_T))) * FRAME_S
-    at = np.clip(np.round(np.stack((from_W, to_W)) / FRAME_S).astype(int), 0, len(speech_T) - 1)
-    return speech_T[at[1]] - speech_T[at[0]]
 
 
 def _cuts(stretch: tuple[float, float], total_s: float) -> list[tuple[float, float]]:
