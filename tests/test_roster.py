@@ -87,9 +87,8 @@ def test_no_error_is_above_its_bound(small: bool, seed: int, rows: int, dim: int
     kept.resize(rows)
     kept.put(np.arange(rows), unit_ND)
     probe_D = unit_rows(rng.standard_normal((1, dim)) ** 3 + 1e-9)[0]
-    approx_N = np.empty(scan.BLOCK_ROWS, np.float32)
-    bound = (kept._scan_small if small else kept._scan)(probe_D, approx_N)
-    error_N = np.abs(approx_N[:rows] - unit_ND.astype(np.float64) @ probe_D.astype(np.float64))
+    approx_N, bound = kept.approximate(probe_D)
+    error_N = np.abs(approx_N - unit_ND.astype(np.float64) @ probe_D.astype(np.float64))
     assert error_N.max() <= bound < (0.06 if small else 2e-5)
 
 

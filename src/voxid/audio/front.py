@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from threading import Event
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol
@@ -83,7 +83,7 @@ class Inspected:
     snr_db: float | None
     band_hz: float | None
     vad: str | None
-    unlike: bool
+    unlike: bool = field(repr=False)
     warnings: tuple[str, ...]
     mask_T: np.ndarray = field(repr=False)
     wave_S: np.ndarray | None = field(repr=False)
@@ -123,20 +123,8 @@ class Inspected:
         >>> inspect("alice1.wav").as_dict()["total_s"]
         4.0
         """
-        return {
-            "name": self.name,
-            "total_s": self.total_s,
-            "net_speech_s": self.net_speech_s,
-            "sample_rate": self.sample_rate,
-            "channels": self.channels,
-            "format": self.format,
-            "clipped": self.clipped,
-            "level_dbfs": self.level_dbfs,
-            "snr_db": self.snr_db,
-            "band_hz": self.band_hz,
-            "vad": self.vad,
-            "warnings": list(self.warnings),
-        }
+        shown = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
+        return shown | {"warnings": list(self.warnings)}
 
     def __str__(self) -> str:
         level = "" if self.level_dbfs is None else f", {self.level_dbfs:.0f} dBFS"
@@ -176,12 +164,7 @@ def inspect(
     walk = _Walk(part, vad, keep_s, stop)
     heard = walk.heard
     loudest = int(heard.power_C.argmax())
-    cancels = (
-        part.channel is None
-        and heard.kept < CANCELLED
-        and heard.power_C[loudest] > 0
-        and len(heard.power_C) > 1
-    )
+    cancels = part.channel is None and heard.kept < CANCELLED
     if cancels:
         part = replace(part, channel=loudest)
         walk = _Walk(part, vad, keep_s, stop)

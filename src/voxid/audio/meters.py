@@ -79,9 +79,8 @@ class Tap:
                 self._compare(wave_SC)
             for top in self._tops:
                 top.add(wave_SC)
-            if self.format.endswith(
-                ("FLOAT", "DOUBLE", "array")
-            ):  # lossy codecs overshoot, and are scaled right
+            # lossy codecs overshoot, and are scaled right
+            if self.format.endswith(("FLOAT", "DOUBLE", "array")):
                 self._over += int((np.abs(wave_SC) > OVER).sum())
                 self._peak = max(self._peak, float(np.abs(wave_SC).max()))
         return samples

@@ -375,12 +375,8 @@ class Joined:
         alike = [one for one in decoders if (one.rate, one.channels) == (first.rate, first.channels)]
         self._decoders = alike
         self._ends = np.cumsum([one.frames for one in alike])
-        self.name, self.rate, self.channels, self.format = (
-            first.name,
-            first.rate,
-            first.channels,
-            first.format,
-        )
+        self.name, self.format = first.name, first.format
+        self.rate, self.channels = first.rate, first.channels
         self.frames = int(self._ends[-1])
         self.exact = all(one.exact for one in alike)
         self.notes = list(dict.fromkeys(note for one in alike for note in one.notes))

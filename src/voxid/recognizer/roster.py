@@ -40,20 +40,15 @@ class Near:
 
     def only(self, kept: Container[int]) -> Near:
         """Return those of them who are in `kept`."""
-        here = np.flatnonzero([person in kept for person in self.person_K.tolist()])
-        return replace(
-            self, person_K=self.person_K[here], cosine_K=self.cosine_K[here], side=self.side.take(here)
-        )
+        return self.take(np.flatnonzero([person in kept for person in self.person_K.tolist()]))
 
     def ranked(self, llr_K: np.ndarray) -> Near:
         """Return them by LLR, the best first."""
-        order_K = np.argsort(-llr_K, kind="stable")
-        return replace(
-            self,
-            person_K=self.person_K[order_K],
-            cosine_K=self.cosine_K[order_K],
-            side=self.side.take(order_K),
-        )
+        return self.take(np.argsort(-llr_K, kind="stable"))
+
+    def take(self, at: np.ndarray) -> Near:
+        """Return some of them, in this order."""
+        return replace(self, person_K=self.person_K[at], cosine_K=self.cosine_K[at], side=self.side.take(at))
 
 
 class Roster:
@@ -85,6 +80,7 @@ class Roster:
         """Return the `top` nearest people by cosine; none when nobody is enrolled."""
         unit_D = unit_rows(emb_D[None])[0]
         person_C, people = np.empty(0, np.int64), 0
+        unit_CD = None
         with self._lock:
             self._follow()
             rows, damaged = self._rows, tuple(sorted(self._damaged))
@@ -95,11 +91,17 @@ class Roster:
                 if not rows.small:
                     unit_CD, (length_C, speech_s_C, clips_C) = rows.take(at_C), self._beside_3P[:, at_C]
                     side = Side(unit_CD * length_C[:, None], speech_s_C, clips_C)
-                    return _ranked(person_C, unit_CD, side, unit_D, top, people, damaged)
         if rows is None:
             person_C, people = self._near_in_store(emb_D, top)
-        person_C, side, _ = _sides(self._store.matrix(people=person_C.tolist(), collection=self._collection))
-        return _ranked(person_C, unit_rows(side.emb_ND), side, unit_D, top, people, damaged)
+        if unit_CD is None:
+            some = self._store.matrix(people=person_C.tolist(), collection=self._collection)
+            person_C, side, _ = _sides(some)
+            unit_CD = unit_rows(side.emb_ND)
+        if not len(person_C):  # of a probe of another model, too, which has another size
+            return Near(person_C, np.empty(0), side, people, damaged)
+        cosine_C = np.clip((unit_CD.astype(np.float64) * unit_D).sum(axis=1), -1, 1)
+        best = np.lexsort((person_C, -cosine_C))[:top]  # of equal ones, who was enrolled first
+        return Near(person_C, cosine_C, side, people, damaged).take(best)
 
     def _near_in_store(self, emb_D: np.ndarray, top: int) -> tuple[np.ndarray, int]:
         """Return the people of the nearest voiceprints, and how many people there are."""
@@ -190,10 +192,8 @@ class Roster:
         from_K = np.setdiff1d(np.arange(left, len(self._rows)), gone, assume_unique=True)
         self._rows.move(into_K, from_K)
         self._rows.resize(left)
-        self._person_P[into_K], self._beside_3P[:, into_K] = (
-            self._person_P[from_K],
-            self._beside_3P[:, from_K],
-        )
+        self._person_P[into_K] = self._person_P[from_K]
+        self._beside_3P[:, into_K] = self._beside_3P[:, from_K]
         self._person_P, self._beside_3P = self._person_P[:left], self._beside_3P[:, :left]
 
 
@@ -223,23 +223,6 @@ def _form(people: int, dim: int, memory: int) -> bool | None:
         if _bytes(people, dim, small=small) <= memory:
             return small
     return None
-
-
-def _ranked(
-    person_C: np.ndarray,
-    unit_CD: np.ndarray,
-    side: Side,
-    unit_D: np.ndarray,
-    top: int,
-    people: int,
-    damaged: tuple[int, ...],
-) -> Near:
-    """Return the best of the candidates; of equal ones, who was enrolled first."""
-    if not len(person_C):  # of a probe of another model, too, which has another size
-        return Near(person_C, np.empty(0), side, people, damaged)
-    cosine_C = np.clip((unit_CD.astype(np.float64) * unit_D).sum(axis=1), -1, 1)
-    best = np.lexsort((person_C, -cosine_C))[:top]
-    return Near(person_C[best], cosine_C[best], side.take(best), people, damaged)
 
 
 def _sides(matrix: Matrix) -> tuple[np.ndarray, Side, list[int]]:

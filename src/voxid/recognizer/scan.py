@@ -19,7 +19,7 @@ of Numerical Algorithms, section 3.1, and the inequality of Cauchy and Schwarz.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -89,11 +89,8 @@ class Rows:
 
     def move(self, into_K: np.ndarray, from_K: np.ndarray) -> None:
         """Overwrite rows with others."""
-        shape = (len(from_K), self.dim)
-        kept_KD, steps_K = (
-            np.empty(shape, np.uint8 if self.small else np.float32),
-            np.empty(len(from_K), np.float32),
-        )
+        kept_KD = np.empty((len(from_K), self.dim), np.uint8 if self.small else np.float32)
+        steps_K = np.empty(len(from_K), np.float32)
         for block, at, here in self._by_block(from_K):
             kept_KD[here] = self._blocks[block][at] if self.small else self._blocks[block][:, at].T
             steps_K[here] = self._steps[block][at] if self.small else 0
@@ -116,33 +113,35 @@ class Rows:
 
     def nearest(self, unit_D: np.ndarray, top: int) -> np.ndarray:
         """Return the places (C,) of all rows that may be among the `top` nearest to a float32 unit probe."""
-        approx_N = np.empty(len(self._blocks) * BLOCK_ROWS, np.float32)
-        bound = self._scan_small(unit_D, approx_N) if self.small else self._scan(unit_D, approx_N)
-        return candidates(approx_N[: self.count], bound, top)
+        return candidates(*self.approximate(unit_D), top)
 
-    def _scan(self, unit_D: np.ndarray, approx_N: np.ndarray) -> float:
-        """Write cosines, and return how far they may be off."""
-        probe = np.ascontiguousarray(unit_D[None])
+    def approximate(self, unit_D: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the approximate cosine of each row (N,), and how far they may be off."""
+        approx_N = np.empty(len(self._blocks) * BLOCK_ROWS, np.float32)
+        cosines_of, bound = self._small_product(unit_D) if self.small else self._product(unit_D)
 
         def look(block: int) -> None:
-            (found,) = _session(FLOAT32_PRODUCT).run(None, {"q": probe, "x": self._blocks[block]})
-            approx_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS] = found[0]
+            approx_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS] = cosines_of(block)
 
         self._workers.each(look, range(len(self._blocks)))
-        return (self.dim + 8) * ROUNDING * 1.01 + TIE
+        return approx_N[: self.count], bound
 
-    def _scan_small(self, unit_D: np.ndarray, approx_N: np.ndarray) -> float:
-        """Write approximate cosines, and return how far they may be off."""
+    def _product(self, unit_D: np.ndarray) -> tuple[Callable[[int], np.ndarray], float]:
+        """Return what gives the cosines of a block, and how far they may be off."""
+        probe, run = np.ascontiguousarray(unit_D[None]), _session(FLOAT32_PRODUCT).run
+        bound = (self.dim + 8) * ROUNDING * 1.01 + TIE
+        return lambda block: run(None, {"q": probe, "x": self._blocks[block]})[0][0], bound
+
+    def _small_product(self, unit_D: np.ndarray) -> tuple[Callable[[int], np.ndarray], float]:
+        """Return what gives the approximate cosines of a block, and how far they may be off."""
         probe_D2, step_2, off = _in_two(unit_D.astype(np.float64))
         zero = float(ZERO * (probe_D2.sum(axis=0, dtype=np.int64) @ step_2))
 
-        def look(block: int) -> None:
+        def cosines_of(block: int) -> np.ndarray:
             (found,) = _session(INT8_PRODUCT).run(None, {"q": probe_D2, "x": self._blocks[block]})
-            cosine_N = (found @ step_2 - zero) * self._steps[block]
-            approx_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS] = cosine_N
+            return (found @ step_2 - zero) * self._steps[block]
 
-        self._workers.each(look, range(len(self._blocks)))
-        return self._off + off * (1.001 + self._off) + 16 * ROUNDING + TIE
+        return cosines_of, self._off + off * (1.001 + self._off) + 16 * ROUNDING + TIE
 
     def _by_block(self, rows_K: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice, np.ndarray | slice]]:
         """Yield (block, places in it, places in `rows_K`)."""
