@@ -36,8 +36,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, private: boo
 
     The bytes are on the disk before the name changes, so neither a crash nor a full disk costs the old file.
     What is no file (a pipe, /dev/stdout, /dev/null) is written into, never replaced. `private`: the file is
-    for its owner alone (mode 600). Raise DiskFull,
-    NotWritable or OutputError.
+    for its owner alone (mode 600). Raise DiskFull, NotWritable or OutputError.
     """
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -89,9 +88,7 @@ def output_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     return OutputError(f"cannot write {path}: {error.strerror or error}.")
 
 
-def fetched(
-    url: str | os.PathLike[str], start: int = 0, end: int | None = None, *, tries: int = TRIES
-) -> bytes:
+def fetched(url: str | os.PathLike[str], start: int = 0, end: int | None = None) -> bytes:
     """Return bytes `start` to `end` of a file on disk or at an address that fsspec reads (s3://..., gs://...).
 
     A read that times out, is refused (503) or comes back short is tried again, after ever longer pauses.
@@ -100,7 +97,7 @@ def fetched(
     import fsspec
 
     files, path = fsspec.core.url_to_fs(os.fspath(url))
-    for attempt in range(tries):
+    for attempt in range(TRIES):
         try:
             content = files.cat_file(path, start=start, end=end)
             if end is not None and len(content) != end - start:
@@ -109,7 +106,7 @@ def fetched(
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:  # every file system of fsspec has its own
-            if attempt + 1 == tries:
+            if attempt + 1 == TRIES:
                 raise OSError(errno.EIO, f"{type(error).__name__}: {error}", os.fspath(url)) from error
             time.sleep(PAUSE_S * 2**attempt)
     raise AssertionError

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 SAMPLE_RATE = 16_000  # Hz: everything inside voxid is mono at this rate
@@ -249,7 +249,7 @@ class Dropped:
     utterance: str
     path: str
     reason: str
-    detail: str = field(default="")
+    detail: str = ""
 
 
 def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:

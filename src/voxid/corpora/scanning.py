@@ -160,13 +160,8 @@ class _Once:
 
     def warnings(self) -> list[str]:
         """Return what happened to rows and names, with examples."""
-        said = [
-            (self._twice, "rows are there twice and count once"),
-            (
-                self._renamed,
-                "utterances have a name that another corpus has too; their folder's was added",
-            ),
-        ]
+        renamed = "utterances have a name that another corpus has too; their folder's was added"
+        said = [(self._twice, "rows are there twice and count once"), (self._renamed, renamed)]
         return [
             f"{len(names)} {what} ({', '.join(names[:5])}{', ...' * (len(names) > 5)})."
             for names, what in said

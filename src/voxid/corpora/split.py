@@ -20,16 +20,8 @@ from voxid.files import atomic_write
 from voxid.types import ADULT_AGE, Utterance
 
 COLUMNS = (
-    "speaker",
-    "utterance",
-    "path",
-    "start_s",
-    "duration_s",
-    "channel",
-    "sex",
-    "age",
-    "language",
-    "session",
+    *("speaker", "utterance", "path", "start_s", "duration_s"),
+    *("channel", "sex", "age", "language", "session"),
 )
 
 StrPath = str | os.PathLike[str]
@@ -124,6 +116,5 @@ def _write(path: Path, utterances: list[Utterance]) -> SplitList:
                 raise BadCorpusFile(
                     f"{plain(utterance.path)}: a list cannot hold a name that is not UTF-8. Rename it."
                 )
-            values = (getattr(utterance, column) for column in COLUMNS)
-            writer.writerow(["" if value is None else value for value in values])
+            writer.writerow([getattr(utterance, column) for column in COLUMNS])
     return SplitList(str(path), len({u.speaker for u in utterances}), len(utterances))

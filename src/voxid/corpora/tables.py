@@ -52,18 +52,9 @@ LIKE_A_TIME = re.compile(
 SPLITS = ("split", "subset", "partition", "fold", "set")  # columns that say which rows belong together
 # Columns of published lists that say nothing about who speaks and when.
 NO_USE = {
-    *(
-        "sentence",
-        "sentence_id",
-        "sentence_domain",
-        "text",
-        "transcript",
-        "transcription",
-        "up_votes",
-        "comment",
-    ),
-    *("down_votes", "accent", "accents", "variant", "segment", "track", *SPLITS, "wav_format", "wav_opts"),
-    *("spk_id_format", "spk_id_opts"),
+    *("sentence", "sentence_id", "sentence_domain", "text", "transcript", "transcription", "up_votes"),
+    *("down_votes", "comment", "accent", "accents", "variant", "segment", "track", *SPLITS),
+    *("wav_format", "wav_opts", "spk_id_format", "spk_id_opts"),
 }
 MAYBE_SAMPLES = 1000  # a whole number from here on may be samples: the file itself has to say
 SLACK_S = 0.1  # seconds that an end may lie beyond the recording
@@ -356,12 +347,7 @@ def _check_first(listing: Path, number: int, row: list[str]) -> None:
         return  # the number of columns is what is wrong
     what = f"{','.join(row)!r} names no column of speakers and of paths, and is not speaker and path"
     names = ", ".join(COLUMNS["speaker"]), ", ".join(COLUMNS["path"])
-    raise bad_line(
-        listing,
-        number,
-        what,
-        f"Separate by commas. Speakers: {names[0]}. Paths: {names[1]}.",
-    )
+    raise bad_line(listing, number, what, f"Separate by commas. Speakers: {names[0]}. Paths: {names[1]}.")
 
 
 def _fits(listing: Path) -> bool:

@@ -60,9 +60,10 @@ class Tree:
     def utterances(self, path: Path) -> Iterator[Utterance]:
         """Yield the utterances below `path`, sorted; raise BadCorpusFile on a bad list of speakers."""
         labels = self.labels(path)
+        folder = path if path.is_dir() else path.parent  # of a list
         strays: list[Path] = []
         for file in self.files(path):
-            name = file.relative_to(path)
+            name = file.relative_to(folder)
             if match := self.pattern.fullmatch(name.as_posix()):
                 yield self.utterance(file, name, match, labels)
             else:
@@ -110,9 +111,7 @@ class LibriSpeech(Tree):
         """Return the sex of each reader; raise BadCorpusFile where a line has too few columns."""
         listing = _beside(path, "SPEAKERS.TXT", "SPEAKERS.txt", "speakers.tsv")
         found = {}
-        if listing is None:
-            return found
-        for number, line in lines(listing):
+        for number, line in lines(listing) if listing else ():
             fields = re.split(r"[|\t]", line)
             if line.startswith(";") or fields[0].strip() == "READER":
                 continue
@@ -278,16 +277,6 @@ class SpeechCommands(Tree):
                 what = f"{name!r} is not word/SPEAKER_nohash_NUMBER.wav"
                 raise bad_line(path, number, what, "Fetch the file of the original corpus again.")
             yield path.parent / name
-
-    def utterances(self, path: Path) -> Iterator[Utterance]:
-        """Yield all utterances, word by word, or those of a list in its order; raise BadCorpusFile."""
-        if path.is_dir():
-            yield from super().utterances(path)
-        else:
-            for file in self.files(path):
-                name = file.relative_to(path.parent)
-                if match := self.pattern.fullmatch(name.as_posix()):
-                    yield self.utterance(file, name, match, {})
 
     def utterance(self, file: Path, name: Path, match: re.Match[str], labels: dict[str, Labels]) -> Utterance:
         """Return the utterance, named after its word and file."""

@@ -45,14 +45,11 @@ class DataConfig(Config):
     speakers: int = Field(default=16, ge=2, le=10_000)  # of a batch of pk ...
     utterances: int = Field(default=4, ge=2, le=1_000)  # ... and of each of them
     temperature: float = Field(default=1.0, gt=0)  # of corpora: 1 as large as they are, high makes them equal
-    balance: Literal["utterances", "speakers", "sessions"] = (
-        "utterances"  # inside a corpus; sessions: speakers,
-    )
-    # and of each speaker the sessions. With pk: windows of a speaker are of as many sessions as can be
+    # inside a corpus; sessions: speakers, and of each speaker the sessions. With pk: windows of a speaker are
+    # of as many sessions as can be
+    balance: Literal["utterances", "speakers", "sessions"] = "utterances"
     lone: float = Field(default=1.0, gt=0)  # of corpora: how likely a speaker with one recording is
-    shares: dict[str, float] = Field(
-        default_factory=dict
-    )  # of corpora: a corpus' part of a batch, by its name
+    shares: dict[str, float] = Field(default_factory=dict)  # of corpora: parts of a batch, by name
     crops: int = Field(default=1, ge=1)  # windows of each utterance drawn, as neighbours (not for triplets)
     window: int = Field(default=100, ge=2)  # frames
     window_max: int | None = Field(default=None, ge=2)  # frames; each batch has a length between the two

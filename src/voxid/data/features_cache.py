@@ -31,6 +31,7 @@ from voxid.types import SAMPLE_RATE
 FORMAT = 1  # a change of what is stored, or of how features are computed, makes old files be left alone
 BATCH_SAMPLES = 15 * SAMPLE_RATE  # padded samples that go through the features module at once
 LONG_SAMPLES = 120 * SAMPLE_RATE  # longer utterances are walked in blocks
+THREADS = 2
 RELEASE_EVERY = 8  # gathers: mapped pages count as resident memory until they are let go
 
 
@@ -71,10 +72,7 @@ class FeatureStore:
 
 
 def cached_features(
-    packed: Packed,
-    features: Any,
-    progress: Callable[[int, int], None] | None = None,
-    threads: int = 2,
+    packed: Packed, features: Any, progress: Callable[[int, int], None] | None = None
 ) -> FeatureStore:
     """Return the features of all utterances of `packed`, computing them the first time.
 
@@ -85,7 +83,7 @@ def cached_features(
     path = features_path(packed, features)
     if not path.is_file():
         with atomic_write(path) as file:
-            _compute(packed, features, file, threads, progress)
+            _compute(packed, features, file, progress)
     frames_N = features.frames(torch.from_numpy(packed.lengths_N)).numpy()
     return FeatureStore(path, frames_N, features.dim)
 
@@ -98,13 +96,10 @@ def features_path(packed: Packed, features: Any) -> Path:
     path = packed.folder / name
     if path.is_file() or os.access(packed.folder, os.W_OK):
         return path
-    cache = user_cache()
-    return cache / "features" / name
+    return user_cache() / "features" / name
 
 
-def _compute(
-    packed: Packed, features: Any, file: IO, threads: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _compute(packed: Packed, features: Any, file: IO, progress: Callable[[int, int], None] | None) -> None:
     """Write the features of all utterances in pack order; batches are computed side by side."""
 
     def compute(run: tuple[int, int]) -> tuple[int, Iterable[bytes]]:
@@ -113,8 +108,8 @@ def _compute(
             return last, _features_of_long(packed.wave(first), features)  # computed here, as it is written
         return last, _features_of_batch(packed, features, first, last)
 
-    with OneThreadWorkers(threads, "voxid-features", engine=torch) as workers:
-        for last, pieces in workers.map(compute, _runs(packed.lengths_N), ahead=threads):
+    with OneThreadWorkers(THREADS, "voxid-features", engine=torch) as workers:
+        for last, pieces in workers.map(compute, _runs(packed.lengths_N), ahead=THREADS):
             file.writelines(pieces)
             packed.release()
             if progress:

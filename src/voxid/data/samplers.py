@@ -208,13 +208,10 @@ class _Weighted:
         if sessions_N is not None:
             _, session_M, said = np.unique(sessions_N[self._members], return_inverse=True, return_counts=True)
             weight_M = 1 / said[session_M]
-        self._ends_M = np.cumsum(
-            weight_M / np.bincount(group_M, weight_M)[group_M]
-        )  # one more with each group
-        self.shares = (
-            np.where(counts == 1, lone, 1.0) if len(set(counts.tolist())) > 1 else np.ones(len(counts))
-        )
-        self.shares /= self.shares.sum()
+        # one more with each group
+        self._ends_M = np.cumsum(weight_M / np.bincount(group_M, weight_M)[group_M])
+        shares = np.where(counts == 1, lone, 1.0)  # the same of all, where all have one
+        self.shares = shares / shares.sum()
 
     def draw(self, rng: np.random.Generator, rows: int) -> np.ndarray:
         """Return utterance numbers; no group comes twice as long as there are enough of them."""

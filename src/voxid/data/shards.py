@@ -17,7 +17,7 @@ import json
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -32,6 +32,7 @@ from voxid.errors import EmptyCorpus
 from voxid.files import atomic_write, fetched
 from voxid.types import SAMPLE_RATE, Utterance
 
+CHUNK = 1 << 24  # bytes read at a time to check them
 Scanned = Callable[[], Iterable[Utterance]]
 
 
@@ -149,9 +150,6 @@ def damaged_shards(where: str) -> list[str]:
     return wrong
 
 
-CHUNK = 1 << 24  # bytes read at a time to check them
-
-
 def shard_name(number: int) -> str:
     """Return the folder of a shard."""
     return f"shard-{number:05d}"
@@ -165,12 +163,9 @@ def _join_manifests(read: Callable[[str], bytes], names: list[str], out: Path) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def tables() -> Iterator[Any]:
-        for name in names:
-            yield pq.read_table(pa.BufferReader(read(f"{name}/manifest.parquet")))
-
     writer = None
-    for table in tables():
+    for name in names:
+        table = pq.read_table(pa.BufferReader(read(f"{name}/manifest.parquet")))
         writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
         writer.write_table(table)
     assert writer is not None
