@@ -28,9 +28,7 @@ def fast_length(samples: int) -> int:
 def band_limit(wave_BS: Tensor, low_hz: float | Tensor, high_hz: float | Tensor) -> Tensor:
     """Return what passes from `low_hz` to `high_hz` (one band, or (B, 1) of them), as on a telephone.
 
-    Phases stay as they are.
-
-    Outside, within EDGE_HZ, nothing is left.
+    From EDGE_HZ outside of the band on, nothing is left. Phases stay as they are.
     """
     length = fast_length(wave_BS.shape[1] + SAMPLE_RATE // 50)  # zeros between the end and the beginning
     hz_K = torch.arange(length // 2 + 1, device=wave_BS.device) * (SAMPLE_RATE / length)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import torch
@@ -69,25 +69,23 @@ class AugmentConfig(Config):
     lossy: tuple[Codec, ...] = CODECS  # one of them, at random; naming one twice makes it twice as likely
     lossy_level: Span = (0.5, 1.0)  # how hard they compress, 1 most
     line_prob: Probability = 0.0  # a telephone call: a band of its own, 8 kHz, and one of these codecs
-    lines: tuple[Line, ...] = ("pcm", "a-law", "mu-law", "adpcm", "gsm", "celp")
+    lines: tuple[Line, ...] = get_args(Line)
     line_low: Span = (100.0, 400.0)  # Hz, where the band of a call begins ...
     line_high: Span = (2800.0, 3900.0)  # ... and ends
-    fault_prob: Probability = (
-        0.0  # silence, a beep, lost packets: what a recording may hold beside its speech
-    )
+    fault_prob: Probability = 0.0  # silence, a beep, lost packets: what may be beside the speech
     faults: tuple[Fault, ...] = FAULTS
     clips_seconds: float = Field(3600.0, gt=0)  # of noise, of music and of babble that are held in memory
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> AugmentConfig:
         for kind in ("noise", "music"):
-            if getattr(self, f"{kind}_prob") > 0 and not getattr(self, kind):
-                probability = getattr(self, f"{kind}_prob")
+            probability = getattr(self, f"{kind}_prob")
+            if probability > 0 and not getattr(self, kind):
                 raise ValueError(
                     f"{kind}_prob is {probability:g}, and no recordings are named: "
                     f'set {kind} = ["FOLDER"], or {kind}_prob = 0'
                 )
-            if getattr(self, kind) and getattr(self, f"{kind}_prob") == 0:
+            if getattr(self, kind) and probability == 0:
                 raise ValueError(
                     f"{kind} names recordings, and {kind}_prob is 0, so none would be used: "
                     f"set {kind}_prob, 0.3 say, or leave {kind} out"
@@ -98,18 +96,15 @@ class AugmentConfig(Config):
             raise ValueError("babble_voices are two whole numbers from 1 up, the smaller first")
         if not 0 <= self.telephone_band[0] < self.telephone_band[1]:
             raise ValueError("telephone_band is two frequencies in Hz, the lower first")
-        if self.lossy_prob > 0 and not self.lossy:
-            raise ValueError(
-                f"lossy_prob is {self.lossy_prob:g}, and lossy is empty: name {', '.join(CODECS)}"
-            )
-        if self.line_prob > 0 and not self.lines:
-            raise ValueError(
-                f"line_prob is {self.line_prob:g}, and lines is empty: name some, or leave it out"
-            )
-        if self.fault_prob > 0 and not self.faults:
-            raise ValueError(
-                f"fault_prob is {self.fault_prob:g}, and faults is empty: name {', '.join(FAULTS)}"
-            )
+        for kind, of, known in (
+            ("lossy", "lossy", CODECS),
+            ("line", "lines", get_args(Line)),
+            ("fault", "faults", FAULTS),
+        ):
+            if (probability := getattr(self, f"{kind}_prob")) > 0 and not getattr(self, of):
+                raise ValueError(
+                    f"{kind}_prob is {probability:g}, and {of} is empty: name {', '.join(known)}"
+                )
         if not 0 <= self.line_low[0] <= self.line_low[1] < self.line_high[0]:
             raise ValueError("line_low and line_high are spans in Hz, the lower first")
         if not 0 <= self.lossy_level[0] <= self.lossy_level[1] <= 1:

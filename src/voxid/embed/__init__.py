@@ -8,25 +8,18 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from voxid.embed.embedder import Embedded, Embedder, EmbedInfo, Network
 from voxid.embed.windows import WindowEmbeddings
-from voxid.errors import (
-    BadConfig,
-    BadModel,
-    DeviceUnavailable,
-    MissingExtra,
-    UnknownModel,
-    did_you_mean,
-)
+from voxid.errors import BadConfig, BadModel, DeviceUnavailable, MissingExtra, UnknownModel, did_you_mean
 from voxid.model.card import Card
 
 __all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Embedder", "WindowEmbeddings", "load"]
 
 DEFAULT_MODEL = "voxid-base"
-ENGINES = ("auto", "onnx", "torch")
 Engine = Literal["auto", "onnx", "torch"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 _WHERE_FROM = (
     "Give a shipped name, or a folder that holds config.json and model.safetensors; "

@@ -21,7 +21,7 @@ CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model")  # keys 
 PREFIXES = ("module.", "__S__.", "speaker_encoder.", "embedding_model.")  # of all names, said for nothing
 
 
-def read(path: Path, what: str = "a torch checkpoint", origin: str = "its authors") -> dict[str, Any]:
+def read(path: Path, origin: str) -> dict[str, Any]:
     """Return the dict in a .pt, .ckpt, .bin, .model or .safetensors file.
 
     Raise BadCheckpoint when it is missing or damaged, would run code, or holds something else.
@@ -44,7 +44,7 @@ def read(path: Path, what: str = "a torch checkpoint", origin: str = "its author
                 "tensors, lists, dicts and numbers. Do not open it elsewhere unless you trust its maker."
             ) from None
         raise BadCheckpoint(
-            f"{path} is damaged or is not {what} ({type(error).__name__}). "
+            f"{path} is damaged or is not a torch checkpoint ({type(error).__name__}). "
             f"Expected a file of {origin}; download it again."
         ) from None
     return content if isinstance(content, dict) else {"": content}

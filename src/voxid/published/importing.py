@@ -185,12 +185,9 @@ def _fill(model: Model, kind: Kind, tensors: Tensors, encoder: dict[str, Any], p
     got: Tensors = {}
     for name, tensor in ours.items():
         want = expected.get(name)
-        if want is None:
-            got[name] = tensor
-        elif [n for n in tensor.shape if n != 1] == [n for n in want.shape if n != 1]:
-            got[name] = tensor.reshape(want.shape).to(want.dtype)  # axes of length 1 are a matter of taste
-        else:
-            got[name] = tensor
+        if want is not None and [n for n in tensor.shape if n != 1] == [n for n in want.shape if n != 1]:
+            tensor = tensor.reshape(want.shape).to(want.dtype)  # axes of length 1 are a matter of taste
+        got[name] = tensor
     for name, tensor in expected.items():  # a counter that changes no embedding
         if name.endswith("num_batches_tracked"):
             got.setdefault(name, tensor)

@@ -120,19 +120,13 @@ def _norm_embedding(tensors: Tensors) -> None:
         _still_norm(tensors, "head.norm_embedding", len(bias), bias)
 
 
-def _attention(
-    tensors: Tensors, first: str = "pool.linear1.weight", last: str = "pool.linear2.weight"
-) -> Table:
+def _attention(tensors: Tensors) -> Table:
     """Return the options of WeSpeaker's attentive pooling (ASTP), or of its plain one (TSTP)."""
-    if first not in tensors:
+    if "pool.linear1.weight" not in tensors:
         return {"pooling": "statistics", **_TSTP}
-    inside, seen = tensors[first].shape[:2]
-    return {
-        "pooling": "attentive",
-        "attention": inside,
-        "global_context": seen != tensors[last].shape[0],
-        **_TSTP,
-    }
+    inside, seen = tensors["pool.linear1.weight"].shape[:2]
+    context = seen != tensors["pool.linear2.weight"].shape[0]
+    return {"pooling": "attentive", "attention": inside, "global_context": context, **_TSTP}
 
 
 _TSTP = {"unbiased": True, "added_variance": 1e-7, "least_variance": 1e-7}
@@ -390,7 +384,9 @@ def _redimnet(tensors: Tensors) -> Table:
             t.shape[0] for n, t in tensors.items() if re.match(rf"{begin}\.\d+\.red_dim_conv\.0\.weight", n)
         ]
         reduce.append(values // reduced[0] if reduced else 0)
-    convnext = any(".conv_block.dwconvs." in name for name in tensors)
+    block = "residual_se" if any(".conv_block.se." in name for name in tensors) else "residual"
+    if any(".conv_block.dwconvs." in name for name in tensors):
+        block = "convnext"
     group = next(
         t.shape[1] for n, t in tensors.items() if re.search(r"conv_block\.(?:dwconvs\.0|conv1)\.weight", n)
     )
@@ -401,11 +397,7 @@ def _redimnet(tensors: Tensors) -> Table:
         "blocks": blocks,
         "widen": widen,
         "reduce": reduce,
-        "block": "convnext"
-        if convnext
-        else "residual_se"
-        if any(".conv_block.se." in name for name in tensors)
-        else "residual",
+        "block": block,
         "group": group,
         "embedding": tensors["seg_1.weight"].shape[0],
         "tanh_gelu": True,
@@ -443,7 +435,7 @@ def _change_redimnet(tensors: Tensors, encoder: Table) -> None:
     _still_norm(tensors, "head.norm", tensors["head.linear.weight"].shape[1])
 
 
-_IN_STAGE = r"backbone\.(?:stage)(\d)\.(\d+)\."
+_IN_STAGE = r"backbone\.stage(\d)\.(\d+)\."
 _TIME = r"backbone\.stage(\d)\.\d+\."
 _REDIMNET = (
     (r"backbone\.stem\.0\.(.*)", r"first.\1"),

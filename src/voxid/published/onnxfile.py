@@ -72,8 +72,7 @@ SOFT_COSINE = 0.9  # under which its embedding is said to depend on the level
 class Behaviour:
     """Cosines of an encoder's embeddings of speech that tell whether it was understood rightly.
 
-    `halves` of one recording, the recording played more softly (`softer`), and `others`: two voices. They are
-    None where they were not measured.
+    `halves` of one recording, the recording played more softly (`softer`), and `others`: two voices.
 
     >>> Behaviour(halves=0.8, softer=0.99, others=0.2, speech="voices").halves
     0.8
@@ -394,8 +393,8 @@ class _Trial:
             if np.abs(both_2D - emb_ND[:2]).max() > 1e-3 * np.abs(emb_ND).max():
                 return None
         unit_ND = emb_ND / np.linalg.norm(emb_ND, axis=1, keepdims=True)
-        cosines = (float(unit_ND[i] @ unit_ND[k]) for i, k in ((2, 3), (0, 4), (0, 1)))
-        return card, Behaviour(next(cosines), next(cosines), next(cosines), self.speech)
+        halves, softer, others = (float(unit_ND[i] @ unit_ND[k]) for i, k in ((2, 3), (0, 4), (0, 1)))
+        return card, Behaviour(halves, softer, others, self.speech)
 
     def _dim(self) -> int:
         """Return the length of an embedding, by embedding noise."""

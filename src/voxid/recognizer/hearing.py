@@ -14,7 +14,7 @@ import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S, Inspected, Part, Source, inspect, is_one, name_of, require_speech
 from voxid.audio.speech import FRAME_S
-from voxid.embed import Embedder, EmbedInfo, load
+from voxid.embed import DEFAULT_MODEL, Embedder, EmbedInfo, load
 from voxid.errors import AudioError, BadAudioInput, NotCalibrated, TooLittleSpeech
 from voxid.scoring import Calibration, Side
 from voxid.types import SAMPLE_RATE
@@ -22,7 +22,6 @@ from voxid.types import SAMPLE_RATE
 if TYPE_CHECKING:
     from voxid.stores import Voiceprint
 
-DEFAULT_MODEL = "voxid-base"
 LEAST_CLIP_S = 0.3  # net speech of a clip that is enrolled with others: a syllable or two
 PIECE_S = 1.5  # seconds of speech in a piece of a recording: longer ones straddle short turns
 
