@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S
-from voxid.embed import Embedder
+from voxid.embed import DEFAULT_MODEL, Embedder
 from voxid.errors import BadConfig, ModelMismatch, NotCalibrated
 from voxid.recognizer.adapting import joined
 from voxid.recognizer.conversing import Naming, timeline
 from voxid.recognizer.enrolling import Take, clip_llrs, clips_of, enrollment, takes, voices_llr
 from voxid.recognizer.hearing import (
-    DEFAULT_MODEL,
     Heard,
     as_clips,
     calibration_of,
@@ -96,12 +95,8 @@ class Recognizer(People):
             self._cohort = cohort
         elif cohort is not None:
             self._cohort, self.adapted = joined(self.runtime, self.model_name, cohort, vad=vad)
-        self._asked = {
-            "prior": prior,
-            "cost_miss": cost_miss,
-            "cost_false_alarm": cost_false_alarm,
-            "far": far,
-        }
+        costs = {"cost_miss": cost_miss, "cost_false_alarm": cost_false_alarm}
+        self._asked = {"prior": prior, **costs, "far": far}
         self._least_s, self.wanted_speech_s, self._vad = least_speech_s, float(wanted_speech_s), vad
         if self.runtime.model.calibration is not None:
             self.rule()  # numbers that make no sense are refused here, not at the first question
@@ -401,6 +396,5 @@ class Recognizer(People):
                 f"the people in collection {self.collection!r} were enrolled with model {held[:12]}, and "
                 f"this is {self.model_name} ({self.runtime.fingerprint[:12]}); voiceprints of two "
                 "models cannot be compared. Use that model, another collection, or make new voiceprints from "
-                "kept audio: "
-                f"voxid speakers reembed FOLDER --model {self.model_name}."
+                f"kept audio: voxid speakers reembed FOLDER --model {self.model_name}."
             )
