@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from voxid.augment.specaugment import SpecAugment, SpecAugmentConfig
     from voxid.augment.waves import AugmentConfig, Sources, WaveAugment
 
-__all__ = [
-    "AugmentConfig",
-    "Sources",
-    "SpecAugment",
-    "SpecAugmentConfig",
-    "WaveAugment",
-]
+__all__ = ["AugmentConfig", "Sources", "SpecAugment", "SpecAugmentConfig", "WaveAugment"]
 
 __getattr__ = _names(
     __name__,

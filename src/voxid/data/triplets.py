@@ -35,11 +35,7 @@ class TripletSampler:
     """
 
     def __init__(
-        self,
-        speakers_N: np.ndarray,
-        triplets: int,
-        seed: int,
-        allowed_N: np.ndarray | None = None,
+        self, speakers_N: np.ndarray, triplets: int, seed: int, allowed_N: np.ndarray | None = None
     ) -> None:
         self.triplets = triplets
         self.seed = seed

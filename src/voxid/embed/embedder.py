@@ -242,12 +242,7 @@ class Embedder:
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_windows(
-        self,
-        audio: Source,
-        window_s: float = 1.5,
-        step_s: float = 0.75,
-        *,
-        vad: str | None = "energy",
+        self, audio: Source, window_s: float = 1.5, step_s: float = 0.75, *, vad: str | None = "energy"
     ) -> WindowEmbeddings:
         """Return the windows of a recording, of `window_s` seconds, one every `step_s`, each embedded alone.
 

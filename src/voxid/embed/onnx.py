@@ -263,9 +263,7 @@ def _providers() -> list[str]:
 
 
 def _session(
-    path: Path | bytes,
-    device: str,
-    weights: dict[str, onnxruntime.OrtValue] | None = None,
+    path: Path | bytes, device: str, weights: dict[str, onnxruntime.OrtValue] | None = None
 ) -> onnxruntime.InferenceSession:
     """Return a session that computes in the thread that calls it, and starts none of its own.
 

@@ -526,12 +526,7 @@ KINDS = (
         "ResNet",
         (r"seg_1\.weight", r"layer4\.0\.conv1\.weight", r"layer4\.0\.bn2\.weight"),
         _wespeaker_resnet,
-        (
-            *_RESNET,
-            *_POOL,
-            (r"seg_1\.(.*)", r"head.linear.\1"),
-            *_CLASSIFIER,
-        ),
+        (*_RESNET, *_POOL, (r"seg_1\.(.*)", r"head.linear.\1"), *_CLASSIFIER),
         _resnet_bins,
         flip=True,
         change=_change_resnet,

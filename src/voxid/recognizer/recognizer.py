@@ -106,12 +106,7 @@ class Recognizer(People):
     # -- the three questions ---------------------------------------------------------------------------
 
     def enroll(
-        self,
-        name: str,
-        audio: Any,
-        *,
-        replace: bool = False,
-        metadata: Mapping[str, Any] | None = None,
+        self, name: str, audio: Any, *, replace: bool = False, metadata: Mapping[str, Any] | None = None
     ) -> Enrollment:
         """Return how much speech of `name` is enrolled, after adding clips in one transaction.
 
@@ -161,12 +156,7 @@ class Recognizer(People):
         created = before is None and person.created == person.updated
         return self._enrollment(person, taken, created)
 
-    def verify(
-        self,
-        name: str,
-        audio: Source,
-        **options: Unpack[RuleOptions],
-    ) -> Decision:
+    def verify(self, name: str, audio: Source, **options: Unpack[RuleOptions]) -> Decision:
         """Return whether `audio` is of the person enrolled as `name`.
 
         Raise PersonNotFound, an AudioError, TooLittleSpeech, ModelMismatch, NotCalibrated, BadConfig.
@@ -177,9 +167,7 @@ class Recognizer(People):
         return self.verify_many([(name, audio)], **options)[0]
 
     def verify_many(
-        self,
-        claims: Iterable[tuple[str, Source]],
-        **options: Unpack[RuleOptions],
+        self, claims: Iterable[tuple[str, Source]], **options: Unpack[RuleOptions]
     ) -> list[Decision]:
         """Return a decision for each (name, audio), in order; recordings are embedded together, so faster.
 
@@ -259,10 +247,7 @@ class Recognizer(People):
         return found, near.ranked(llr_K)
 
     def timeline(
-        self,
-        audio: Source,
-        speakers: int | None = None,
-        **options: Unpack[RuleOptions],
+        self, audio: Source, speakers: int | None = None, **options: Unpack[RuleOptions]
     ) -> Timeline:
         """Return who spoke when: turns under the names of enrolled people, "unknown 1", "unknown 2", ...
 
@@ -276,11 +261,7 @@ class Recognizer(People):
         asked = self.rule(**options)
         return timeline(self._naming(asked), audio, speakers)
 
-    def stream(
-        self,
-        rate: int = SAMPLE_RATE,
-        **options: Unpack[RuleOptions],
-    ) -> Stream:
+    def stream(self, rate: int = SAMPLE_RATE, **options: Unpack[RuleOptions]) -> Stream:
         """Return what takes samples as they are heard, at `rate` Hz, and gives turns as they settle.
 
         A turn comes at most 2 s of sound after its end, under the name that its speaker has by then. `end`

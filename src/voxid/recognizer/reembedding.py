@@ -103,11 +103,7 @@ def to_voiceprint(heard: Heard, runtime: Embedder) -> Voiceprint:
         **({"warnings": list(heard.warnings)} if heard.warnings else {}),
     }
     return voiceprint(
-        heard.emb_D,
-        model=runtime.fingerprint,
-        speech_s=heard.net_speech_s,
-        source=heard.source,
-        extra=extra,
+        heard.emb_D, model=runtime.fingerprint, speech_s=heard.net_speech_s, source=heard.source, extra=extra
     )
 
 
@@ -156,12 +152,7 @@ def reembed(
 
 
 def _prints(
-    runtime: Embedder,
-    clips: list[Source],
-    person: Person,
-    least_s: float,
-    vad: str,
-    left_out: list[Dropped],
+    runtime: Embedder, clips: list[Source], person: Person, least_s: float, vad: str, left_out: list[Dropped]
 ) -> list[Voiceprint]:
     """Return a voiceprint for each clip that can be used; none where they hold too little together."""
     found = []

@@ -63,10 +63,7 @@ class Together:
         return getattr(self._embedder, name)
 
     def embed_each(
-        self,
-        audio: Iterable[Any],
-        on_error: Callable[[int, AudioError], None] | None = None,
-        **options: Any,
+        self, audio: Iterable[Any], on_error: Callable[[int, AudioError], None] | None = None, **options: Any
     ) -> Iterator[Embedded]:
         """Yield an Embedded for each recording, in order, as `Embedder.embed_each` does."""
         items = list(audio)

@@ -171,9 +171,7 @@ class Service:
             return ANYBODY
         if not key:
             raise Refusal(
-                401,
-                "NoKey",
-                "a key is needed: Authorization: Bearer KEY. `voxid keys create` makes one.",
+                401, "NoKey", "a key is needed: Authorization: Bearer KEY. `voxid keys create` makes one."
             )
         # by other threads: ours may all wait for the network
         found = await anyio.to_thread.run_sync(caller_of, self.store, key)
@@ -236,9 +234,7 @@ class Service:
                 yield
         except TimeoutError:
             raise Refusal(
-                504,
-                "DeadlineExceeded",
-                f"no answer within {self.settings.deadline_s:g} s. Try again.",
+                504, "DeadlineExceeded", f"no answer within {self.settings.deadline_s:g} s. Try again."
             ) from None
 
     async def decode(self, one: Sent, channel: Any) -> Inspected:

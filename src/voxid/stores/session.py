@@ -31,11 +31,7 @@ class State(NamedTuple):
     epoch: str = ""
 
     def matrix(
-        self,
-        rows_N: Any = (),
-        people_N: Any = (),
-        speech_N: Any = (),
-        emb_ND: np.ndarray | None = None,
+        self, rows_N: Any = (), people_N: Any = (), speech_N: Any = (), emb_ND: np.ndarray | None = None
     ) -> Matrix:
         """Return voiceprints of the collection; none, if no columns are given."""
         with np.errstate(over="ignore"):

@@ -78,12 +78,7 @@ def renumbered(label_I: np.ndarray) -> np.ndarray:
 
 
 def smoothed(
-    llr_WK: np.ndarray,
-    gap_s_W: np.ndarray,
-    *,
-    change: float,
-    trust: float,
-    share_K: np.ndarray | None = None,
+    llr_WK: np.ndarray, gap_s_W: np.ndarray, *, change: float, trust: float, share_K: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the posterior of each speaker in each window, (W, K): forward-backward over the windows.
 

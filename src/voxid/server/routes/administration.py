@@ -84,9 +84,7 @@ async def set_collection(service: At, caller: Admin, collection: Collection, giv
 
 
 @router.delete(
-    "/collections/{collection}",
-    response_model=ReceiptOut,
-    summary="Remove a collection and everybody in it",
+    "/collections/{collection}", response_model=ReceiptOut, summary="Remove a collection and everybody in it"
 )
 async def delete_collection(service: At, caller: Admin, collection: Collection) -> Any:
     """Delete all people of a collection, its settings and its opt-outs."""

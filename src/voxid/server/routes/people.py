@@ -7,14 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from voxid.recognizer import People
-from voxid.server.answers import (
-    OptOutsOut,
-    ReceiptOut,
-    SpeakerIn,
-    SpeakerOut,
-    SpeakersOut,
-    speaker_out,
-)
+from voxid.server.answers import OptOutsOut, ReceiptOut, SpeakerIn, SpeakerOut, SpeakersOut, speaker_out
 from voxid.server.routes.shared import (
     MOST_PAGE,
     PROBLEMS,
@@ -31,9 +24,7 @@ router = APIRouter(prefix="/v1", tags=["speakers"], responses=PROBLEMS)
 
 
 @router.get(
-    "/collections/{collection}/speakers",
-    response_model=SpeakersOut,
-    summary="Who is enrolled, by name",
+    "/collections/{collection}/speakers", response_model=SpeakersOut, summary="Who is enrolled, by name"
 )
 async def speakers(
     service: At,
@@ -111,8 +102,7 @@ async def delete_recording(
 
 
 @router.get(
-    "/collections/{collection}/speakers/{name}/export",
-    summary="Everything that is stored about a person",
+    "/collections/{collection}/speakers/{name}/export", summary="Everything that is stored about a person"
 )
 async def export(service: At, caller: Admin, collection: Collection, name: Name) -> dict[str, Any]:
     """Return voiceprints, notes and audit trail, as `voxid speakers import` takes them."""
@@ -141,11 +131,7 @@ async def opt_in(service: At, caller: Admin, collection: Collection, name: Name)
     return await opt_outs(service, caller, collection)
 
 
-@router.get(
-    "/collections/{collection}/opt-outs",
-    response_model=OptOutsOut,
-    summary="Who opted out",
-)
+@router.get("/collections/{collection}/opt-outs", response_model=OptOutsOut, summary="Who opted out")
 async def opt_outs(service: At, caller: Admin, collection: Collection) -> Any:
     """List who opted out of a collection, by name."""
     return {"opt_outs": await service.thread(People(service.store, collection=collection).opted_out)}

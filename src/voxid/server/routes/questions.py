@@ -181,11 +181,7 @@ async def timeline(
     openapi_extra=audio("a", "b"),
 )
 async def compare(
-    request: Request,
-    service: At,
-    caller: ReaderHeard,
-    rules: Rules,
-    channel: Channel = None,
+    request: Request, service: At, caller: ReaderHeard, rules: Rules, channel: Channel = None
 ) -> Any:
     """Compare two recordings. Nothing is stored."""
     recognizer = await service.recognizer("default")
@@ -206,17 +202,9 @@ async def compare(
 
 
 @router.post(
-    "/embed",
-    response_model=EmbeddingOut,
-    summary="The embedding of a recording",
-    openapi_extra=audio("file"),
+    "/embed", response_model=EmbeddingOut, summary="The embedding of a recording", openapi_extra=audio("file")
 )
-async def embed(
-    request: Request,
-    service: At,
-    caller: ReaderHeard,
-    channel: Channel = None,
-) -> Any:
+async def embed(request: Request, service: At, caller: ReaderHeard, channel: Channel = None) -> Any:
     """Embed a recording. Embeddings of two models do not compare: see `model`."""
     async with service.heard(request, "file") as heard:
         [found] = await service.thread(lambda: list(service.runtime.embed_each(heard)))
