@@ -202,10 +202,25 @@ def test_long_recordings_are_packed_in_blocks(
     assert sizes == ["ann/x/3", "bob/1", "bob/2", "cid/1"]
 
 
+def test_channels_that_cancel_are_packed_as_they_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the two is taken, as for embeddings: their mean is next to nothing."""
+    for number, seconds in enumerate((0.5, 2.0)):
+        wave = speech(seconds, number)
+        save(tmp_path / f"c/ann/{number}.wav", np.stack((wave, -wave), axis=1))
+    monkeypatch.setattr(preparing, "LONG_S", 1.0)
+    done = prepare(scan(tmp_path / "c"), tmp_path / "out")
+    packed = Packed.open(tmp_path / "out")
+    for number, seconds in enumerate((0.5, 2.0)):
+        np.testing.assert_array_equal(np.abs(packed.wave(number)), np.abs(speech(seconds, number)))
+    assert "2 recordings have channels that cancel each other: one was taken" in done.warnings[0]
+
+
 def test_nothing_usable_names_the_first_flaw(tmp_path: Path) -> None:
     save(tmp_path / "c/ann/1.wav", np.zeros(RATE, np.int16))
     (tmp_path / "c/ann/2.wav").touch()
-    with pytest.raises(EmptyCorpus, match=r"(?s)1 silent.*1 empty.*The first: silence"):
+    with pytest.raises(EmptyCorpus, match=r"(?s)1 silent.*1 empty.*The first: \S+1\.wav: silence"):
         prepare(scan(tmp_path / "c"), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
 

@@ -65,7 +65,8 @@ class Inspected:
     is where the sound ends, 3,400 Hz or so for a telephone. Where speech was not measured, `net_speech_s` is
     NaN, `mask_T` is empty and the others are None. `unlike`: two channels that hold two different sounds were
     averaged, and none was chosen. `wave_S` is mono float32 at 16 kHz, or None when the recording is longer
-    than `KEEP_S`; `blocks` gives both kinds. `vad_s` says how long finding speech took.
+    than `KEEP_S`; `blocks` gives both kinds. `vad_s` says how long finding speech took, `peak` how large the
+    largest sample is (1: full scale), `over` how many of the source's were over full scale, as floats may be.
 
     >>> found = inspect("alice1.wav")
     >>> found.total_s, found.channels, found.net_speech_s > 2
@@ -89,6 +90,8 @@ class Inspected:
     wave_S: np.ndarray | None = field(repr=False)
     part: Part = field(repr=False)
     vad_s: float = field(default=0.0, repr=False)
+    peak: float = field(default=0.0, repr=False)
+    over: int = field(default=0, repr=False)
 
     @property
     def wave(self) -> np.ndarray | None:
@@ -302,6 +305,8 @@ class _Walk:
             wave_S=self.wave_S,
             part=part,
             vad_s=self.vad_s,
+            peak=self.checker.loudest,
+            over=heard.over,
         )
         return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
 

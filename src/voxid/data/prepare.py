@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from voxid import audio
-from voxid.audio.meters import Tap
 from voxid.corpora import Scan, scan
 from voxid.corpora.seen import Seen
 from voxid.data.pack import VERSION, Packed, PackWriter, is_prepared, to_int16
 from voxid.errors import AudioError, CorpusError, EmptyCorpus, NotWritable
 from voxid.files import output_error, user_cache
 from voxid.parallel import ordered
-from voxid.types import SAMPLE_RATE, Dropped, Utterance
+from voxid.types import Dropped, Utterance
 
 LONG_S = 120.0  # longer recordings are decoded twice, measured and then packed, and never held whole
 FAINT_PEAK = 0.05  # of full scale; with a higher peak, 16 bits hold what 24 do (docs/audio.md)
@@ -62,7 +61,7 @@ def prepare(
 ) -> Prepared:
     """Return what was kept and dropped; `out` then is a prepared folder that `Packed.open` reads.
 
-    Every recording is decoded, checked (`voxid.audio.check`), compared with all before it, and appended
+    Every recording is decoded and checked (`voxid.audio.inspect`), compared with all before it, and appended
     as 16-bit samples. What cannot be used is dropped, counted by reason and listed in dropped.csv. The folder
     gets its name when it is complete, so a stop at any time leaves nothing half-made there. `overwrite`
     replaces an earlier prepared folder. Raise EmptyCorpus when nothing is left, a CorpusError of the scan,
@@ -150,32 +149,26 @@ class _Decoded:
     utterance: Utterance
     wave_S: np.ndarray | None = None
     error: AudioError | None = None
+    part: audio.Part | None = None  # what of the recording was heard
     unlike: bool = False  # two channels of different sound were averaged
     gain: float = 1.0  # to fit into 16 bits
+
+    @property
+    def cancels(self) -> bool:
+        """Whether channels cancel each other, and one was taken."""
+        return self.part is not None and self.part.channel != self.utterance.channel
 
 
 def _decode(utterance: Utterance) -> _Decoded:
     """Return an utterance checked and measured; a long one is decoded again when it is packed."""
-    checker, blocks = audio.Checker(), []
     try:
-        with audio.open_source(utterance) as opened:
-            utterance = replace(utterance, sample_rate=opened.rate)
-            tap = Tap(opened)
-            for block_S in audio.read_blocks(tap, utterance.start_s, utterance.duration_s):
-                checker.add(block_S)
-                if checker.samples <= LONG_S * SAMPLE_RATE:
-                    blocks.append(block_S)
-            checker.finish()
-            heard, fine = tap.channels_heard(), opened.format.endswith(FINE)
-        unlike = utterance.channel is None and heard.unlike
-        gain = _gain(checker.loudest, heard.over > 0, fine)
-        if checker.samples > LONG_S * SAMPLE_RATE:
-            return _Decoded(utterance, unlike=unlike, gain=gain)
-        wave_S = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
-        packed_S = to_int16(wave_S if gain == 1 else gain * wave_S)
-        return _Decoded(utterance, packed_S, unlike=unlike, gain=gain)
+        found = audio.inspect(utterance, vad=None, keep_s=LONG_S)
     except AudioError as error:
         return _Decoded(utterance, error=error)
+    gain = _gain(found.peak, found.over > 0, found.format.endswith(FINE))
+    wave_S = None if found.wave is None else to_int16(found.wave if gain == 1 else gain * found.wave)
+    said = replace(utterance, sample_rate=found.sample_rate)
+    return _Decoded(said, wave_S, part=found.part, unlike=found.unlike, gain=gain)
 
 
 def _gain(peak: float, over: bool, fine: bool) -> float:
@@ -187,7 +180,7 @@ def _gain(peak: float, over: bool, fine: bool) -> float:
 
 def _long_blocks(decoded: _Decoded) -> Iterator[np.ndarray]:
     """Yield the blocks of a long recording, scaled."""
-    for block_S in audio.blocks(decoded.utterance):
+    for block_S in audio.blocks(decoded.part or decoded.utterance):
         yield block_S if decoded.gain == 1 else decoded.gain * block_S
 
 
@@ -209,6 +202,7 @@ class _Packer:
         self._names, self._sounds = Seen(), Seen()
         self._speakers: Counter[str] = Counter()
         self._unlike: list[str] = []
+        self._cancelling: list[str] = []
         self._scaled: list[str] = []
         self.first_dropped = ""
 
@@ -238,6 +232,7 @@ class _Packer:
         self._names.add(name, self._writer.n - 1)
         self._speakers[utterance.speaker] += 1
         self._unlike += [utterance.utterance] * decoded.unlike
+        self._cancelling += [utterance.utterance] * decoded.cancels
         self._scaled += [utterance.utterance] * (decoded.gain != 1)
         return "", ""
 
@@ -251,6 +246,10 @@ class _Packer:
                 self._unlike,
                 f"{len(self._unlike)} recordings hold different sound on two channels, as a call does, and "
                 "were averaged: name the channel that is meant in a column 'channel'",
+            ),
+            (
+                self._cancelling,
+                f"{len(self._cancelling)} recordings have channels that cancel each other: one was taken",
             ),
             (
                 self._scaled,
