@@ -164,20 +164,20 @@ def _put(partial: Path, folder: Path, entry: Published, digest: str) -> None:
     """Put the file, or what is in the archive, into the folder, whole or not at all."""
     staging = folder.with_name(f".unpacking-{entry.name}")
     shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    made = staging
     if entry.file.endswith(".zip"):
         unpack(partial, staging)
         inside = [path for path in staging.iterdir() if not path.name.startswith("__MACOSX")]
         if len(inside) == 1 and inside[0].is_dir():  # the archive's one folder is the model's
-            inside[0].rename(staging.with_name(f"{staging.name}-inside"))
-            shutil.rmtree(staging)
-            staging.with_name(f"{staging.name}-inside").rename(staging)
+            made = inside[0]
     else:
         staging.mkdir()
         partial.rename(staging / entry.file)
     said = {**entry.model_dump(mode="json"), "sha256": digest}
-    (staging / SOURCE_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    (made / SOURCE_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)  # without a source.json it is no whole download
-    staging.rename(folder)
+    made.rename(folder)
+    shutil.rmtree(staging, ignore_errors=True)
     forget(partial)
 
 

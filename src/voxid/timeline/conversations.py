@@ -39,6 +39,8 @@ LEVEL = 0.05  # RMS of speech in every turn
 MOST_ROOM_S = 3.0
 LINE_LEVEL = 0.5  # how hard "celp" compresses
 
+Said = tuple[np.ndarray, list[tuple[float, float]]]  # the samples of an utterance, its stretches of speech
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -141,7 +143,7 @@ def _two_parts(
     return mixed[half:], mixed[:half]
 
 
-def _heard(utterances: list[Utterance]) -> Iterator[tuple[np.ndarray, list[tuple[float, float]]]]:
+def _heard(utterances: list[Utterance]) -> Iterator[Said]:
     """Yield the samples of each usable utterance and its stretches of speech, all at one level."""
     for utterance in utterances:
         try:
@@ -156,7 +158,7 @@ def _heard(utterances: list[Utterance]) -> Iterator[tuple[np.ndarray, list[tuple
             yield wave_S, [(start - first, end - first) for start, end in stretches]
 
 
-def _endless(utterances: list[Utterance]) -> Iterator[tuple[np.ndarray, list[tuple[float, float]]]]:
+def _endless(utterances: list[Utterance]) -> Iterator[Said]:
     """Yield what `_heard` does, again and again; raise NotEnoughSpeakers where nothing is usable."""
     while True:
         silent = True
@@ -181,11 +183,7 @@ def _to_enroll(utterances: list[Utterance], wanted_s: float) -> np.ndarray:
 
 
 def _talk(
-    clips: dict[str, Iterator[tuple[np.ndarray, list[tuple[float, float]]]]],
-    seconds: float,
-    overlap: float,
-    room_s: float,
-    rng: np.random.Generator,
+    clips: dict[str, Iterator[Said]], seconds: float, overlap: float, room_s: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Spoken]]:
     """Return the samples of a conversation and who talks when."""
     end, placed, spoken = 0.5, [], []
@@ -232,9 +230,7 @@ def _convolved(wave_S: np.ndarray, response_S: np.ndarray) -> np.ndarray:
     return np.fft.irfft(spectrum_F, length).astype(np.float32)
 
 
-def _cut(
-    wave_S: np.ndarray, stretches: list[tuple[float, float]], wanted_s: float
-) -> tuple[np.ndarray, list[tuple[float, float]]]:
+def _cut(wave_S: np.ndarray, stretches: list[tuple[float, float]], wanted_s: float) -> Said:
     """Return the beginning of an utterance, up to the first pause after `wanted_s` seconds."""
     kept = [one for one in stretches if one[0] < wanted_s]
     return wave_S[: round(kept[-1][1] * SAMPLE_RATE)], kept
