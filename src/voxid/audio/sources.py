@@ -184,13 +184,6 @@ def open_source(source: Source) -> Iterator[Opened]:
         )
 
 
-def refuse_closed(file: BinaryIO) -> None:
-    """Raise BadAudioInput for an open file that is not open any more."""
-    if getattr(file, "closed", False):
-        name = getattr(file, "name", "given")
-        raise BadAudioInput(f"the file {name} was closed. Open it again, or give its path.")
-
-
 def _refuse_path(head: bytes) -> None:
     """Raise BadAudioInput when bytes that should be a file's content are the path of one."""
     if (
@@ -227,7 +220,9 @@ def rereadable(source: Any) -> Any:
     """
     if not hasattr(source, "read"):
         return source
-    refuse_closed(source)
+    if getattr(source, "closed", False):
+        name = getattr(source, "name", "given")
+        raise BadAudioInput(f"the file {name} was closed. Open it again, or give its path.")
     if isinstance(source, io.TextIOBase):
         raise BadAudioInput("the file is open in text mode. Open it with open(path, 'rb').")
     seekable = getattr(source, "seekable", None)

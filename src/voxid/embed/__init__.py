@@ -105,7 +105,7 @@ def _onnx_serves(card: Card, device: str) -> bool:
     """Return whether the onnx engine is the one to take."""
     if card.graphs is None:
         return False
-    if device == "cpu" or card.graphs.precision != "fp32" or not _installed("torch"):
+    if device == "cpu" or card.graphs.precision != "fp32" or find_spec("torch") is None:
         return True
     from voxid.embed import onnx as onnx_engine
 
@@ -116,13 +116,6 @@ def _onnx_serves(card: Card, device: str) -> bool:
     except DeviceUnavailable:
         return False
     return True
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # a test may have put something in its place
-        return False
 
 
 def _network(onnx: bool, folder: Path, device: str, mode: str | None) -> Network:

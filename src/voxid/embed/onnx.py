@@ -247,7 +247,8 @@ def pick_device(name: str) -> str:
     >>> pick_device("cpu")
     'cpu'
     """
-    there = [device for device in ("cuda", "cpu") if PROVIDERS[device] in _providers()]
+    providers = onnxruntime.get_available_providers()
+    there = [device for device in ("cuda", "cpu") if PROVIDERS[device] in providers]
     if name == "auto":
         return there[0]
     if name not in there:
@@ -256,10 +257,6 @@ def pick_device(name: str) -> str:
             "For cuda: pip install onnxruntime-gpu."
         )
     return name
-
-
-def _providers() -> list[str]:
-    return onnxruntime.get_available_providers()
 
 
 def _session(

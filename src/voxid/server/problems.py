@@ -81,13 +81,8 @@ def problem(refusal: Refusal, request_id: str = "") -> JSONResponse:
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
 
-def status_of(error: VoxidError) -> int:
-    """Return the HTTP status of an error of the library."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-
-
 def remedy_of(error: VoxidError, request_id: str = "", **more: Any) -> JSONResponse:
     """Return the problem document of an error of the library."""
-    status = status_of(error)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     retry_s = 1.0 if status == 503 else None
     return problem(Refusal(status, type(error).__name__, str(error), retry_s=retry_s, **more), request_id)
