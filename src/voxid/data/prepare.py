@@ -106,9 +106,7 @@ def ensure_prepared(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     layout: str = "auto",
-    subsets: Iterable[str] | None = None,
     cache: Path | None = None,
-    workers: int = 2,
     progress: Progress | None = None,
 ) -> Path:
     """Return a prepared folder for `paths`: the path itself when it is one, else one in the cache.
@@ -131,11 +129,11 @@ def ensure_prepared(
             f"{prepared[0]} is prepared already, and cannot be joined with other data. Give that folder "
             "alone, or all corpora as they are on disk."
         )
-    count, key = _fingerprint(scan(given, layout, subsets))
+    count, key = _fingerprint(scan(given, layout))
     target = (cache or user_cache()) / "prepared" / f"{given[0].absolute().name}-{key[:16]}"
     if not is_prepared(target):
         counted = (lambda done, _: progress(done, count)) if progress else None
-        prepare(scan(given, layout, subsets), target, workers=workers, progress=counted)
+        prepare(scan(given, layout), target, progress=counted)
     return target
 
 

@@ -80,7 +80,7 @@ class Roster:
         """Return the `top` nearest people by cosine; none when nobody is enrolled."""
         unit_D = unit_rows(emb_D[None])[0]
         person_C, people = np.empty(0, np.int64), 0
-        unit_CD = None
+        found: tuple[np.ndarray, Side] | None = None  # their directions, what they are compared by
         with self._lock:
             self._follow()
             rows, damaged = self._rows, tuple(sorted(self._damaged))
@@ -90,13 +90,14 @@ class Roster:
                 person_C, people = self._person_P[at_C], len(rows)
                 if not rows.small:
                     unit_CD, (length_C, speech_s_C, clips_C) = rows.take(at_C), self._beside_3P[:, at_C]
-                    side = Side(unit_CD * length_C[:, None], speech_s_C, clips_C)
+                    found = unit_CD, Side(unit_CD * length_C[:, None], speech_s_C, clips_C)
         if rows is None:
             person_C, people = self._near_in_store(emb_D, top)
-        if unit_CD is None:
+        if found is None:
             some = self._store.matrix(people=person_C.tolist(), collection=self._collection)
             person_C, side, _ = _sides(some)
-            unit_CD = unit_rows(side.emb_ND)
+            found = unit_rows(side.emb_ND), side
+        unit_CD, side = found
         if not len(person_C):  # of a probe of another model, too, which has another size
             return Near(person_C, np.empty(0), side, people, damaged)
         cosine_C = np.clip((unit_CD.astype(np.float64) * unit_D).sum(axis=1), -1, 1)
