@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from service import Serving
 
 import voxid
+from voxid.audio import inspect
 from voxid.corpora.synthetic import speak, voice
+from voxid.embed import Embedded, EmbedInfo
 
 pytest.importorskip("fastapi", reason="pip install 'voxid[serve]'")
 
@@ -286,6 +289,21 @@ def test_who_is_alone_waits_for_nobody_and_company_goes_together() -> None:
     together.close()
     assert sum(count for _, count in Fake.seen) == 3
     assert all(name.startswith("voxid-lane") for name, _ in Fake.seen[1:])
+
+
+def test_what_was_measured_is_not_measured_again(clips: dict[str, Path]) -> None:
+    """Also where a recording is too long to be held, whoever asks."""
+
+    class Fake:
+        def embed_each(self, audio: list[Any], _: Any, vad: str | None) -> Iterator[Embedded]:
+            [one] = audio
+            yield Embedded(0, np.zeros(2, np.float32), EmbedInfo.of(inspect(one, vad=vad), True, 1))
+
+    long = replace(inspect(clips["b1"]), wave_S=None, vad="silero", net_speech_s=1.25)
+    together = Together(Fake(), 0.005, lambda: 1, lanes=1)  # type: ignore[arg-type]
+    [found] = together.embed_each([long], vad="energy")
+    together.close()
+    assert found.info.net_speech_s == 1.25
 
 
 @pytest.mark.slow

@@ -76,9 +76,9 @@ class Together:
             if done is not None:
                 yield Embedded(position, done.result(), EmbedInfo.of(one, True, 1))
                 continue
-            for _, emb_D, info in self._embedder.embed_each(
-                [one], on_error and (lambda _, error, at=position: on_error(at, error)), **options
-            ):
+            measured = {"vad": one.vad} if isinstance(one, Inspected) else {}  # not to be measured again
+            told = on_error and (lambda _, error, at=position: on_error(at, error))
+            for _, emb_D, info in self._embedder.embed_each([one], told, **options | measured):
                 yield Embedded(position, emb_D, info)
 
     def embed_waves(self, waves: Sequence[np.ndarray], **options: Any) -> np.ndarray:
