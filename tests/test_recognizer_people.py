@@ -19,7 +19,7 @@ from hearing import RATE, SpectrumRuntime, calibrated, say
 
 import voxid
 from voxid import stores
-from voxid.audio import inspect
+from voxid.audio import Part, inspect
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import (
     AudioNotFound,
@@ -561,6 +561,22 @@ def test_reembed_from_kept_audio(line: Calibration, tmp_path: Path) -> None:
         assert rec.get("p0").prints == 2
         assert rec.verify("p0", say(0, 9)).accepted
         assert rec.identify(say(2, 9)).speaker == "p2"
+
+
+def test_kept_audio_is_what_a_list_says_of_its_recordings(line: Calibration, tmp_path: Path) -> None:
+    """Times and channel count: a call has two people, and its mean is neither."""
+    call = np.stack((say(1, 1)[0], say(0, 1)[0]), axis=1)
+    soundfile.write(tmp_path / "call.wav", call, RATE)
+    (tmp_path / "list.csv").write_text("speaker,path,start_s,channel\na,call.wav,0.5,1\n")
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Recognizer(url, model=SpectrumRuntime("one", line)) as rec:
+        rec.enroll("a", say(0, 1))
+    with Recognizer(url, model=SpectrumRuntime("two", line)) as rec:
+        assert rec.reembed(kept_audio(tmp_path / "list.csv")).finished
+        [print_] = rec.get("a").voiceprints
+        expected_D = rec.runtime.embed(Part(tmp_path / "call.wav", 0.5, channel=1))
+    np.testing.assert_allclose(print_.embedding, expected_D, atol=1e-6)
+    assert print_.source == str(tmp_path / "call.wav")
 
 
 def test_a_change_of_model_that_ends_while_somebody_is_heard(line: Calibration, tmp_path: Path) -> None:

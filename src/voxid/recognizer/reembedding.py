@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from voxid import audio as audio_room
 from voxid import corpora
+from voxid.audio import name_of
 from voxid.embed import Embedder
 from voxid.errors import AudioError, BadConfig, TooLittleSpeech
 from voxid.recognizer.hearing import Heard, as_clips, hear, least_of_clip, require_together
 from voxid.stores import Person, Store, Voiceprint, voiceprint
-from voxid.types import SAMPLE_RATE, Answer, Dropped, Utterance
+from voxid.types import Answer, Dropped, Utterance
 
 if TYPE_CHECKING:
     from voxid.audio import Source
@@ -59,25 +58,7 @@ class Reembedded(Answer):
         )
 
 
-class KeptAudio(Mapping[str, list[Any]]):
-    """The recordings of speakers by name, read from disk when they are asked for."""
-
-    def __init__(self, utterances: Iterable[Utterance]) -> None:
-        self._of: dict[str, list[Utterance]] = {}
-        for utterance in utterances:
-            self._of.setdefault(unicodedata.normalize("NFC", utterance.speaker), []).append(utterance)
-
-    def __getitem__(self, name: str) -> list[Any]:
-        return [_source(utterance) for utterance in self._of[name]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._of)
-
-    def __len__(self) -> int:
-        return len(self._of)
-
-
-def kept_audio(paths: Any, layout: str = "auto") -> KeptAudio:
+def kept_audio(paths: Any, layout: str = "auto") -> dict[str, list[Utterance]]:
     """Return the recordings in a corpus (a folder a speaker, a CSV of speaker,path, ...) by speaker.
 
     Raise a CorpusError. Nothing is decoded before it is asked for.
@@ -86,14 +67,10 @@ def kept_audio(paths: Any, layout: str = "auto") -> KeptAudio:
     >>> sorted(kept)[:2], len(kept["speaker-0000"])
     (['speaker-0000', 'speaker-0001'], 3)
     """
-    return KeptAudio(corpora.scan(paths, layout=layout))
-
-
-def _source(utterance: Utterance) -> Any:
-    if not utterance.start_s and utterance.duration_s is None:
-        return utterance.path
-    wave_S = audio_room.load(utterance.path, start_s=utterance.start_s, duration_s=utterance.duration_s)
-    return wave_S, SAMPLE_RATE
+    kept: dict[str, list[Utterance]] = {}
+    for utterance in corpora.scan(paths, layout=layout):
+        kept.setdefault(utterance.speaker, []).append(utterance)
+    return kept
 
 
 def to_voiceprint(heard: Heard, runtime: Embedder) -> Voiceprint:
@@ -160,7 +137,7 @@ def _prints(
         try:
             [heard] = hear(runtime, [clip], least_s=least_of_clip(least_s), vad=vad)
         except AudioError as error:
-            left_out.append(Dropped(person.name, str(clip)[:200], error.reason, str(error)))
+            left_out.append(Dropped(person.name, name_of(clip)[:200], error.reason, str(error)))
             continue
         found.append(to_voiceprint(heard, runtime))
     try:
