@@ -278,9 +278,9 @@ class Around:
         """Return why a request is none of ours: a page of another site may not use a service without keys."""
         origin = headers.get("origin")
         host = headers.get("host", "")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return Refusal(403, "OtherOrigin", "pages of other sites may not use this service.")
-        if headers.get("sec-fetch-site") == "cross-site" and scope.get("method", "GET") != "GET":
+        changes = scope.get("method", "GET") != "GET"
+        crosses = headers.get("sec-fetch-site") == "cross-site" and changes
+        if crosses or (origin is not None and urlsplit(origin).netloc != host):
             return Refusal(403, "OtherOrigin", "pages of other sites may not use this service.")
         name = urlsplit(f"//{host}").hostname or ""
         if not self._settings.keyed and name not in self._hosts and f"[{name}]" not in self._hosts:
