@@ -18,6 +18,7 @@ from voxid.model.card import Card
 __all__ = ["DEFAULT_MODEL", "EmbedInfo", "Embedded", "Embedder", "WindowEmbeddings", "load"]
 
 DEFAULT_MODEL = "voxid-base"
+HUB = "hub:"  # of names of repositories on the Hugging Face Hub
 Engine = Literal["auto", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
@@ -61,7 +62,7 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
         raise UnknownModel(f"a model is named by a name or a folder, got {name_or_folder!r}. {_WHERE_FROM}")
     from voxid.pretrained import shipped
 
-    if isinstance(name_or_folder, str) and name_or_folder.startswith("hub:"):
+    if isinstance(name_or_folder, str) and name_or_folder.startswith(HUB):
         return _from_hub(name_or_folder)
     known = shipped()
     if name_or_folder in known:
@@ -79,19 +80,8 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    """Return the folder of a repository of the Hugging Face Hub that is on this disk; nothing is fetched."""
-    repository, _, revision = name.removeprefix("hub:").partition("@")
-    try:
-        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
-
-        folder = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
-    except ModuleNotFoundError:
-        raise MissingExtra(f"{name} needs huggingface_hub. Run: pip install 'voxid[hub]'.") from None
-    except Exception as error:  # its own errors, of several libraries below it
-        raise UnknownModel(
-            f"{name} is not on this disk, and loading fetches nothing. Run: voxid download {name}. "
-            f"({type(error).__name__})"
-        ) from None
+    """Return the model folder that a repository of the Hugging Face Hub is; nothing is fetched."""
+    folder = hub_folder(name)
     try:
         Card.read(folder)
     except BadModel:
@@ -99,6 +89,26 @@ def _from_hub(name: str) -> Path:
             f"{name} is in {folder}, and is not a model folder of voxid. Run: voxid import {folder} -o MODEL."
         ) from None
     return folder
+
+
+def hub_folder(name: str, *, fetch: bool = False) -> Path:
+    """Return where a repository of the Hub, hub:owner/name or hub:owner/name@revision, lies on this disk.
+
+    `fetch`: bring it, if it is not there. Raise MissingExtra without huggingface_hub, UnknownModel.
+    """
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
+
+        return Path(snapshot_download(repository, revision=revision or None, local_files_only=not fetch))
+    except ModuleNotFoundError:
+        raise MissingExtra(f"{name} needs huggingface_hub. Run: pip install 'voxid[hub]'.") from None
+    except Exception as error:  # its own errors, of several libraries below it
+        kind = type(error).__name__
+        why = f"is not on this disk, and loading fetches nothing. Run: voxid download {name}. ({kind})"
+        if fetch:
+            why = f"could not be downloaded: {kind}: {str(error)[:300]}"
+        raise UnknownModel(f"{name} {why}") from None
 
 
 def _onnx_serves(card: Card, device: str) -> bool:

@@ -17,11 +17,11 @@ from pydantic import Field
 from voxid.config import Config
 from voxid.corpora.fetch import WAITS_S, fetch, forget
 from voxid.corpora.unpack import unpack
-from voxid.errors import BadConfig, ChecksumMismatch, MissingExtra, UnknownModel, did_you_mean
+from voxid.embed import HUB, hub_folder
+from voxid.errors import BadConfig, ChecksumMismatch, UnknownModel, did_you_mean
 from voxid.files import output_error
 
 SOURCE_FILE = "source.json"  # beside a download: what the catalogue says of it
-HUB = "hub:"  # of names of repositories on the Hugging Face Hub
 
 
 class Published(Config):
@@ -189,17 +189,7 @@ def download_from_hub(name: str) -> Downloaded:
 
     >>> download_from_hub("hub:owner/model").folder  # doctest: +SKIP
     """
-    repository, _, revision = name.removeprefix(HUB).partition("@")
-    try:
-        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError:
-        raise MissingExtra("this needs huggingface_hub. Run: pip install 'voxid[hub]'.") from None
-    try:
-        return Downloaded(Path(snapshot_download(repository, revision=revision or None)), "", False)
-    except Exception as error:  # its own errors, of several libraries below it
-        raise UnknownModel(
-            f"{name} could not be downloaded: {type(error).__name__}: {str(error)[:300]}"
-        ) from None
+    return Downloaded(hub_folder(name, fetch=True), "", False)
 
 
 def as_row(entry: Published) -> dict[str, object]:
