@@ -256,9 +256,7 @@ class _Walk:
                     kept.append(wave_S)
                     if self.checker.samples > keep_s * SAMPLE_RATE:
                         kept = None
-            self.name, self.rate = opened.name, opened.rate
-            self.channels, self.format, self.notes = opened.channels, opened.format, opened.notes
-        self.heard = tap.channels_heard()
+        self.opened, self.heard = opened, tap.channels_heard()
         self.wave_S = np.concatenate(kept) if kept else None
 
     def _take(self, wave_S: np.ndarray, name: str) -> None:
@@ -277,7 +275,7 @@ class _Walk:
         try:
             self.checker.finish()
         except AudioError as error:
-            raise type(error)(f"{self.name}: {error}") from None
+            raise type(error)(f"{self.opened.name}: {error}") from None
         mask_T, net_s, level, snr, band = np.zeros(0, dtype=bool), math.nan, None, None, None
         if self.meter is not None:
             began = perf_counter()
@@ -288,12 +286,12 @@ class _Walk:
             band = self.band.edge_hz()
         mask_T.setflags(write=False)
         found = Inspected(
-            name=self.name,
+            name=self.opened.name,
             total_s=self.checker.samples / SAMPLE_RATE,
             net_speech_s=net_s,
-            sample_rate=self.rate,
+            sample_rate=self.opened.rate,
             channels=len(heard.power_C),
-            format=self.format,
+            format=self.opened.format,
             clipped=heard.clipped,
             level_dbfs=level,
             snr_db=snr,
@@ -308,7 +306,7 @@ class _Walk:
             peak=self.checker.loudest,
             over=heard.over,
         )
-        return replace(found, warnings=(*self.notes, *_warnings(found, heard, took)))
+        return replace(found, warnings=(*self.opened.notes, *_warnings(found, heard, took)))
 
 
 def speech_meter(vad: str | None) -> SpeechMeter | None:
