@@ -264,3 +264,24 @@ def test_what_is_doubtful_and_what_changed_is_said(listening: Open) -> None:
             expect(play).to_have_attribute("aria-pressed", "false")  # it ends with the turn
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert violations(page) == []
+
+
+@pytest.mark.slow
+def test_what_is_saved_is_sent_again_as_it_was_once_there_is_a_key(listening: Open) -> None:
+    sent: list[str | None] = []
+
+    def service(route: Any) -> None:
+        if route.request.method != "PUT":
+            route.continue_()
+            return
+        sent.append(route.request.post_data)
+        route.fulfill(status=401 if len(sent) == 1 else 200, json={"detail": "a key is needed"})
+
+    with listening("ann0", "settings") as page:
+        page.route("**/v1/collections/default", service)
+        page.fill("#wanted", "7")
+        page.click("#rule button")
+        page.fill("#ask-input", "a key")
+        with page.expect_response(lambda answer: answer.request.method == "PUT" and answer.ok):
+            page.click("#ask-yes")
+    assert sent == ['{"wanted_speech_s":7}'] * 2

@@ -1,5 +1,5 @@
 // The page of voxid: record or choose recordings, ask the service, show what it says.
-import { $, make, number, percent, plural, seconds } from "/page/build.js";
+import { $, clock, make, number, percent, plural, seconds } from "/page/build.js";
 import * as live from "/page/live.js";
 import { hasMicrophone, openMicrophone, toPcm, toWav } from "/page/recorder.js";
 
@@ -29,14 +29,11 @@ const path = (rest = "") => `/v1/collections/${collection()}${rest}`;
 const person = (name, rest = "") => path(`/speakers/${encodeURIComponent(name)}${rest}`);
 
 async function ask(method, url, body) {
-  const headers = {};
+  const headers = {}, isJson = body && !(body instanceof FormData);
   const key = sessionStorage.getItem("voxid-key");
   if (key) headers.Authorization = `Bearer ${key}`;
-  if (body && !(body instanceof FormData)) {
-    headers["Content-Type"] = "application/json";
-    body = JSON.stringify(body);
-  }
-  const answer = await fetch(url, { method, headers, body });
+  if (isJson) headers["Content-Type"] = "application/json";
+  const answer = await fetch(url, { method, headers, body: isJson ? JSON.stringify(body) : body });
   const said = await answer.json();
   if (answer.status === 401) {
     const given = await question("A key is needed", "Whoever runs this service makes keys with: voxid keys create NAME", "Key", "Use it");
@@ -47,6 +44,12 @@ async function ask(method, url, body) {
   }
   if (!answer.ok) throw Object.assign(new Error(said.detail || answer.statusText), { said });
   return said;
+}
+
+function formOf(files) {
+  const form = new FormData();
+  for (const file of files) form.append("file", file, file.name);
+  return form;
 }
 
 function question(title, text, label, yes) {
@@ -193,8 +196,7 @@ async function send(files) {
     $("name").focus();
     return say("Say who it is first: the name is missing.");
   }
-  const form = new FormData();
-  for (const file of view === "enroll" ? files : files.slice(0, 1)) form.append("file", file, file.name);
+  const form = formOf(view === "enroll" ? files : files.slice(0, 1));
   say("Listening to it …");
   try {
     if (view === "enroll") showEnrollment(await ask("POST", person(name, "/recordings"), form));
@@ -229,10 +231,7 @@ async function start() {
   $("record").setAttribute("aria-pressed", "true");
   $("record-text").textContent = "Stop";
   say({ enroll: "Talk, in your own words.", live: "" }[view] ?? "Talk for a few seconds.");
-  timer = setInterval(() => {
-    const passed = Math.floor((performance.now() - began) / 1000);
-    $("clock").textContent = `${Math.floor(passed / 60)}:${String(passed % 60).padStart(2, "0")}`;
-  }, 250);
+  timer = setInterval(() => ($("clock").textContent = clock((performance.now() - began) / 1000)), 250);
   if (view === "live") live.begin(taken, mic.rate);
   if (view === "live" || view === "enroll") connect(view === "live" ? "timeline" : "none");
 }
@@ -467,8 +466,7 @@ async function saveRule(event) {
 }
 
 async function learnPlace(event) {
-  const form = new FormData();
-  for (const file of event.target.files) form.append("file", file, file.name);
+  const form = formOf(event.target.files);
   event.target.value = "";
   $("place").textContent = "Listening to them …";
   await ask("PUT", path("/surroundings"), form).catch(fail);
@@ -537,11 +535,7 @@ $("by").addEventListener("change", hint);
 $("strangers").addEventListener("change", learnPlace);
 $("forget").addEventListener("click", () => ask("DELETE", path("/surroundings")).then(listSettings, fail));
 $("later").addEventListener("click", () => listTrail(true).catch(fail));
-live.onEnroll((name, files) => {
-  const form = new FormData();
-  for (const file of files) form.append("file", file, file.name);
-  return ask("POST", person(name, "/recordings"), form);
-});
+live.onEnroll((name, files) => ask("POST", person(name, "/recordings"), formOf(files)));
 window.addEventListener("hashchange", route);
 ask("GET", "/v1/model")
   .then((found) => {
