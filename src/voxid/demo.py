@@ -154,10 +154,8 @@ def find_data(
     """Return the demo's speech: real if there is any, downloaded if there is a network, else synthetic.
 
     Looked for in this order: `data`, the folder VOXID_DATA names, `../shared/data`, OpenSLR's mini
-    LibriSpeech over the network (not when `offline`), voices made by a source-filter synthesiser.
-
-    Raises:
-        CorpusNotFound: `data` or VOXID_DATA was given and holds no LibriSpeech subset.
+    LibriSpeech over the network (not when `offline`), voices made by a source-filter synthesiser. Raise
+    CorpusNotFound when `data` or VOXID_DATA was given and holds no LibriSpeech subset.
     """
     named = data or (Path(os.environ["VOXID_DATA"]) if os.environ.get("VOXID_DATA") else None)
     if found := _librispeech_in(named or Path("../shared/data")):

@@ -49,7 +49,6 @@ def download(
     """Download the named parts of a corpus into `out`, and return the folder that holds them.
 
     `corpus` may also be the name of a model ("voxid-base"): all that it was trained on, and `out` comes back.
-
     Without a part, a corpus of one part is meant. `mirror` is one of the corpus' mirrors ("us", "eu", "cn"),
     the URL of a folder that holds the archives, or a folder on this disk that does. A part that is there
     already is left alone; one that was begun goes on. An archive is verified against its published checksum,
@@ -60,13 +59,10 @@ def download(
     `progress(done, total)` counts bytes, anew in each stage (a total of 0: nobody knows); `say` gets a line
     at the start of each stage.
 
-    Raises:
-        UnknownComponent: no corpus or part of that name.
-        BadConfig: the mirror is none of the above.
-        DownloadError: the file could not be fetched; what arrived is kept, the same call goes on from there.
-        ChecksumMismatch: the bytes are not the published ones; they are deleted.
-        BadArchive: the archive cannot be unpacked safely, or at all; nothing is left of it.
-        NotWritable, DiskFull, OutputError: `out` cannot be written.
+    Raise UnknownComponent for a corpus or part that is not known; BadConfig for the mirror; DownloadError
+    (what arrived is kept, the same call goes on from there); ChecksumMismatch (the bytes are deleted);
+    BadArchive for one that cannot be unpacked safely, or at all (nothing is left of it); NotWritable,
+    DiskFull or OutputError for `out`.
 
     >>> download("librispeech", ["dev-clean"], "corpora", mirror="eu")  # doctest: +SKIP
     PosixPath('corpora/LibriSpeech')
