@@ -457,7 +457,8 @@ def test_a_body_is_limited_before_a_key_is_asked_for(keyed: tuple[Serving, dict[
 
 @pytest.mark.slow
 def test_two_processes_answer_alike_and_finish_what_they_took(tmp_path: Path, speech: Path) -> None:
-    running = Serving(tmp_path, "--workers", "2")
+    (counts := tmp_path / "counts").mkdir()
+    running = Serving(tmp_path, "--workers", "2", env={"TMPDIR": str(counts)})
 
     def everywhere(method: str, path: str, **options: Any) -> list[httpx.Response]:
         """Ask by twelve connections, which the processes share."""
@@ -490,6 +491,7 @@ def test_two_processes_answer_alike_and_finish_what_they_took(tmp_path: Path, sp
         taken.sendall(content[1000:])
         assert b" 200 " in taken.recv(65536).split(b"\r\n")[0]
     running.stop()
+    assert not list(counts.glob("voxid-*"))  # what both have counted goes with them
     with stores.open(running.db) as store:
         assert len(store.get("ann").voiceprints) == 1
 

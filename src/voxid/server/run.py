@@ -73,8 +73,6 @@ def serve(settings: Settings, say: Callable[[str], None] = lambda text: None) ->
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     say(f"voxid is at {scheme}://{shown}:{settings.port} (people in {settings.db}). Ctrl-C stops it.")
     os.environ[HANDED] = json.dumps(settings.model_dump(mode="json"))
-    if settings.workers > 1 and METRICS not in os.environ:
-        os.environ[METRICS] = tempfile.mkdtemp(prefix="voxid-metrics-")
     config = uvicorn.Config(
         "voxid.server.run:app_of_environment",
         factory=True,
@@ -100,7 +98,9 @@ def serve(settings: Settings, say: Callable[[str], None] = lambda text: None) ->
         return
     from uvicorn.supervisors import Multiprocess
 
-    Multiprocess(config, [listening]).run()
+    with tempfile.TemporaryDirectory(prefix="voxid-metrics-") as counted:
+        os.environ.setdefault(METRICS, counted)
+        Multiprocess(config, [listening]).run()
 
 
 def app_of_environment() -> FastAPI:
