@@ -111,7 +111,9 @@ class LibriSpeech(Tree):
         """Return the sex of each reader; raise BadCorpusFile where a line has too few columns."""
         listing = _beside(path, "SPEAKERS.TXT", "SPEAKERS.txt", "speakers.tsv")
         found = {}
-        for number, line in lines(listing) if listing else ():
+        if listing is None:
+            return found
+        for number, line in lines(listing):
             fields = re.split(r"[|\t]", line)
             if line.startswith(";") or fields[0].strip() == "READER":
                 continue

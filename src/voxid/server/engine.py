@@ -76,9 +76,10 @@ class Together:
             if done is not None:
                 yield Embedded(position, done.result(), EmbedInfo.of(one, True, 1))
                 continue
-            measured = {"vad": one.vad} if isinstance(one, Inspected) else {}  # not to be measured again
+            if isinstance(one, Inspected):  # not to be measured again
+                options = {**options, "vad": one.vad}
             told = on_error and (lambda _, error, at=position: on_error(at, error))
-            for _, emb_D, info in self._embedder.embed_each([one], told, **options | measured):
+            for _, emb_D, info in self._embedder.embed_each([one], told, **options):
                 yield Embedded(position, emb_D, info)
 
     def embed_waves(self, waves: Sequence[np.ndarray], **options: Any) -> np.ndarray:
