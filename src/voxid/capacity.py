@@ -117,9 +117,7 @@ def _in_postgres(known: dict[str, Any], people: float, qps: float, cores: int, m
     rows = one["rows"]
     recall = next((row for row in rows if row["people"] >= people), rows[-1])["recall"]
     held_gb = people * one["bytes_per_person"] / 1e9
-    parts = max(
-        1, math.ceil(held_gb / (BUSY * memory_gb))
-    )  # each holds its part in memory, and all are asked
+    parts = max(1, math.ceil(held_gb / (BUSY * memory_gb)))  # each holds one in memory, and all are asked
     here = people / parts
     search_s = _line(rows, "core_ms", here) / 1e3 * parts
     query_s = known["embed"]["core_s"] + search_s
