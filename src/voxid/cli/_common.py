@@ -11,8 +11,9 @@ import json as json_module
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,7 +24,6 @@ BUG = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer
 DB, COLLECTION, MODEL = "voxid.db", "default", "voxid-base"  # what is meant where nothing is said
 READER_GONE = 141  # by convention 128 + SIGPIPE
 MAX_SEED = 2**63 - 1  # the largest that numpy and torch both take
-# Control characters, and those that turn the direction of text round: they would act on the terminal.
 NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 FIRST = """\
@@ -162,9 +162,21 @@ def echo(text: str = "", err: bool = False, nl: bool = True) -> None:
 def emit(result: dict[str, Any], as_json: bool, text: Callable[[], None]) -> None:
     """Print `result` as one JSON object, or call `text` to print it for a person."""
     if as_json:
-        typer.echo(json_module.dumps(result, indent=2, allow_nan=False))
+        typer.echo(json_module.dumps(result, indent=2, allow_nan=False, default=_as_json))
     else:
         text()
+
+
+def _as_json(value: Any) -> Any:
+    """Return a moment, a table or a path as a value that JSON knows."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return dict(value) if isinstance(value, Mapping) else os.fspath(value)
+
+
+def some(value: object, *names: str) -> dict[str, Any]:
+    """Return some fields of a value as they are, for `emit`."""
+    return {name: getattr(value, name) for name in names}
 
 
 @contextmanager

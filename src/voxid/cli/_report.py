@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from voxid.evaluation import ModelReport, Report
 
 WIDTH = 120  # columns of a table that goes into a file or another program
-FIGURES = {"eer": "EER", "min_dcf": "minDCF 0.01"}
 
 
 def print_report(report: Report, eer_grid: bool = False) -> None:
@@ -77,15 +76,15 @@ def _interval(model: ModelReport) -> str:
 
 def _tests(report: Report) -> list[str]:
     """Return a line for each paired test: which system is better, and how sure that is."""
+    from voxid.evaluation.report import findings
+
     lines = []
-    for test in report.paired:
-        per_cent = test["figure"] == "eer"
-        factor, unit, digits = (100, " points", 2) if per_cent else (1, "", 3)
+    for test in findings.paired(report):
+        factor, unit, digits = (100, " points", 2) if test["figure"] == "eer" else (1, "", 3)
         difference, low, high = (factor * test[name] for name in ("difference", "low", "high"))
-        sure = "better" if test["p_value"] < 1 - report.intervals["level"] else "not clearly better"
-        better, worse = (test["a"], test["b"]) if difference < 0 else (test["b"], test["a"])
+        sure = "better" if test["shown"] else "not clearly better"
         lines.append(
-            f"{FIGURES[test['figure']]}: {better} is {sure} than {worse}: {test['a']} - {test['b']} = "
+            f"{test['name']}: {test['better']} is {sure} than {test['worse']}: {test['a']} - {test['b']} = "
             f"{difference:+.{digits}f}{unit} ({low:+.{digits}f} to {high:+.{digits}f}), "
             f"p = {test['p_value']:.3g}"
         )
@@ -95,6 +94,7 @@ def _tests(report: Report) -> list[str]:
 def _notes(report: Report) -> list[str]:
     """Return a line for all that a reader of the table should know besides."""
     from voxid.evaluation.report import findings
+    from voxid.evaluation.report.formats import reasons
     from voxid.metrics import worse_than_guessing
 
     notes: list[str] = []
@@ -103,9 +103,9 @@ def _notes(report: Report) -> list[str]:
         if doubt := worse_than_guessing(model.eer):
             notes.append(f"warning: {model.model}: {doubt}")
         if model.left_out:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in model.left_out.items())
+            lost = ", ".join(f"{count:,} {reason}" for reason, count in model.left_out.items())
             notes.append(
-                f"{model.model}: left out {reasons}; {model.trials_lost:,} trials were left out with them"
+                f"{model.model}: left out {lost}; {model.trials_lost:,} trials were left out with them"
             )
         if model.full_sequence and model.inference == "sliding":
             notes.append(
@@ -134,16 +134,8 @@ def _notes(report: Report) -> list[str]:
             "dropped when prepared: " + ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
         )
     if unused := report.trials["left_out"]:
-        reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in unused.items())
-        notes.append(f"left out when the trials were made: {reasons}")
-    for kind, count in report.trials["warnings"].items():
-        if kind == "constant_scores":
-            notes.append(f"warning: all {count:,} scores of a system are the same: it tells nobody apart")
-            continue
-        notes.append(
-            f"warning: {count:,} trials of the list are {kind.replace('_', ' ')}; they count as given"
-        )
-    notes += [f"warning: {warning}" for warning in report.data["warnings"]]
+        notes.append(f"left out when the trials were made: {reasons(unused)}")
+    notes += [f"warning: {line}" for line in (*findings.of_list(report), *report.data["warnings"])]
     if report.out:
         notes.append(f"in {report.out}: {', '.join(report.files)}")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -99,16 +100,7 @@ def calibrate(
             progress=update,
         )
     line = result.calibration
-    summary = {
-        "model": str(model),
-        "calibration": line.model_dump(mode="json"),
-        "eer": result.eer,
-        "cllr": result.cllr,
-        "min_cllr": result.min_cllr,
-        "trials": result.trials,
-        "left_out": result.left_out,
-        "warnings": result.warnings,
-    }
+    summary = {"model": str(model), **asdict(result), "calibration": line.model_dump(mode="json")}
 
     def text() -> None:
         fitted_on = line.fitted_on

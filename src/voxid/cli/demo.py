@@ -65,16 +65,6 @@ def demo(
             f"`voxid compare A.wav B.wav --model {out / 'model'}` tries your own voice."
         )
 
-    emit(
-        {
-            "data": result.data,
-            "eer_before": result.eer_before,
-            "eer_after": result.eer_after,
-            "trials": result.trials,
-            "same": asdict(result.same),
-            "different": asdict(result.different),
-            "figures": [str(figure) for figure in result.figures],
-        },
-        json,
-        text,
-    )
+    found = asdict(result)
+    del found["out"]
+    emit(found, json, text)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit, progress_bar
+from voxid.cli._common import JsonFlag, echo, emit, progress_bar, some
 
 
 def download(
@@ -113,9 +113,7 @@ def _model(name: str, parts: list[str] | None, out: Path, accept_licence: bool, 
             done = download_model(entry, out, accept_licence=accept_licence, progress=update, say=say)
     result = {
         "model": name,
-        "folder": str(done.folder),
-        "sha256": done.sha256,
-        "verified": done.verified,
+        **some(done, "folder", "sha256", "verified"),
         "licence": "" if entry is None else entry.licence,
     }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, progress_bar
+from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, progress_bar, some
 
 
 def export(
@@ -69,19 +69,13 @@ def export(
             progress=update,
         )
     agreement = done.agreement
-    summary: dict[str, Any] = {
-        "out": str(done.folder),
-        "precision": done.precision,
-        "fingerprint": done.fingerprint,
-        "parameters": done.parameters,
-        "multiply_adds": done.multiply_adds,
-        "size_bytes": done.size_bytes,
+    summary = {
+        "out": done.folder,
+        **some(done, "precision", "fingerprint", "parameters", "multiply_adds", "size_bytes"),
         "difference": agreement and agreement.worst,
         "compared_on": agreement and agreement.speech,
         "compared_recordings": agreement and agreement.recordings,
-        "eer_fp32": done.eer_fp32,
-        "eer_int8": done.eer_int8,
-        "trials": done.trials,
+        **some(done, "eer_fp32", "eer_int8", "trials"),
     }
 
     def text() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, LayoutOption, echo, emit
+from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, some
 
 if TYPE_CHECKING:
     from voxid.model.network import Model
@@ -82,9 +82,7 @@ def imported(model: Model, out: Path) -> dict[str, Any]:
     return {
         "model": str(out),
         "encoder": model.tables["encoder"],
-        "dim": model.dim,
-        "fingerprint": model.fingerprint,
-        "metadata": model.metadata,
+        **some(model, "dim", "fingerprint", "metadata"),
     }
 
 
@@ -100,13 +98,9 @@ def _onnx(
     result = {
         "model": str(out),
         "kind": "onnx",
-        "features": done.card.features,
-        "encoder": done.card.encoder,
+        **some(done.card, "features", "encoder", "fingerprint", "metadata"),
         "dim": None if done.card.graphs is None else done.card.graphs.dim,
-        "fingerprint": done.card.fingerprint,
-        "metadata": done.card.metadata,
-        "assumed": done.assumed,
-        "warnings": done.warnings,
+        **some(done, "assumed", "warnings"),
         "behaviour": vars(behaviour),
     }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit, printable, progress_bar
+from voxid.cli._common import JsonFlag, LayoutOption, echo, emit, printable, progress_bar
 from voxid.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def prepare(
     out: Annotated[
         str, typer.Option("--out", "-o", help="The prepared folder to write; shards may go to s3://....")
     ],
-    layout: Annotated[
-        str, typer.Option(help="How the corpus is laid out; auto finds out (docs/corpora.md).")
-    ] = "auto",
+    layout: LayoutOption = "auto",
     subset: Annotated[
         list[str] | None, typer.Option(help="Take only this folder of the corpus; may be repeated.")
     ] = None,
@@ -69,12 +67,12 @@ def prepare(
     from voxid.data.prepare import prepare as run
 
     if shards is not None:
-        _sharded(partial(scan, corpora, layout, subset), str(out), shards, shard, workers, verify, json)
+        _sharded(partial(scan, corpora, layout, subset), out, shards, shard, workers, verify, json)
         return
     utterances = scan(corpora, layout, subset)
     with progress_bar("preparing", quiet=json) as update:
         result = run(utterances, out, workers=workers, progress=update, overwrite=overwrite)
-    emit({**asdict(result), "folder": str(result.folder)}, json, lambda: _print(result))
+    emit(asdict(result), json, lambda: _print(result))
 
 
 def _sharded(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from voxid.cli import _complete
-from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli._common import JsonFlag, echo, emit, some
 from voxid.cli.people import DB, DbOption
 
 ACTIONS = {"create": "NAME", "list": "", "revoke": "ID"}
@@ -136,18 +136,11 @@ def keys(
             answer = {"keys": rows}
             lines = [
                 f"{row['id']}  {row['name']!r}: {row['scope']}, {row['collection'] or 'every collection'}, "
-                f"since {row['created']:.10}{', revoked' if row['revoked'] else ''}"
+                f"since {row['created']:%Y-%m-%d}{', revoked' if row['revoked'] else ''}"
                 for row in rows
             ] or ["no keys"]
     emit(answer, json, lambda: echo("\n".join(lines)))
 
 
 def _row(key: Any) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "scope": key.scope,
-        "collection": key.collection,
-        "created": key.created.isoformat(),
-        "revoked": key.revoked.isoformat() if key.revoked else None,
-    }
+    return some(key, "id", "name", "scope", "collection", "created", "revoked")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit, progress_bar
+from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit, progress_bar, some
 from voxid.cli.people import (
     COLLECTION,
     DB,
@@ -77,7 +77,7 @@ def list_(
     lines += [
         f"{row['name']!r}: damaged: {person.damaged}"
         if person.damaged
-        else f"{_summary(row)}, since {row['created']:.10}"
+        else f"{_summary(row)}, since {person.created:%Y-%m-%d}"
         for row, person in zip(rows, found, strict=True)
     ]
     emit({"collection": collection, "people": rows}, json, lambda: echo("\n".join(lines)))
@@ -97,23 +97,14 @@ def show(
     """
     with people_of(db, collection, server) as people:
         person = people.get(name)
-    prints = [
-        {
-            "id": p.id,
-            "source": p.source,
-            "speech_s": p.speech_s,
-            "model": p.model,
-            "created": p.created.isoformat(),
-            "extra": dict(p.extra),
-        }
-        for p in person.voiceprints
-    ]
+    fields = ("id", "source", "speech_s", "model", "created", "extra")
+    prints = [some(p, *fields) for p in person.voiceprints]
     row = _row(person)
-    lines = [f"{_summary(row)}, since {row['created']:.10}, changed {row['updated']:.10}"]
+    lines = [f"{_summary(row)}, since {person.created:%Y-%m-%d}, changed {person.updated:%Y-%m-%d}"]
     lines += [f"  metadata: {json_module.dumps(row['metadata'], ensure_ascii=False)}"] * bool(row["metadata"])
     lines += [
-        f"  {p['id']}  {p['speech_s']:.1f} s  {p['source']}  (model {p['model'][:12]}, {p['created']:.10})"
-        for p in prints
+        f"  {p.id}  {p.speech_s:.1f} s  {p.source}  (model {p.model[:12]}, {p.created:%Y-%m-%d})"
+        for p in person.voiceprints
     ]
     emit({**row, "voiceprints": prints}, json, lambda: echo("\n".join(lines)))
 
@@ -150,13 +141,7 @@ def delete(
     """
     with people_of(db, collection, server) as people:
         receipt = people.delete(name)
-    result = {
-        "deleted": name,
-        "person": receipt.person,
-        "voiceprints": receipt.voiceprints,
-        "audit": receipt.audit,
-        "wiped": receipt.wiped,
-    }
+    result = {"deleted": name, **some(receipt, "person", "voiceprints", "audit", "wiped")}
     later = "" if receipt.wiped else "; their bytes will be wiped from the disk at the next chance"
     clips = counted(receipt.voiceprints, "voiceprint", "voiceprints")
     emit(result, json, lambda: echo(f"{name!r} is deleted, with {clips}{later}"))
@@ -255,17 +240,7 @@ def audit(
     """
     with people_of(db, collection, server) as people:
         entries, where = people.audit(name), people.where
-    rows = [
-        {
-            "sequence": e.sequence,
-            "time": e.time.isoformat(),
-            "action": e.action,
-            "person": e.person,
-            "name": e.name,
-            "detail": dict(e.detail),
-        }
-        for e in entries
-    ]
+    rows = [some(e, "sequence", "time", "action", "person", "name", "detail") for e in entries]
     lines = [
         "  ".join((f"{e.time:%Y-%m-%d %H:%M:%S}", e.action, _who(e), *_details(e))) for e in entries
     ] or [f"nothing is recorded{f' of {name!r}' if name else ''} in {where}"]
@@ -325,13 +300,9 @@ def _summary(row: dict[str, Any]) -> str:
 
 def _row(person: Person) -> dict[str, Any]:
     return {
-        "id": person.id,
-        "name": person.name,
-        "collection": person.collection,
+        **some(person, "id", "name", "collection", "created", "updated"),
         "clips": person.prints,
         "speech_s": round(person.speech_s, 2),
-        "created": person.created.isoformat(),
-        "updated": person.updated.isoformat(),
         "metadata": dict(person.metadata),
         **({"damaged": person.damaged} if person.damaged else {}),
     }

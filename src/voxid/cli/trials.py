@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxid.cli._common import MAX_SEED, JsonFlag, LayoutOption, echo, emit
+from voxid.cli._common import MAX_SEED, JsonFlag, LayoutOption, echo, emit, some
 
 
 def trials(
@@ -48,15 +48,12 @@ def trials(
     targets = int(np.count_nonzero(made.same_K))
     result = {
         "path": str(out),
-        "spec": made.spec,
-        "seed": made.seed,
+        **some(made, "spec", "seed", "left_out", "warnings"),
         "trials": len(made),
         "targets": targets,
         "nontargets": len(made) - targets,
         "utterances": int(made.used().size),
         "models": 0 if made.models is None else len(made.models),
-        "left_out": made.left_out,
-        "warnings": made.warnings,
     }
 
     def text() -> None:

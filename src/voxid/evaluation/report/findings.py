@@ -26,13 +26,13 @@ def in_short(report: Report) -> list[str]:
 
 
 def level(report: Report) -> str:
-    """Return the level of the intervals, "95 %" unless the report says otherwise."""
-    return f"{100 * float(report.intervals.get('level') or 0.95):g} %"
+    """Return the level of the intervals, such as "95 %"."""
+    return f"{100 * report.intervals['level']:g} %"
 
 
 def paired(report: Report) -> list[dict[str, Any]]:
     """Return each paired test with a sentence that says what it showed, and whether it showed anything."""
-    chance = 1 - float(report.intervals.get("level") or 0.95)
+    chance = 1 - report.intervals["level"]
     return [{**test, **_verdict(test, level(report), chance)} for test in report.paired]
 
 
@@ -56,6 +56,8 @@ def _verdict(test: dict[str, Any], level: str, chance: float) -> dict[str, Any]:
         )
     return {
         "name": "EER" if is_rate else "minDCF 0.01",
+        "better": better,
+        "worse": worse,
         "sentence": sentence,
         "shown": shown,
         "text": _signed(test["difference"], is_rate),
@@ -154,20 +156,21 @@ def any_left_out(report: Report) -> bool:
     return bool(lost or before or report.left_out.get("trials"))
 
 
+def of_list(report: Report) -> list[str]:
+    """Return what looks wrong in the trial list."""
+    return [
+        f"all {count:,} scores of a system are the same: it tells nobody apart"
+        if kind == "constant_scores"
+        else f"{count:,} trials: {kind.replace('_', ' ')}; they count as given"
+        for kind, count in report.trials["warnings"].items()
+    ]
+
+
 def warnings(report: Report) -> list[str]:
     """Return everything the data and the trial list were warned about, as sentences."""
-    listed = report.trials.get("warnings") or {}
-    if isinstance(listed, dict):
-        lines = [
-            f"{number:,} trials: {kind.replace('_', ' ')}; they count as given."
-            for kind, number in listed.items()
-        ]
-    else:
-        lines = [str(line) for line in listed]
-    for model in report.models:
-        if doubt := worse_than_guessing(model.eer):
-            lines.append(f"{model.model}: {doubt}")
-    return [*lines, *(str(line) for line in report.data.get("warnings") or [])]
+    doubts = ((model.model, worse_than_guessing(model.eer)) for model in report.models)
+    lines = [*(f"{line}." for line in of_list(report)), *(f"{name}: {said}" for name, said in doubts if said)]
+    return lines + report.data.get("warnings", [])
 
 
 def command(report: Report) -> str:
