@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from voxid import __version__, plots
+from voxid import plots
 from voxid.embed import Embedder, load
 from voxid.errors import BadTrials
 from voxid.evaluation.all_pairs import WHY_NO_INTERVALS, measure_all_pairs
@@ -22,9 +22,9 @@ from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, embed_used
 from voxid.evaluation.measure import LEVEL, RESAMPLES, measure, of_systems
 from voxid.evaluation.overlap import TESTED_SPEAKERS
-from voxid.evaluation.report.values import Report, describe_data, describe_trials, now
+from voxid.evaluation.report.values import Report, describe_data, describe_trials
 from voxid.evaluation.report.writing import make_folder, recordings, write_report
-from voxid.evaluation.scores import Scores, write_scores
+from voxid.evaluation.scores import Scores, numbered, write_scores
 from voxid.evaluation.systems import Steps, SystemMaker, parse_scorers
 from voxid.trials import Trials, make_trials
 from voxid.trials.data import EvaluationData, read_data
@@ -117,8 +117,6 @@ def evaluate(
     listed = plan.extended(test)
     sure = of_systems(systems, listed, resamples=resamples, seed=seed)
     report = Report(
-        voxid=__version__,
-        made=now(),
         data=describe_data(test, plan.used().size, maker.warnings, others),
         trials=describe_trials(
             plan.spec,
@@ -168,8 +166,6 @@ def _all_pairs(
     of_each = np.bincount(test.speakers())
     targets, count = int((of_each * (of_each - 1) // 2).sum()), everyone.size * (everyone.size - 1) // 2
     report = Report(
-        voxid=__version__,
-        made=now(),
         data=describe_data(test, everyone.size, warnings),
         trials=describe_trials("all", count, targets),
         left_out={
@@ -201,18 +197,13 @@ def _source(model: StrPath | Embedder) -> str:
 
 def _names(models: Sequence[Any], runtimes: list[Embedder]) -> list[str]:
     """Return a name for each model, good for a file too: its folder's, with a number where two are alike."""
-    names: list[str] = []
-    for given, runtime in zip(models, runtimes, strict=True):
-        if isinstance(given, str | os.PathLike):
-            name = Path(given).expanduser().resolve().name
-        else:
-            name = str((getattr(runtime.model, "metadata", None) or {}).get("name", "model"))
-        name = base = re.sub(r"[^\w.+-]+", "_", name) or "model"
-        number = 2
-        while name in names:
-            name, number = f"{base}-{number}", number + 1
-        names.append(name)
-    return names
+    names = (
+        Path(given).expanduser().resolve().name
+        if isinstance(given, str | os.PathLike)
+        else str(runtime.model.metadata.get("name", "model"))
+        for given, runtime in zip(models, runtimes, strict=True)
+    )
+    return numbered(re.sub(r"[^\w.+-]+", "_", name) or "model" for name in names)
 
 
 def _left_out(data: EvaluationData, trials: Trials, systems: Sequence[Scores]) -> dict[str, Any]:

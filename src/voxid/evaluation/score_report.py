@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from voxid import __version__, metrics
+from voxid import metrics
 from voxid.errors import BadScores
 from voxid.evaluation.measure import RESAMPLES, measure, of_systems
-from voxid.evaluation.report.values import ModelReport, Report, describe_trials, now
+from voxid.evaluation.report.values import ModelReport, Report, describe_trials
 from voxid.evaluation.report.writing import make_folder, write_report
-from voxid.evaluation.scores import Scores
+from voxid.evaluation.scores import Scores, numbered
 from voxid.trials.data import EvaluationData
 from voxid.trials.scorefiles import ScoreFile, read_scores
 from voxid.types import Utterance
@@ -75,8 +75,6 @@ def measure_scores(
         for system, found in zip(systems, sure.intervals, strict=True)
     ]
     report = Report(
-        voxid=__version__,
-        made=now(),
         data=_describe_data(files, data, [*_warnings(files, names), *_unpaired(systems, same_trials)]),
         trials=_describe_trials(files, trials),
         left_out={"utterances": {}, "trials": max(_lost(file) for file in files), "when_prepared": {}},
@@ -89,15 +87,8 @@ def measure_scores(
 
 
 def _names(files: Sequence[ScoreFile]) -> list[str]:
-    names: list[str] = []
-    for file in files:
-        stem = Path(file.path).name.removesuffix(".gz")
-        name = base = re.sub(r"\.(txt|csv|npz|score|scores)$", "", stem) or stem
-        number = 2
-        while name in names:
-            name, number = f"{base}-{number}", number + 1
-        names.append(name)
-    return names
+    stems = (Path(file.path).name.removesuffix(".gz") for file in files)
+    return numbered(re.sub(r"\.(txt|csv|npz|score|scores)$", "", stem) or stem for stem in stems)
 
 
 def _common_ground(

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,19 @@ from voxid.trials.data import EvaluationData
 from voxid.types import Dropped
 
 READABLE_TRIALS = 100_000  # lists up to this long are written as CSV too
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return the names of systems, with a number behind one that came before.
+
+    >>> numbered(["a", "b", "a"])
+    ['a', 'b', 'a-2']
+    """
+    found: list[str] = []
+    for base in names:
+        tries = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+        found.append(next(name for name in tries if name not in found))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

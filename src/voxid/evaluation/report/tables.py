@@ -140,43 +140,33 @@ def groups(models: Sequence[ModelReport]) -> list[dict[str, Any]]:
     for name in names:
         cells = [model.groups.get(name) for model in models]
         known = next(cell for cell in cells if cell)
-        speakers = known.get("speakers")
         row = {
-            "name": _group_name(name),
-            "speakers": speakers,
+            "name": name.partition(": ")[2] or name.replace("_", " "),
+            "speakers": known["speakers"],
             "trials": known["trials"],
             "targets": known["targets"],
-            "few_speakers": speakers is not None and speakers < FEW_SPEAKERS,
+            "few_speakers": known["speakers"] < FEW_SPEAKERS,
             "cells": [_group_cell(model, cell) for model, cell in zip(models, cells, strict=True)],
         }
-        found.setdefault(known.get("kind", "alike"), []).append(row)
-    kinds = [*KINDS, *(kind for kind in found if kind not in KINDS)]
-    return [
-        {"title": KINDS.get(kind, kind.capitalize()), "rows": found[kind]} for kind in kinds if kind in found
-    ]
+        found.setdefault(known["kind"], []).append(row)
+    return [{"title": title, "rows": found[kind]} for kind, title in KINDS.items() if kind in found]
 
 
 def _group_cell(model: ModelReport, group: dict[str, Any] | None) -> dict[str, Any]:
     if group is None:
         return {"eer": NOTHING, "min_dcf": NOTHING, "far": NOTHING, "frr": NOTHING, "bar": None, "few": False}
-    rate = group.get("eer")
-    rarer = min(group["targets"], group.get("nontargets", group["trials"] - group["targets"]))
+    rate = group["eer"]
     return {
         "eer": percent(rate),
-        "min_dcf": cost(group.get("min_dcf")),
-        "far": percent(group.get("far")),
-        "frr": percent(group.get("frr")),
+        "min_dcf": cost(group["min_dcf"]),
+        "far": percent(group["far"]),
+        "frr": percent(group["frr"]),
         "bar": min(100, round(50 * rate / model.eer)) if rate is not None and model.eer else None,
-        "few": rate is not None and rate * rarer < FEW_ERRORS,
+        "few": rate is not None and rate * min(group["targets"], group["nontargets"]) < FEW_ERRORS,
     }
-
-
-def _group_name(name: str) -> str:
-    """Return "f-f" for "sex: f-f", "same sex and age group" for "same_sex_and_age_group"."""
-    return name.partition(": ")[2] or name.replace("_", " ")
 
 
 def absent_kinds(models: Sequence[ModelReport]) -> list[str]:
     """Return the kinds of groups that no system has: the data does not tell them apart."""
-    present = {group.get("kind", "alike") for model in models for group in model.groups.values()}
+    present = {group["kind"] for model in models for group in model.groups.values()}
     return [title.lower() for kind, title in KINDS.items() if kind not in present]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from voxid import __version__
 from voxid.files import atomic_write
 from voxid.trials.data import EvaluationData
 
@@ -72,7 +73,7 @@ class ModelReport:
     from_cache: int = 0  # utterances whose embedding was known from an earlier evaluation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All systems on the same trials; `out` is the folder that holds report.json, scores and figures.
 
@@ -81,8 +82,8 @@ class Report:
     (66, ['data', 'files'])
     """
 
-    voxid: str
-    made: str  # ISO 8601, UTC
+    voxid: str = __version__
+    made: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     data: dict[str, Any]
     trials: dict[str, Any]
     left_out: dict[str, Any]
@@ -107,33 +108,22 @@ class Report:
             file.write(text + "\n")
 
 
-def now() -> str:
-    """Return the time, to the second, as a report has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def describe_data(
-    data: EvaluationData, used: int, warnings: Iterable[str] = (), cohort: EvaluationData | None = None
+    data: EvaluationData, used: int, warnings: Iterable[str], cohort: EvaluationData | None = None
 ) -> dict[str, Any]:
     """Return what report.json says of the data."""
-    described = {
+    told = {"used_in_trials": int(used), "warnings": [*data.warnings, *dict.fromkeys(warnings)]}
+    return _described(data) | told | ({} if cohort is None else {"cohort": _described(cohort)})
+
+
+def _described(data: EvaluationData) -> dict[str, Any]:
+    return {
         "name": data.name,
         "paths": data.paths,
         "fingerprint": data.fingerprint,
         "utterances": len(data.utterances),
         "speakers": len(data.speaker_names()),
-        "used_in_trials": int(used),
-        "warnings": [*data.warnings, *dict.fromkeys(warnings)],
     }
-    if cohort is not None:
-        described["cohort"] = {
-            "name": cohort.name,
-            "paths": cohort.paths,
-            "fingerprint": cohort.fingerprint,
-            "utterances": len(cohort.utterances),
-            "speakers": len(cohort.speaker_names()),
-        }
-    return described
 
 
 def describe_trials(

@@ -15,7 +15,7 @@ from voxid.evaluation.report.values import Report
 from voxid.evaluation.scores import Scores
 from voxid.files import output_error
 from voxid.trials.data import EvaluationData
-from voxid.types import SAMPLE_RATE, Utterance
+from voxid.types import SAMPLE_RATE
 
 
 def make_folder(out: str | os.PathLike[str] | None) -> Path | None:
@@ -66,11 +66,7 @@ def recordings(data: EvaluationData) -> Callable[[str], Excerpt | None]:
         if name not in number:
             return None
         said = data.utterances[number[name]]
-        source = data.audio(number[name])
-        if isinstance(source, Utterance):
-            source = audio.load(source.path, start_s=source.start_s, duration_s=source.duration_s)
-        wave_S = source if not isinstance(source, tuple) else audio.load(source)
         labels = {"sex": said.sex, "age": said.age, "language": said.language, "session": said.session}
-        return Excerpt(wave_S, SAMPLE_RATE, said.speaker, labels)
+        return Excerpt(audio.load(data.audio(number[name])), SAMPLE_RATE, said.speaker, labels)
 
     return clip
