@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from voxid.embed import Embedder
 from voxid.errors import BadScores
 from voxid.evaluation.embedding import Voices
-from voxid.evaluation.measure import FARS
 from voxid.evaluation.report.values import ModelReport
 from voxid.metrics import Det, ScoreHistogram
+from voxid.metrics.resampling import FARS
 from voxid.scoring import unit_rows
 from voxid.trials.data import EvaluationData
 from voxid.types import count_reasons

@@ -20,12 +20,12 @@ from voxid.evaluation.groups import groups, hardest, worst
 from voxid.evaluation.report.values import ModelReport
 from voxid.evaluation.scores import Scores
 from voxid.metrics import Searches, searches
+from voxid.metrics.resampling import FARS
 from voxid.scoring import Calibration
 from voxid.scoring.decision import rule
 from voxid.trials.data import EvaluationData
 from voxid.types import count_reasons
 
-FARS = (0.01, 0.001, 0.0001)
 ASKED = {"default": None, "far=0.01": 0.01, "far=0.001": 0.001}  # decisions that a report counts
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -87,8 +87,8 @@ def decisions(
     calibration: Calibration,
     speaker_N: np.ndarray,
     *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    resamples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Return what a recognizer does on the trials: strangers accepted, speakers refused, by what was asked.
 
@@ -150,9 +150,7 @@ class Confidence:
     how: dict[str, Any]
 
 
-def of_systems(
-    systems: Sequence[Scores], data: EvaluationData, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Confidence:
+def of_systems(systems: Sequence[Scores], data: EvaluationData, *, resamples: int, seed: int) -> Confidence:
     """Return the confidence in the figures of all systems, and of each pair of systems on common trials.
 
     Where there can be none (a speaker is not known, too few of them, `resamples` 0) all of it is empty and

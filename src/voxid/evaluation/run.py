@@ -99,19 +99,10 @@ def evaluate(
             )
         return _all_pairs(named, test, folder, cache, progress)
     plan = make_trials(trials, test, seed)
+    parts = [plan.used().size, *([len(others.utterances)] if others else [])]
+    steps = Steps(progress, parts * len(named))
     maker = SystemMaker(
-        test,
-        plan,
-        scorers,
-        others,
-        cache=cache,
-        force=force,
-        models=len(named),
-        progress=progress,
-        by_itself=not scoring,
-        vad=vad,
-        resamples=resamples,
-        seed=seed,
+        test, plan, scorers, others, steps, cache, force, not scoring, vad=vad, resamples=resamples, seed=seed
     )
     systems = [system for name, source, runtime in named for system in maker.of(name, source, runtime)]
     listed = plan.extended(test)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from voxid.embed import Embedder
 from voxid.errors import BadCohort, BadConfig, EvaluationError
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_cohort, embed_used, with_models
-from voxid.evaluation.measure import RESAMPLES, decisions
+from voxid.evaluation.measure import decisions
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.scoring import Calibration, FittedScorer, Scorer, make_scorer
@@ -27,6 +27,7 @@ from voxid.trials.data import EvaluationData
 LLR = "llr"  # as scoring: the model's own calibrated LLRs, in place of what they are made of
 
 
+@dataclass
 class SystemMaker:
     """Makes the systems of one model after the other, on the same trials.
 
@@ -36,50 +37,38 @@ class SystemMaker:
     what a reader should know.
     """
 
-    def __init__(
-        self,
-        test: EvaluationData,
-        plan: Trials,
-        scorers: dict[str, Scorer],
-        cohort: EvaluationData | None,
-        *,
-        cache: bool,
-        force: bool,
-        models: int,
-        progress: Progress | None,
-        by_itself: bool = False,
-        vad: str = "energy",
-        resamples: int = RESAMPLES,
-        seed: int = 0,
-    ) -> None:
-        self._test, self._plan, self._scorers, self._cohort = test, plan, scorers, cohort
-        self._by_itself, self._resamples, self._seed = by_itself, resamples, seed
-        self._speaker_N = plan.extended(test).speakers()
-        self._cache, self._force, self._vad = cache, force, vad
-        others = len(cohort.utterances) if cohort else 0
-        self._steps = Steps(progress, [part for part in (plan.used().size, others) if part] * models)
-        self.speakers: dict[str, SpeakerSet] = {}
-        self.warnings: list[str] = []
+    test: EvaluationData
+    plan: Trials
+    scorers: dict[str, Scorer]
+    cohort: EvaluationData | None
+    steps: Steps  # of the test and the cohort, for each model in turn
+    cache: bool
+    force: bool
+    by_itself: bool
+    vad: str
+    resamples: int
+    seed: int
+    speakers: dict[str, SpeakerSet] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def of(self, name: str, folder: str, runtime: Embedder) -> list[Scores]:
         """Return a system for each scorer. Raise an AudioError, BadTrials, BadCohort or EvaluationError."""
-        cache = EmbeddingCache.of(runtime, vad=self._vad) if self._cache else None
-        used_U = self._plan.used()
-        weighed = getattr(getattr(runtime.model, "calibration", None), "measures", ())
-        speech = "speech" in weighed or self._plan.models is not None  # models weigh their clips by it
-        progress = self._steps.next()
-        heard = {"speech": speech, "vad": self._vad, "cache": cache, "progress": progress}
-        voices = embed_used(runtime, self._test, used_U, **heard)
-        met = self.speakers[name] = SpeakerSet.of(self._test, voices)
-        enrolled = with_models(voices, self._plan)
-        calibration, doubts = usable_calibration(runtime, folder, met, self._force)
-        if calibration is None and LLR in self._scorers:
+        cache = EmbeddingCache.of(runtime, vad=self.vad) if self.cache else None
+        held = runtime.model.calibration
+        # enrollment models weigh their clips by it
+        speech = self.plan.models is not None or (held is not None and "speech" in held.measures)
+        heard = {"speech": speech, "vad": self.vad, "cache": cache, "progress": self.steps.next()}
+        voices = embed_used(runtime, self.test, self.plan.used(), **heard)
+        met = self.speakers[name] = SpeakerSet.of(self.test, voices)
+        enrolled = with_models(voices, self.plan)
+        calibration, doubts = usable_calibration(runtime, folder, met, self.force)
+        if calibration is None and LLR in self.scorers:
             raise BadConfig(
                 f"{name} cannot be scored by llr: {doubts[0] if doubts else 'it has no calibration'}. "
                 "Calibrate it (`voxid calibrate`) on speakers set aside, or take cosine."
             )
         fitted = self._fit(runtime, cache, met)
-        if self._by_itself and calibration is not None and calibration.qualities:
+        if self.by_itself and calibration is not None and calibration.qualities:
             fitted[LLR] = fitted["cosine"]
         self.warnings += [*enrolled.warnings, *(f"{name}: {doubt}" for doubt in doubts)]
         systems: list[Scores] = []
@@ -87,8 +76,8 @@ class SystemMaker:
         for spec, scorer in fitted.items():
             base = "cosine" if spec == LLR else spec
             if base not in measured:
-                scores = score_trials(enrolled, self._plan, scorer)
-                llr_K = scores.score_K.astype(np.float64) if self._scorers[spec].gives_llr else None
+                scores = score_trials(enrolled, self.plan, scorer)
+                llr_K = scores.score_K.astype(np.float64) if self.scorers[spec].gives_llr else None
                 scores = replace(
                     scores,
                     name=name,
@@ -113,23 +102,23 @@ class SystemMaker:
         self, scores: Scores, voices: Voices, calibration: Calibration, runtime: Embedder
     ) -> Scores:
         """Return cosines with their LLRs, and with what the model decides by them."""
-        llr_K = llrs(scores, voices, calibration, getattr(runtime.model, "cohort", None))
+        llr_K = llrs(scores, voices, calibration, runtime.model.cohort)
         scores = replace(scores, llr_K=llr_K, calibration=calibration.model_dump(mode="json"))
-        options = {"resamples": self._resamples, "seed": self._seed}
-        found = decisions(scores, voices, calibration, self._speaker_N, **options)
+        speaker_N = self.plan.extended(self.test).speakers()
+        found = decisions(scores, voices, calibration, speaker_N, resamples=self.resamples, seed=self.seed)
         return replace(scores, decisions=found)
 
     def _fit(
         self, runtime: Embedder, cache: EmbeddingCache | None, tested: SpeakerSet
     ) -> dict[str, FittedScorer]:
         """Return every scorer after it has learned from the cohort, which is embedded at most once."""
-        others = self._cohort
+        others = self.cohort
         if others is None:
-            return {spec: scorer.fit() for spec, scorer in self._scorers.items()}
-        voices, speaker_C, warnings = embed_cohort(runtime, others, cache, self._steps.next())
+            return {spec: scorer.fit() for spec, scorer in self.scorers.items()}
+        voices, speaker_C, warnings = embed_cohort(runtime, others, cache, self.steps.next())
         self.warnings += warnings
         met = tested.common(SpeakerSet.of(others, voices))
-        if met and not self._force:
+        if met and not self.force:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
             raise EvaluationError(
                 f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
@@ -137,7 +126,7 @@ class SystemMaker:
             )
         if met:
             self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
-        fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self._scorers.items()}
+        fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self.scorers.items()}
         self.warnings += [f"{spec}: {said}" for spec, scorer in fitted.items() for said in scorer.warnings]
         return fitted
 
@@ -180,7 +169,7 @@ def usable_calibration(
     runtime: Embedder, folder: str, speakers: SpeakerSet, force: bool
 ) -> tuple[Calibration | None, list[str]]:
     """Return the model's calibration, None when its figures would mislead, and what a reader should know."""
-    calibration = getattr(runtime.model, "calibration", None)
+    calibration = runtime.model.calibration
     if calibration is None:
         return None, []
     if not calibration.fits(runtime.fingerprint):
