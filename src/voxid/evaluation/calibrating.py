@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -285,7 +286,7 @@ def _tested_data(report_folder: Path) -> str:
 def _common(
     runtime: Embedder, speakers: SpeakerSet, test: EvaluationData, cache: EmbeddingCache | None
 ) -> list[str]:
-    voices: Voices = embed_used(runtime, test, np.arange(len(test.utterances)), speech=False, cache=cache)
+    voices = embed_used(runtime, test, np.arange(len(test.utterances)), speech=False, cache=cache)
     common = speakers.common(SpeakerSet.of(test, voices))
     names = ", ".join(common[:3]) + ", ..." * (len(common) > 3)
     return [f"{len(common)} of these speakers ({names}) are in {test.name} too."] if common else []
@@ -334,63 +335,36 @@ def enrollment_terms(
     `class_U` (U,) are not compared (None: all are).
     """
     class_U = np.zeros_like(speaker_U) if class_U is None else class_U
-    one_clip = calibration.model_copy(update={"enrollments": ()})
+    one_clip, sides = calibration.model_copy(update={"enrollments": ()}), voices.sides
+    every, size = np.unique(speaker_U, return_counts=True)
+
+    def draw(names: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Return LLRs as of one clip, the truth, pairs of speakers and classes, for one draw of clips."""
+        clips = [rng.permutation(np.flatnonzero(speaker_U == name))[:count] for name in names]
+        enrolled = np.concatenate(clips)
+        others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), enrolled)
+        tests = np.sort(rng.permutation(others)[:MOST_TESTS])
+        models = reference(sides.emb_ND[enrolled], sides.speech_s_N[enrolled], np.arange(names.size) * count)
+        llr_K = llr_table(one_clip, models, sides.take(tests), cohort).ravel()
+        same_K = (names[:, None] == speaker_U[tests]).ravel()
+        place_T = np.searchsorted(names, speaker_U[tests])
+        pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
+        class_M = np.array([class_U[rows[0]] for rows in clips])
+        alike_K = (class_M[:, None] == class_U[tests]).ravel()
+        return llr_K[alike_K], same_K[alike_K], pair_K[alike_K], np.repeat(class_M, tests.size)[alike_K]
+
     terms = []
     for count in COUNTS:
-        try:
-            term = _term(one_clip, voices, speaker_U, class_U, cohort, count, seed)
-        except BadScores:  # so few, or so odd, that no line can be fitted: then none is kept
-            term = None
-        if term is not None:
-            terms.append(term)
+        if np.count_nonzero(size > count) < FEWEST_SPEAKERS:
+            break
+        rng = np.random.default_rng([seed, 301, count])
+        names = np.sort(rng.permutation(every[size > count])[:MOST_MODELS])
+        times = max(1, min(MOST_DRAWS, MOST_MODELS // names.size))
+        with suppress(BadScores):  # so few, or so odd, that no line can be fitted: then none is kept
+            draws = [draw(names, count, rng) for _ in range(times)]
+            llr_K, same_K, pair_K, group_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+            line = fit(llr_K, same_K, calibration.prior, pairs=pair_K, groups=group_K)
+            terms.append(
+                EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=line.impostors)
+            )
     return tuple(terms)
-
-
-def _term(
-    calibration: Calibration,
-    voices: Voices,
-    speaker_U: np.ndarray,
-    class_U: np.ndarray,
-    cohort: Cohort | None,
-    count: int,
-    seed: int,
-) -> EnrollmentTerm | None:
-    rng = np.random.default_rng([seed, 301, count])
-    names, sizes = np.unique(speaker_U, return_counts=True)
-    names = names[sizes > count]
-    if names.size < FEWEST_SPEAKERS:
-        return None
-    names = np.sort(rng.permutation(names)[:MOST_MODELS])
-    draws = [
-        _draw(calibration, voices, speaker_U, class_U, cohort, names, count, rng)
-        for _ in range(max(1, min(MOST_DRAWS, MOST_MODELS // names.size)))
-    ]
-    llr_K, same_K, pair_K, group_K = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-    line = fit(llr_K, same_K, calibration.prior, pairs=pair_K, groups=group_K)
-    return EnrollmentTerm(clips=count, gain=line.scale, shift=line.offset, impostors=line.impostors)
-
-
-def _draw(
-    calibration: Calibration,
-    voices: Voices,
-    speaker_U: np.ndarray,
-    class_U: np.ndarray,
-    cohort: Cohort | None,
-    names: np.ndarray,
-    count: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the LLRs as of one clip, the truth, the pair of speakers and class, for one draw of clips."""
-    clips = [rng.permutation(np.flatnonzero(speaker_U == name))[:count] for name in names]
-    enrolled = np.concatenate(clips)
-    others = np.setdiff1d(np.flatnonzero(np.isin(speaker_U, names)), enrolled)
-    tests = np.sort(rng.permutation(others)[:MOST_TESTS])
-    sides = voices.sides
-    models = reference(sides.emb_ND[enrolled], sides.speech_s_N[enrolled], np.arange(names.size) * count)
-    llr_K = llr_table(calibration, models, sides.take(tests), cohort).ravel()
-    same_K = (names[:, None] == speaker_U[tests]).ravel()
-    place_T = np.searchsorted(names, speaker_U[tests])
-    pair_K = (np.arange(names.size)[:, None] * names.size + place_T).ravel()
-    class_M = np.array([class_U[rows[0]] for rows in clips])
-    alike_K = (class_M[:, None] == class_U[tests]).ravel()
-    return llr_K[alike_K], same_K[alike_K], pair_K[alike_K], np.repeat(class_M, tests.size)[alike_K]
