@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from voxid import metrics
 from voxid.embed import Embedder, find_model
 from voxid.embed.onnx import OnnxNetwork, quantized_weight
 from voxid.embed.torch import TorchNetwork
@@ -26,7 +25,7 @@ from voxid.errors import BadModel, ModelError, NotWritable, VoxidError
 from voxid.evaluation import EvaluationData, make_trials, read_data
 from voxid.evaluation.embedding import embed_used
 from voxid.evaluation.scores import score_trials
-from voxid.export.agreement import Agreement, compare, demand, speech_for_checking
+from voxid.export.agreement import Agreement, compare, demand, some_of, speech_for_checking
 from voxid.export.graphs import OPSET, summary_values, trace, trace_pieces
 from voxid.features import Features
 from voxid.files import output_error
@@ -303,18 +302,14 @@ def _eer(
     plan = make_trials("all", corpus, 0)
     voices = embed_used(runtime, corpus, plan.used(), speech=False, progress=progress)
     scored = score_trials(voices, plan)
-    return metrics.eer(scored.score_K, scored.same_K).rate, int(scored.score_K.size)
+    return scored.eer.rate, len(scored)
 
 
 def _feats(network: OnnxNetwork, corpus: EvaluationData) -> list[np.ndarray]:
     """Return features feat_TF of some recordings, as the encoder will see them."""
-    from voxid.embed.decode import decode
-
-    count = len(corpus.utterances)
-    picked = np.unique(np.linspace(0, count - 1, min(RANGE_UTTERANCES, count)).round().astype(int))
-    waves = (decode(0, corpus.audio(int(i))).wave for i in picked)
     length = 10 * SAMPLE_RATE  # of the longest: more frames show no wider range, and take memory
-    return [network.features(wave_S[None, :length], None)[0] for wave_S in waves if wave_S is not None]
+    waves = some_of(corpus, RANGE_UTTERANCES)
+    return [network.features(wave_S[None, :length], None)[0] for wave_S in waves]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +45,21 @@ def speech_for_checking(data: EvaluationData | None) -> tuple[list[np.ndarray], 
     if data is None:
         rng = np.random.default_rng(0)
         return [speak(voice(n), seconds, rng) for n, seconds in enumerate(SECONDS)], "synthetic voices"
-    count = len(data.utterances)
-    picked = np.unique(np.linspace(0, count - 1, min(RECORDINGS, count)).round().astype(int))
-    waves = [wave for i in picked if (wave := decode(0, data.audio(int(i))).wave) is not None]
+    waves = list(some_of(data, RECORDINGS))
     if not waves:
-        raise CorpusError(
-            f"none of {len(picked)} recordings of {data.name} can be used. Take another corpus."
-        )
+        tried = min(RECORDINGS, len(data.utterances))
+        raise CorpusError(f"none of {tried} recordings of {data.name} can be used. Take another corpus.")
     longest = max(waves, key=len)
     cuts = [longest[: round(seconds * SAMPLE_RATE)] for seconds in SECONDS]
     return [*waves, *(cut for cut in cuts if _usable(cut))], data.name
+
+
+def some_of(data: EvaluationData, most: int) -> Iterator[np.ndarray]:
+    """Yield the waves of `most` recordings at most that are spread evenly over the data and can be used."""
+    count = len(data.utterances)
+    for number in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
+        if (wave_S := decode(0, data.audio(number)).wave) is not None:
+            yield wave_S
 
 
 def _usable(wave_S: np.ndarray) -> bool:
