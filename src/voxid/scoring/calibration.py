@@ -22,7 +22,7 @@ from voxid.config import Config
 from voxid.errors import BadScores
 from voxid.metrics.rates import checked, finite, need_both
 from voxid.scoring.cohort import CohortInfo
-from voxid.scoring.impostors import Impostors
+from voxid.scoring.impostors import Finite, Impostors
 from voxid.scoring.logistic import Predictor, fit_logistic
 
 # Weight of the squared slope (for scores of unit variance) beside the mean loss. Without it, trials that a
@@ -50,7 +50,6 @@ _WRONG_WAY = (
 )
 
 Value = TypeVar("Value", float, np.ndarray)
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class CalibrationSet(Config):
@@ -126,10 +125,8 @@ def line_for(terms: Sequence[EnrollmentTerm], clips: ArrayLike) -> tuple[np.ndar
 
 def nearest_term(terms: Sequence[EnrollmentTerm], clips: float) -> EnrollmentTerm | None:
     """Return the term whose 1/n is nearest to that of `clips`, None when that is one clip's."""
-    near = min((abs(1 / term.clips - 1 / clips), term.clips) for term in terms) if terms else None
-    if near is None or near[0] >= abs(1 - 1 / clips):
-        return None
-    return next(term for term in terms if term.clips == near[1])
+    near = min(terms, key=lambda term: (abs(1 / term.clips - 1 / clips), term.clips), default=None)
+    return None if near is None or abs(1 / near.clips - 1 / clips) >= abs(1 - 1 / clips) else near
 
 
 class Calibration(Config):

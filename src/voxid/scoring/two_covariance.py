@@ -84,13 +84,8 @@ class TwoCovariance:
         rows_ND = (z_ND * np.sqrt(b_D / (1 + 2 * b_D))).astype(np.float32)
         return Sides(rows_ND, np.full(len(x_ND), 0.5), z_ND**2 @ each_D + 0.5 * both, unit=False)
 
-    def log_likelihood(self, data: Moments) -> float:
-        """Return the natural-log likelihood of a training set, all utterances of a speaker being joint."""
-        basis_DD, b_D = self.diagonal()
-        return _log_likelihood(data.times(basis_DD), self.mean_D @ basis_DD, b_D, basis_DD)
 
-
-def _log_likelihood(data: Moments, mean_D: np.ndarray, b_D: np.ndarray, basis_DD: np.ndarray) -> float:
+def log_likelihood(data: Moments, mean_D: np.ndarray, b_D: np.ndarray, basis_DD: np.ndarray) -> float:
     """Return the log likelihood of `data`, which is given in the joint basis, in the units it came in.
 
     The mean of n utterances is N(mean, b + 1/n); what is left of the n - 1 others is N(0, 1), and turning n
@@ -153,7 +148,7 @@ def _em_step(
     basis_DD, b_D = model.diagonal()
     here = data.times(basis_DD)
     mean_D, prior_DD = model.mean_D @ basis_DD, basis_DD.T @ prior_DD @ basis_DD
-    likelihood = _log_likelihood(here, mean_D, b_D, basis_DD) - 0.5 * float(np.trace(prior_DD))
+    likelihood = log_likelihood(here, mean_D, b_D, basis_DD) - 0.5 * float(np.trace(prior_DD))
     likelihood += prior_weight * float(np.linalg.slogdet(basis_DD)[1])
 
     count_S1 = here.count_S[:, None]
