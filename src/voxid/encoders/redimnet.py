@@ -29,9 +29,7 @@ class ReDimNetConfig(PoolingConfig):
     """
 
     later = PoolingConfig.later | {"tanh_gelu"}
-    channels: int = Field(
-        10, ge=1
-    )  # of the first two-dimensional map; F bins make F * channels values a frame
+    channels: int = Field(10, ge=1)  # of the first map; F bins make F * channels values a frame
     strides: tuple[int, ...] = Field((1, 2, 1, 2, 1), min_length=1)  # bins become fewer, channels more
     blocks: tuple[int, ...] = Field((2, 3, 3, 4, 3), min_length=1)  # two-dimensional blocks
     widen: tuple[int, ...] = Field((1, 2, 3, 2, 1), min_length=1)  # factor of the channels inside the stage
@@ -150,13 +148,11 @@ class Attention(nn.Module):
 
     def forward(self, x_BTR: Tensor, valid_B11T: Tensor | None) -> Tensor:
         """Return x_BTR; no frame looks at one that is not valid."""
-        parts = (layer(x_BTR).unflatten(2, (HEADS, -1)).transpose(1, 2) for layer in self._inputs())
+        inputs = (self.query, self.key, self.value)
+        parts = (layer(x_BTR).unflatten(2, (HEADS, -1)).transpose(1, 2) for layer in inputs)
         seen = F.scaled_dot_product_attention(*parts, attn_mask=valid_B11T)
         x_BTR = self.norm(x_BTR + self.out(seen.transpose(1, 2).flatten(2)))
         return self.last_norm(x_BTR + self.narrow(F.gelu(self.wide(x_BTR), approximate=self.gelu)))
-
-    def _inputs(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.query, self.key, self.value
 
 
 class TimeBlock(nn.Module):

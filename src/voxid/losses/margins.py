@@ -29,12 +29,12 @@ class MarginConfig(Config):
     sub_centers: int = Field(1, ge=1)  # of each class; the nearest counts (Deng et al. 2020)
     top_k: int = Field(0, ge=0)  # nearest other classes that are penalised (Zhao et al. 2021); 0: none
     top_k_margin: float = Field(0.06, ge=0)  # their penalty at the full margin; it grows along with it
-    sample: float = Field(1.0, gt=0, le=1)  # share of the classes, and those of its rows, that a batch is
-    # compared with, drawn anew (An et al. 2021, "Partial FC"): for millions of classes
-    rivals: Literal["all", "corpus", "language"] = (
-        "all"  # which classes a row is told from: all, those of its
-    )
-    # corpus, or those of its corpus and language; then it does not pay to know the data set
+    # the share of the classes that a batch is compared with, drawn anew, besides those of its rows (An et al.
+    # 2021, "Partial FC"): for millions of classes
+    sample: float = Field(1.0, gt=0, le=1)
+    # which classes a row is told from: all, those of its corpus, or those of its corpus and language; then it
+    # does not pay to know the data set
+    rivals: Literal["all", "corpus", "language"] = "all"
 
 
 class MarginLoss(nn.Module):

@@ -220,9 +220,8 @@ def misfits(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
     return "; ".join(f"{kind}: {_shortened(names)}" for kind, names in problems.items() if names)
 
 
-def _shortened(names: list[str], most: int = 4) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:4]) + f" and {len(names) - 4} more" * (len(names) > 4)
 
 
 def _read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:

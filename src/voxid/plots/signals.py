@@ -78,17 +78,15 @@ def features_row(feats_TF: Sequence[ArrayLike], titles: Sequence[str], hop_s: fl
         vmax=float(values.max()) + 1e-6,
     )
     row = figure.subplots(1, len(images), squeeze=False, sharey=True)[0]
-    shown = None
     for axes, image, title in zip(row, images, titles, strict=True):
         extent = (0, len(image) * hop_s, -0.5, image.shape[1] - 0.5)
-        shown = axes.imshow(image.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=scale)
+        axes.imshow(image.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=scale)
         axes.set(xlabel="time (s)", title=title)
     row[0].set_ylabel("coefficient")
-    if shown is not None:
-        marks = [mark for mark in (-100, -10, 0, 10, 100) if values.min() <= mark <= values.max()]
-        bar = figure.colorbar(shown, ax=list(row), label="value", pad=0.02, ticks=marks)
-        bar.ax.set_yticks(marks, [str(mark) for mark in marks])
-        bar.ax.minorticks_off()
+    marks = [mark for mark in (-100, -10, 0, 10, 100) if values.min() <= mark <= values.max()]
+    bar = figure.colorbar(row[0].images[0], ax=list(row), label="value", pad=0.02, ticks=marks)
+    bar.ax.set_yticks(marks, [str(mark) for mark in marks])
+    bar.ax.minorticks_off()
     return figure
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,21 +126,14 @@ def average_models(models: Sequence[StrPath], out: StrPath, *, name: str = "aver
     parts = [lessons_of(model, folder) for model, folder in zip(loaded, folders, strict=True)]
     made.metadata = {"name": name, "average": parts}
     if out.is_dir() and any(out.iterdir()):
-        there = _model_in(out)
-        if there is None or there.fingerprint != made.fingerprint:
-            raise RunExists(
-                f"{out} holds another model, or other files, already. Choose another folder, or delete it."
-            )
-        return there
+        with suppress(ModelError):
+            if (there := Model.load(out)).fingerprint == made.fingerprint:
+                return there
+        raise RunExists(
+            f"{out} holds another model, or other files, already. Choose another folder, or delete it."
+        )
     made.eval().save(out)
     return made
-
-
-def _model_in(folder: Path) -> Model | None:
-    try:
-        return Model.load(folder)
-    except ModelError:
-        return None
 
 
 def _mean(values: list[Tensor]) -> Tensor:

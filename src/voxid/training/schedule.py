@@ -23,9 +23,7 @@ class ScheduleConfig(Config):
     unit: Literal["steps", "epochs"] = "steps"  # of the times below
     warmup: float = Field(default=0.0, ge=0)  # the rate rises in a line from 0 until then
     final_lr: float | None = Field(default=None, gt=0)  # at the end; None: a thousandth of optimizer.lr
-    per_rows: int | None = Field(
-        default=None, ge=1
-    )  # rates are for a batch of so many rows, and scale with it
+    per_rows: int | None = Field(default=None, ge=1)  # rows of a batch that rates are for; they scale with it
     margin_start: float | None = Field(default=None, ge=0)  # the loss' margin is margin_from until then ...
     margin_end: float | None = Field(default=None, ge=0)  # ... and its own from then on
     margin_from: float = Field(default=0.0, ge=0)

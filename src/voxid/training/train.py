@@ -66,7 +66,6 @@ from voxid.training.run_folder import (
 from voxid.training.stages import Plan, Stage, make_stages
 from voxid.training.start import check_parts, class_centers, first_loss, initial_model, start_from
 from voxid.training.step import (
-    ALONE,
     Stepper,
     StepResult,
     memory_advice,
@@ -269,7 +268,7 @@ class Training:
         log: TrainingLog,
         out: Path,
         checkpoint: Checkpoint | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks,
     ) -> None:
         self.ranks = ranks
         self.recipe, self.options, self.stages, self.out, self.log = recipe, recipe.training, stages, out, log
@@ -313,10 +312,7 @@ class Training:
     # ---- the loop ------------------------------------------------------------------------------------------
 
     def go(
-        self,
-        held_out: Packed | None = None,
-        progress: Progress | None = None,
-        on_row: Callable[[Row], None] | None = None,
+        self, held_out: Packed | None, progress: Progress | None, on_row: Callable[[Row], None] | None
     ) -> None:
         """Take all steps that are left; log, validate and save on the way."""
         options, end = self.options, self.stages[-1].end
