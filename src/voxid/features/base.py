@@ -253,7 +253,23 @@ def within(wave_BS: Tensor, samples_B: Tensor | None) -> Tensor:
     return wave_BS.masked_fill(~inside_BS, 0.0)
 
 
-def dense_blocks(mel_KM: Tensor, width: int) -> list[tuple[slice, slice]]:
+def highest_hz(config: Any) -> float:
+    """Return where the last band of a config ends; raise ValueError unless it fits `f_min` and the rate."""
+    half = config.sample_rate / 2
+    top = half if config.f_max is None else config.f_max
+    if not config.f_min < top <= half:
+        raise ValueError(f"f_min < f_max <= {half:g} is needed")
+    return top
+
+
+def mean_of_frames(logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
+    """Return the mean of every band (B, M) over the valid frames."""
+    if valid_BT1 is None:
+        return logmel_BTM.sum(dim=1) / max(1, logmel_BTM.shape[1])
+    return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / valid_BT1.sum(dim=1).clamp_min(1)
+
+
+def dense_blocks(mel_KM: Tensor, width: int = 20) -> list[tuple[slice, slice]]:
     """Return (bins, mels) for every `width` bands: outside these blocks the matrix is zero.
 
     A band covers few bins, so the blocks together cost a fraction of the whole product.

@@ -14,12 +14,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import GrownConfig
-from voxid.features.base import Features, dense_blocks
+from voxid.features.base import Features, dense_blocks, highest_hz, mean_of_frames
 from voxid.framing import DB, STEP_DB
 from voxid.types import SAMPLE_RATE
 
 ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # Kaldi's: a band with less energy counts as this much
-BLOCK_MELS = 20  # bands whose part of the matrix is multiplied at once
 
 
 class FbankConfig(GrownConfig):
@@ -47,9 +46,7 @@ class FbankConfig(GrownConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> FbankConfig:
-        top = self.sample_rate / 2 if self.f_max is None else self.f_max
-        if not self.f_min < top <= self.sample_rate / 2:
-            raise ValueError(f"f_min < f_max <= {self.sample_rate / 2:g} is needed")
+        highest_hz(self)
         if self.hop_ms > self.window_ms:
             raise ValueError(f"hop_ms cannot exceed window_ms, {self.hop_ms:g} > {self.window_ms:g}")
         if self.samples_of(self.hop_ms) < 1 or self.samples_of(self.window_ms) < 2:
@@ -99,7 +96,7 @@ class Fbank(Features):
         window_N = _window(config.window, self.window) * config.scale
         self.register_buffer("window_N", window_N.float(), persistent=False)
         self.register_buffer("mel_KM", _mel_bands(config).float(), persistent=False)
-        self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
+        self._blocks = dense_blocks(self.mel_KM)
 
     @overload
     def frames(self, samples: int) -> int: ...
@@ -151,7 +148,7 @@ class Fbank(Features):
         With `pause_db` the step of loudness follows from which a frame is none (see `voxid.framing`).
         """
         if self.pause_db is None:
-            return _mean(logmel_BTM, valid_BT1)
+            return mean_of_frames(logmel_BTM, valid_BT1)
         step_BT = loudness_steps(logmel_BTM)
         amplitude_BT = 10 ** (step_BT * (STEP_DB / 20))
         if valid_BT1 is not None:
@@ -161,7 +158,7 @@ class Fbank(Features):
         spoken_BT1 = (step_BT >= pause_B1)[:, :, None]
         if valid_BT1 is not None:
             spoken_BT1 = spoken_BT1 & valid_BT1
-        return torch.cat([_mean(logmel_BTM, spoken_BT1), pause_B1], dim=1)
+        return torch.cat([mean_of_frames(logmel_BTM, spoken_BT1), pause_B1], dim=1)
 
     def spoken(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor | None:
         """Return True at the frames (B, T) that are not pauses of the utterance; None without `pause_db`."""
@@ -179,13 +176,6 @@ def loudness_steps(logmel_BTM: Tensor) -> Tensor:
     return ((logmel_BTM * 0.25).exp().mean(dim=2).log() * (DB / STEP_DB)).floor()
 
 
-def _mean(logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
-    """Return the mean of every band (B, M) over the valid frames."""
-    if valid_BT1 is None:
-        return logmel_BTM.sum(dim=1) / max(1, logmel_BTM.shape[1])
-    return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / valid_BT1.sum(dim=1).clamp_min(1)
-
-
 def _window(name: str, samples: int) -> Tensor:
     """Return window_N (float64), symmetric: both its ends are its least values."""
     if name == "hamming":
@@ -196,8 +186,7 @@ def _window(name: str, samples: int) -> Tensor:
 
 def _mel_bands(config: FbankConfig) -> Tensor:
     """Return mel_KM (float64): triangles whose sides are straight on the mel scale, of height 1."""
-    f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
-    edges = torch.linspace(_mel(config.f_min), _mel(f_max), config.bins + 2, dtype=torch.float64)
+    edges = torch.linspace(_mel(config.f_min), _mel(highest_hz(config)), config.bins + 2, dtype=torch.float64)
     bins_hz = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
     mel_K1 = 1127.0 * torch.log1p(bins_hz / 700.0)[:, None]
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]

@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.features.base import CentredFeatures, dense_blocks, within
+from voxid.features.base import CentredFeatures, dense_blocks, highest_hz, mean_of_frames, within
 from voxid.features.mfcc import slaney_mel_bands
 from voxid.framing import CLIP_DB, Summary
 from voxid.types import SAMPLE_RATE
 
-BLOCK_MELS = 20  # bands whose part of the matrix is multiplied at once
 DEVIATION_FLOOR = 1e-5  # that `norm` adds to a band's deviation, or to its variance
 
 
@@ -51,9 +50,7 @@ class MelConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> MelConfig:
-        top = self.sample_rate / 2 if self.f_max is None else self.f_max
-        if not self.f_min < top <= self.sample_rate / 2:
-            raise ValueError(f"f_min < f_max <= {self.sample_rate / 2:g} is needed")
+        highest_hz(self)
         if self.n_fft < self.length:
             raise ValueError(f"n_fft cannot be less than length, {self.n_fft} < {self.length}")
         if self.hop > self.length // 2:
@@ -90,7 +87,7 @@ class Mel(CentredFeatures):
         window_N = shape(config.length, periodic=periodic, dtype=torch.float64) * config.scale
         self.register_buffer("window_N", window_N.float(), persistent=False)
         self.register_buffer("mel_KM", _mel_bands(config), persistent=False)
-        self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
+        self._blocks = dense_blocks(self.mel_KM)
 
     @property
     def summary_kind(self) -> Summary:  # type: ignore[override]
@@ -143,14 +140,12 @@ class Mel(CentredFeatures):
 
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
         """Return each row's means over its valid frames; with `clip` its peak, then clipped means."""
-        if valid_BT1 is None:
-            valid_BT1 = torch.ones_like(logmel_BTM[:, :, :1], dtype=torch.bool)
-        count_B1 = valid_BT1.sum(dim=1).clamp_min(1)
         if not self.config.clip:
-            return logmel_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / count_B1
-        peak_B1 = logmel_BTM.masked_fill(~valid_BT1, -torch.inf).amax(dim=(1, 2))[:, None]
+            return mean_of_frames(logmel_BTM, valid_BT1)
+        loud_BTM = logmel_BTM if valid_BT1 is None else logmel_BTM.masked_fill(~valid_BT1, -torch.inf)
+        peak_B1 = loud_BTM.amax(dim=(1, 2))[:, None]
         clipped_BTM = torch.maximum(logmel_BTM, (peak_B1 - CLIP_DB)[:, :, None])
-        return torch.cat([peak_B1, clipped_BTM.masked_fill(~valid_BT1, 0.0).sum(dim=1) / count_B1], dim=1)
+        return torch.cat([peak_B1, mean_of_frames(clipped_BTM, valid_BT1)], dim=1)
 
     def from_log_mel(self, logmel_BTM: Tensor, summary_BU: Tensor) -> Tensor:
         """Return feat_BTF by the options, from `log_mel`'s values and the summary of each utterance."""
@@ -175,7 +170,7 @@ class Mel(CentredFeatures):
 
 def _mel_bands(config: MelConfig) -> Tensor:
     """Return mel_KM, the triangles of each band over the frequencies."""
-    f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
+    f_max = highest_hz(config)
     if config.bands == "slaney":
         return slaney_mel_bands(config.bins, config.n_fft, config.sample_rate, config.f_min, f_max)
     low, high = 2595 * np.log10(1 + np.array([config.f_min, f_max]) / 700)

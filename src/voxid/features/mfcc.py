@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import Config
-from voxid.features.base import CentredFeatures, dense_blocks
+from voxid.features.base import CentredFeatures, dense_blocks, highest_hz
 from voxid.types import SAMPLE_RATE
 
 POWER_FLOOR = 1e-10  # -100 dB: a band with less power than this counts as this much
@@ -37,9 +37,7 @@ class MfccConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> MfccConfig:
-        top = self.sample_rate / 2 if self.f_max is None else self.f_max
-        if not self.f_min < top <= self.sample_rate / 2:
-            raise ValueError(f"f_min < f_max <= {self.sample_rate / 2:g} is needed")
+        highest_hz(self)
         if self.coefficients > self.mels:
             raise ValueError(f"coefficients cannot exceed mels, {self.coefficients} > {self.mels}")
         if self.n_fft % 2:
@@ -68,11 +66,11 @@ class Mfcc(CentredFeatures):
         self.config = config
         self.dim = config.coefficients
         self.hop = config.hop
-        self.window = self.n_fft = config.n_fft
+        self.window = config.n_fft
         self.lead = config.n_fft // 2
         window_N = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
         self.register_buffer("window_N", window_N.float(), persistent=False)
-        f_max = config.sample_rate / 2 if config.f_max is None else config.f_max
+        f_max = highest_hz(config)
         mel_KM = slaney_mel_bands(config.mels, config.n_fft, config.sample_rate, config.f_min, f_max)
         self.register_buffer("mel_KM", mel_KM, persistent=False)
         self._blocks = dense_blocks(self.mel_KM, BLOCK_MELS)
@@ -80,7 +78,7 @@ class Mfcc(CentredFeatures):
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM in decibels."""
-        power_XK = self.spectrum(window_XN * self.window_N, self.n_fft)
+        power_XK = self.spectrum(window_XN * self.window_N, self.window)
         return self._banded(power_XK).clamp_min(POWER_FLOOR).log10().mul(10)
 
     def _summary(self, logmel_BTM: Tensor, valid_BT1: Tensor | None) -> Tensor:
