@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from voxid.framing import Framing, Summary, Summing
 
+Count = TypeVar("Count", int, Tensor)  # of one utterance, or of each row of a batch
 CACHED_SAMPLES = 1 << 19  # of windows taken at once on a CPU: 2 MB stay in its cache, which doubles the speed
 
 
@@ -61,12 +62,8 @@ class Features(nn.Module, ABC):
     pause_db: float | None = None  # so much softer than the speech, a frame is a pause and left out
     in_parts = True  # windows go through in parts that fit the cache; an exported graph has no loop
 
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
     @abstractmethod
-    def frames(self, samples: int | Tensor) -> int | Tensor:
+    def frames(self, samples: Count) -> Count:
         """Return the number of frames of an utterance of `samples` samples."""
 
     @abstractmethod
@@ -228,11 +225,7 @@ class Features(nn.Module, ABC):
 class CentredFeatures(Features):
     """Features of windows whose middles lie at every hop from the first sample on, among zeros."""
 
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
+    def frames(self, samples: Count) -> Count:
         """Return the number of frames of an utterance of `samples` samples."""
         return 1 + samples // self.hop
 

@@ -6,7 +6,7 @@ features per frame), X rows and frames together, U numbers in an utterance's sum
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import GrownConfig
-from voxid.features.base import Features, dense_blocks, highest_hz, mean_of_frames
+from voxid.features.base import Count, Features, dense_blocks, highest_hz, mean_of_frames
 from voxid.framing import DB, STEP_DB
 from voxid.types import SAMPLE_RATE
 
@@ -98,11 +98,7 @@ class Fbank(Features):
         self.register_buffer("mel_KM", _mel_bands(config).float(), persistent=False)
         self._blocks = dense_blocks(self.mel_KM)
 
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
+    def frames(self, samples: Count) -> Count:
         """Return the number of frames of an utterance of `samples` samples; 0 if too short for a window."""
         if not self.config.snip_edges:
             return (samples + self.hop // 2) // self.hop

@@ -5,14 +5,12 @@ Shapes: B batch, S samples, T frames (here a sample each), M and F values of a f
 
 from __future__ import annotations
 
-from typing import overload
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from voxid.config import Config
-from voxid.features.base import Features
+from voxid.features.base import Count, Features
 from voxid.types import SAMPLE_RATE
 
 
@@ -45,11 +43,7 @@ class Wave(Features):
         self.lead = 0
         self.register_buffer("scale_1", torch.tensor([config.scale]), persistent=False)
 
-    @overload
-    def frames(self, samples: int) -> int: ...
-    @overload
-    def frames(self, samples: Tensor) -> Tensor: ...
-    def frames(self, samples: int | Tensor) -> int | Tensor:
+    def frames(self, samples: Count) -> Count:
         """Return the number of frames of an utterance of `samples` samples: as many."""
         return samples
 
