@@ -43,7 +43,8 @@ def models(incomplete: str) -> list[str]:
     with suppress(Exception):
         from voxid.pretrained import shipped
 
-        return [*(name for name in shipped() if name.startswith(incomplete)), *_folders(incomplete)]
+        found = [name for name in shipped() if name.startswith(incomplete)]
+        return [*found, *(path for path in _paths(incomplete) if path.endswith("/"))]
     return []
 
 
@@ -55,11 +56,6 @@ def recipes(incomplete: str) -> list[str]:
         found = [name for name in shipped_recipes() if name.startswith(incomplete)]
         return [*found, *(path for path in _paths(incomplete) if path.endswith((".toml", "/")))]
     return []
-
-
-def _folders(incomplete: str) -> list[str]:
-    """Return folders: models, and those on the way to one."""
-    return [path for path in _paths(incomplete) if path.endswith("/")]
 
 
 def _paths(incomplete: str) -> list[str]:

@@ -84,11 +84,7 @@ def evaluate(
     """
     folder = make_folder(out)
     scorers = parse_scorers(scoring or ["cosine"], cohort)
-    runtimes = [
-        load(model, device=device, mode=inference) if isinstance(model, str | os.PathLike) else model
-        for model in models
-    ]
-    named = list(zip(_names(models, runtimes), map(_source, models), runtimes, strict=True))
+    named = _named(models, device, inference)
     test = read_data(data, layout)
     others = read_data(cohort, layout) if cohort is not None else None
     if os.fspath(trials) == "all" and len(test.utterances) * (len(test.utterances) - 1) // 2 > MOST_TRIALS:
@@ -182,19 +178,22 @@ def _all_pairs(
     return report
 
 
-def _source(model: StrPath | Embedder) -> str:
-    return os.fspath(model) if isinstance(model, str | os.PathLike) else ""
-
-
-def _names(models: Sequence[Any], runtimes: list[Embedder]) -> list[str]:
-    """Return a name for each model, good for a file too: its folder's, with a number where two are alike."""
-    names = (
-        Path(given).expanduser().resolve().name
-        if isinstance(given, str | os.PathLike)
-        else str(runtime.model.metadata.get("name", "model"))
-        for given, runtime in zip(models, runtimes, strict=True)
-    )
-    return numbered(re.sub(r"[^\w.+-]+", "_", name) or "model" for name in names)
+def _named(
+    models: Sequence[StrPath | Embedder], device: str, inference: str | None
+) -> list[tuple[str, str, Embedder]]:
+    """Return each model with a name, good for a file too, and the folder or name that it was loaded by."""
+    names, sources, runtimes = [], [], []
+    for model in models:
+        if isinstance(model, str | os.PathLike):
+            names.append(Path(model).expanduser().resolve().name)
+            sources.append(os.fspath(model))
+            runtimes.append(load(model, device=device, mode=inference))
+        else:
+            names.append(str(model.model.metadata.get("name", "model")))
+            sources.append("")
+            runtimes.append(model)
+    unique = numbered(re.sub(r"[^\w.+-]+", "_", name) or "model" for name in names)
+    return list(zip(unique, sources, runtimes, strict=True))
 
 
 def _left_out(data: EvaluationData, trials: Trials, systems: Sequence[Scores]) -> dict[str, Any]:

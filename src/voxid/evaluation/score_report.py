@@ -61,13 +61,14 @@ def measure_scores(
     files = [read_scores(path, trials, columns=columns, speakers=speakers) for path in paths]
     names = _names(files)
     data, systems = _common_ground(files, names, llr)
-    same_trials = _align(systems)
-    if same_trials:
+    warnings = _warnings(files, names)
+    if _align(systems):
         sure = of_systems(systems, data, resamples=resamples, seed=seed)
     else:
         alone = [of_systems([system], data, resamples=resamples, seed=seed) for system in systems]
         intervals = [confidence.intervals[0] for confidence in alone]
         sure = dataclasses.replace(alone[0], intervals=intervals)
+        warnings.append("the files have other trials, some of them twice: no paired tests")
     if "speakers are not known" in sure.how.get("why_not", ""):
         sure.how["why_not"] += "; give them: --speakers FILE, with lines `utterance speaker`"
     models = [
@@ -75,7 +76,7 @@ def measure_scores(
         for system, found in zip(systems, sure.intervals, strict=True)
     ]
     report = Report(
-        data=_describe_data(files, data, [*_warnings(files, names), *_unpaired(systems, same_trials)]),
+        data=_describe_data(files, data, warnings),
         trials=_describe_trials(files, trials),
         left_out={"utterances": {}, "trials": max(_lost(file) for file in files), "when_prepared": {}},
         intervals=sure.how,
@@ -171,12 +172,6 @@ def _align(systems: list[Scores]) -> bool:
             kept_K=np.isin(everything, key_K, assume_unique=True),
         )
     return True
-
-
-def _unpaired(systems: Sequence[Scores], same_trials: bool) -> list[str]:
-    if same_trials or len(systems) < 2:
-        return []
-    return ["the files have other trials, some of them twice: no paired tests"]
 
 
 def _without_nameless(model: ModelReport, data: EvaluationData) -> ModelReport:

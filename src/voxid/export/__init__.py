@@ -122,7 +122,7 @@ def export(
             else:
                 model.metadata = metadata
                 agreement = _write_fp32(model, folder, corpus, pieces=not int8)
-            eers = None
+            eers = None, None, None
             if int8 and corpus is not None:
                 eers = _to_int8(folder, corpus, progress)
             put(folder, out)
@@ -138,9 +138,7 @@ def export(
         metadata.get("multiply_adds"),
         sum(path.stat().st_size for path in _files(out)),
         agreement,
-        eer_fp32=eers[0] if eers else None,
-        eer_int8=eers[1] if eers else None,
-        trials=eers[2] if eers else None,
+        *eers,
     )
 
 
@@ -220,7 +218,10 @@ def _write_fp32(model: Model, folder: Path, corpus: EvaluationData | None, *, pi
             f"torch cannot turn this model into a graph: {type(error).__name__}: {str(error)[:300]}. "
             "Use the model with torch."
         ) from error
-    _write_graphs(model, folder, front, encoder)
+    (folder / FRONT_FILE).write_bytes(front)
+    (folder / ENCODER_FILE).write_bytes(encoder)
+    graphs = graphs_of(model.features, front, encoder, dim=model.dim, fingerprint=model.fingerprint)
+    _write_config(folder, graphs)
     if in_pieces is not None:
         (folder / PIECES_FILE).write_bytes(in_pieces)
     waves, speech = speech_for_checking(corpus)
@@ -233,13 +234,6 @@ def _copy(source: Path, folder: Path, metadata: dict[str, Any]) -> None:
     for path in _files(source):
         shutil.copy(path, folder)
     Card.read(folder).model_copy(update={"metadata": metadata}).save(folder)
-
-
-def _write_graphs(model: Model, folder: Path, front: bytes, encoder: bytes) -> None:
-    (folder / FRONT_FILE).write_bytes(front)
-    (folder / ENCODER_FILE).write_bytes(encoder)
-    graphs = graphs_of(model.features, front, encoder, dim=model.dim, fingerprint=model.fingerprint)
-    _write_config(folder, graphs)
 
 
 def graphs_of(features: Features, front: bytes, encoder: bytes, **more: Any) -> Graphs:

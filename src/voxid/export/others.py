@@ -102,10 +102,13 @@ def export_for(
             f"the file would give other embeddings than the model (cosine {cosine:.4f}). Nothing was written."
         )
     if not cosine >= LEAST_COSINE:
+        said = ", ".join(f"{name} {mine}, there {theirs}" for name, mine, theirs in differing)
+        options = ((name, "none" if value is None else str(value).lower()) for name, _, value in differing)
         raise ModelError(
             f"{runtime} computes other features, and embeddings of {speech} by them have a cosine of "
-            f"{cosine:.2f} with the model's own at worst; {LEAST_COSINE} is the least. {_said(differing)} "
-            f"Train with its features: {' '.join(_set(name, value) for name, _, value in differing)}."
+            f"{cosine:.2f} with the model's own at worst; {LEAST_COSINE} is the least. "
+            f"Features differ: {said}. "
+            f"Train with its features: {' '.join(f'--set features.{name}={word}' for name, word in options)}."
         )
     proto.metadata_props.extend(_metadata(runtime, card, theirs, emb_ND.shape[1]))
     with atomic_write(out) as file:
@@ -134,16 +137,6 @@ def _differing(card: Card, theirs: FbankConfig) -> list[tuple[str, Any, Any]]:
         for name in FbankConfig.model_fields
         if getattr(mine, name) != getattr(theirs, name)
     ]
-
-
-def _said(differing: list[tuple[str, Any, Any]]) -> str:
-    return (
-        f"Features differ: {', '.join(f'{name} {mine}, there {theirs}' for name, mine, theirs in differing)}."
-    )
-
-
-def _set(name: str, value: Any) -> str:
-    return f"--set features.{name}={'none' if value is None else str(value).lower()}"
 
 
 def _encoder(folder: Path, card: Card) -> onnx.ModelProto:

@@ -114,7 +114,9 @@ class ClipStore:
             utterance,
             clip.speaker,
             labels=", ".join(
-                f"{name} {_short(value)}" for name, value in clip.labels.items() if _says(value)
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in clip.labels.items()
+                if value not in (None, "")
             ),
             seconds=kept_S.size / SAMPLE_RATE,
             cut=kept_S.size < wave_S.size,
@@ -139,11 +141,3 @@ def _mono(clip: Excerpt) -> np.ndarray:
     if clip.sample_rate == SAMPLE_RATE and clip.samples_S.ndim == 1 and clip.samples_S.size:
         return clip.samples_S
     return audio.load((clip.samples_S, clip.sample_rate))
-
-
-def _says(value: Any) -> bool:
-    return value is not None and value != ""
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
