@@ -87,12 +87,7 @@ def once(ranks: Ranks, work: Callable[[], T]) -> T:
     """Return what `work` returns on the first process, on all of them; raise there what it raises."""
     if ranks.world == 1:
         return work()
-    said: list[Any] = [None, None]
-    if ranks.first:
-        try:
-            said[0] = work()
-        except Exception as error:
-            said[1] = error
+    said: list[Any] = [*_tried(work)] if ranks.first else [None, None]
     dist.broadcast_object_list(said)
     if said[1] is not None:
         raise said[1]
@@ -103,18 +98,20 @@ def first_on_machine(ranks: Ranks, work: Callable[[], T]) -> T:
     """Return what `work` returns, done by one process of each machine before the others find it done."""
     if ranks.world == 1:
         return work()
-    found: Any = None
+    found, mine = _tried(work) if ranks.local == 0 else (None, None)
     failed: list[Any] = [None] * ranks.world
-    mine = None
-    if ranks.local == 0:
-        try:
-            found = work()
-        except Exception as error:
-            mine = error
     dist.all_gather_object(failed, mine)
     if (error := next((error for error in failed if error is not None), None)) is not None:
         raise error
     return found if ranks.local == 0 else work()
+
+
+def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Return what `work` returns, or the error that it raises: for the other processes to hear of."""
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
 
 
 def any_of(ranks: Ranks, flag: bool, device: torch.device) -> bool:
