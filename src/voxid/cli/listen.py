@@ -96,8 +96,13 @@ def listen(
         raise typer.BadParameter("--channel is for a recording (--from FILE): a microphone has one.")
     wanted_s = seconds if seconds is not None else 20.0 if verb == "enroll" else 5.0
 
+    def part() -> Part | None:
+        from voxid.audio import Part
+
+        return None if recording is None else Part.of(sources([recording], channel)[0])
+
     def hear() -> Inspected:
-        found = _hear(recording, channel, microphone, wanted_s, most or 120.0, vad)
+        found = _hear(part(), microphone, wanted_s, most or 120.0, vad)
         if out is not None and found.wave is not None:  # listening keeps all that it heard
             from voxid.audio.writing import write_wav
 
@@ -123,7 +128,7 @@ def listen(
         device=device,
     ) as recognizer:
         if timeline:
-            whole, changes = _told(recognizer, recording, channel, microphone, most or float("inf"), json)
+            whole, changes = _told(recognizer, part(), microphone, most or float("inf"), json)
             said = {**whole.to_dict(), "changes": [one.to_dict() for one in changes]}
             emit(said, json, lambda: echo("\n".join(["", str(whole), *map(str, changes)])))
             return
@@ -152,14 +157,12 @@ def _check(name: str | None, verb: str | None, out: str | None, timeline: bool) 
         raise typer.BadParameter(f"a name ({name!r}) is for --as verify or --as enroll.")
 
 
-def _hear(
-    recording: str | None, channel: str | None, mic: str | None, wanted_s: float, most_s: float, vad: str
-) -> Inspected:
+def _hear(part: Part | None, mic: str | None, wanted_s: float, most_s: float, vad: str) -> Inspected:
     """Return what was said; raise TooLittleSpeech when that is no base for a decision."""
-    from voxid.audio import LEAST_SPEECH_S, Part, inspect, require_speech
+    from voxid.audio import LEAST_SPEECH_S, inspect, require_speech
     from voxid.audio.microphone import listen as run
 
-    part = None if recording is None else _beginning(Part.of(sources([recording], channel)[0]), most_s)
+    part = None if part is None else _beginning(part, most_s)
     with closing(_blocks(part, mic, most_s)) as blocks:
         found = run(
             blocks, wanted_s=min(wanted_s, most_s), most_s=most_s, vad=vad, progress=_progress(wanted_s)
@@ -173,17 +176,9 @@ def _hear(
 
 
 def _told(
-    recognizer: Recognizer,
-    recording: str | None,
-    channel: str | None,
-    mic: str | None,
-    most_s: float,
-    quiet: bool,
+    recognizer: Recognizer, part: Part | None, mic: str | None, most_s: float, quiet: bool
 ) -> tuple[Timeline, tuple[Correction, ...]]:
     """Return the timeline of what was said, and where it differs from the turns that were shown."""
-    from voxid.audio import Part
-
-    part = None if recording is None else Part.of(sources([recording], channel)[0])
     if part is not None and most_s < float("inf"):
         part = _beginning(part, most_s)
     stream = recognizer.stream()

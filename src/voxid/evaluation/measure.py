@@ -41,7 +41,10 @@ def measure(
     """Return the figures of a system; `intervals` are those of `of_systems`, empty where there are none."""
     scores, same, llrs = system.score_K, system.same_K, system.llr_K
     rate, threshold = system.eer
-    grid = _grid(scores, same) if with_grid else None
+    grid = None
+    if with_grid:
+        with suppress(BadScores):  # every score is outside the grid; the exact EER stands beside it
+            grid = metrics.eer_grid(scores, same)
     targets = int(np.count_nonzero(same))
     return ModelReport(
         model=system.name,
@@ -129,13 +132,6 @@ def decisions(
 def _frr(scores: np.ndarray, same: np.ndarray, far: float) -> float | None:
     point = metrics.frr_at_far(scores, same, far)
     return point.frr if point.resolved else None
-
-
-def _grid(scores: np.ndarray, same: np.ndarray) -> metrics.Eer | None:
-    try:
-        return metrics.eer_grid(scores, same)
-    except BadScores:  # every score is outside the grid; the exact EER stands beside it
-        return None
 
 
 # -- how sure the figures are ----------------------------------------------------------------------------

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from voxid.embed import Embedder, find_model
 from voxid.embed.onnx import OnnxNetwork, quantized_weight
 from voxid.embed.torch import TorchNetwork
@@ -267,7 +265,10 @@ def _to_int8(
     graphs = plain.model.graphs
     assert graphs is not None
     before, trials = _eer(plain, corpus, progress)
-    encoder = quantize(folder / ENCODER_FILE, _feats(network, corpus))
+    length = 10 * SAMPLE_RATE  # of the longest: more frames show no wider range, and take memory
+    waves = some_of(corpus, RANGE_UTTERANCES)
+    feats = [network.features(wave_S[None, :length], None)[0] for wave_S in waves]
+    encoder = quantize(folder / ENCODER_FILE, feats)
     (folder / ENCODER_FILE).write_bytes(encoder)
     sha256 = hashlib.sha256(encoder).hexdigest()
     mark = plain.model.fingerprint_of([quantized_weight(sha256)])
@@ -297,13 +298,6 @@ def _eer(
     voices = embed_used(runtime, corpus, plan.used(), speech=False, progress=progress)
     scored = score_trials(voices, plan)
     return scored.eer.rate, len(scored)
-
-
-def _feats(network: OnnxNetwork, corpus: EvaluationData) -> list[np.ndarray]:
-    """Return features feat_TF of some recordings, as the encoder will see them."""
-    length = 10 * SAMPLE_RATE  # of the longest: more frames show no wider range, and take memory
-    waves = some_of(corpus, RANGE_UTTERANCES)
-    return [network.features(wave_S[None, :length], None)[0] for wave_S in waves]
 
 
 def _files(folder: Path) -> list[Path]:

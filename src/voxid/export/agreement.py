@@ -51,7 +51,7 @@ def speech_for_checking(data: EvaluationData | None) -> tuple[list[np.ndarray], 
         raise CorpusError(f"none of {tried} recordings of {data.name} can be used. Take another corpus.")
     longest = max(waves, key=len)
     cuts = [longest[: round(seconds * SAMPLE_RATE)] for seconds in SECONDS]
-    return [*waves, *(cut for cut in cuts if _usable(cut))], data.name
+    return [*waves, *(cut for cut in cuts if decode(0, (cut, SAMPLE_RATE)).error is None)], data.name
 
 
 def some_of(data: EvaluationData, most: int) -> Iterator[np.ndarray]:
@@ -60,10 +60,6 @@ def some_of(data: EvaluationData, most: int) -> Iterator[np.ndarray]:
     for number in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
         if (wave_S := decode(0, data.audio(number)).wave) is not None:
             yield wave_S
-
-
-def _usable(wave_S: np.ndarray) -> bool:
-    return decode(0, (wave_S, SAMPLE_RATE)).error is None
 
 
 def compare(torch: Embedder, onnx: Embedder, waves: Sequence[np.ndarray], speech: str) -> Agreement:

@@ -66,7 +66,10 @@ class EvaluationData:
         folders = sorted((str(Path(path).resolve()) for path in self.paths), key=len, reverse=True)
         names = dict(zip(folders, told_apart([Path(folder) for folder in folders]), strict=True))
         return [
-            next((names[folder] for folder in folders if _inside(u.path, folder)), u.utterance.split("/")[0])
+            next(
+                (names[at] for at in folders if u.path == at or u.path.startswith(at + os.sep)),
+                u.utterance.split("/")[0],
+            )
             for u in self.utterances
         ]
 
@@ -79,10 +82,6 @@ class EvaluationData:
         return np.array(
             [-1 if u.age is None else int(u.age >= ADULT_AGE) for u in self.utterances], dtype=np.int8
         )
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(folder + os.sep) or path == folder
 
 
 def read_data(

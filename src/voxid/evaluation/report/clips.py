@@ -106,7 +106,7 @@ class ClipStore:
             clip = self._clip(utterance)
             if clip is None:
                 return ShownClip(utterance, speaker, why_not="no recording"), ""
-            wave_S = _mono(clip)
+            wave_S = audio.load((clip.samples_S, clip.sample_rate))
         except AudioError as error:
             return ShownClip(utterance, speaker, why_not=error.reason.replace("_", " ")), ""
         kept_S = wave_S[: round(CLIP_S * SAMPLE_RATE)]
@@ -134,10 +134,3 @@ def encode(wave_S: np.ndarray, media: str) -> bytes:
     else:
         soundfile.write(file, safe_S, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return file.getvalue()
-
-
-def _mono(clip: Excerpt) -> np.ndarray:
-    """Return the samples at 16 kHz; raise an AudioError where there are none to hear."""
-    if clip.sample_rate == SAMPLE_RATE and clip.samples_S.ndim == 1 and clip.samples_S.size:
-        return clip.samples_S
-    return audio.load((clip.samples_S, clip.sample_rate))
