@@ -17,7 +17,7 @@ from voxid import metrics
 from voxid.errors import BadScores, NotCalibrated
 from voxid.evaluation.embedding import Voices
 from voxid.evaluation.groups import groups, hardest, worst
-from voxid.evaluation.report.values import ModelReport
+from voxid.evaluation.report.values import FRR, ModelReport
 from voxid.evaluation.scores import Scores
 from voxid.metrics import Searches, searches
 from voxid.metrics.resampling import FARS
@@ -30,7 +30,6 @@ ASKED = {"default": None, "far=0.01": 0.01, "far=0.001": 0.001}  # decisions tha
 LEVEL = 0.95
 RESAMPLES = 1000
 PAIRED_FIGURES = ("eer", "min_dcf")
-FRR = "frr_at_far_"  # followed by the FAR; with fewer non-target trials than 1 / FAR it is not resolved
 RANKS = (1, 5)
 FPIR = 0.01
 
@@ -180,7 +179,7 @@ def _intervals(system: Scores, speaker_N: np.ndarray, options: dict[str, Any]) -
         llrs=system.llr_K,
         **options,
     )
-    nontargets = int(np.count_nonzero(~system.same_K))
+    nontargets = int(np.count_nonzero(~system.same_K))  # fewer than 1 / FAR do not resolve a FRR
     return {
         figure: [interval.low, interval.high]
         for figure, interval in found.items()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxid.evaluation.report.formats import NOTHING, cost, percent
-from voxid.evaluation.report.values import ModelReport
+from voxid.evaluation.report.values import FRR, ModelReport
+from voxid.metrics.resampling import FARS
 
 FEW_SPEAKERS = 20
 FEW_ERRORS = 30  # Doddington's rule: 30 errors for a rate that is right within 30 %, nine times in ten
@@ -23,13 +24,12 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure of the headline table; `far` is set for the FRR at that FAR, `key` is its name elsewhere."""
+    """One figure of the headline table; `key` is its name elsewhere."""
 
     key: str
     heading: str
     meaning: str
     percent: bool = False
-    far: str = ""
     calibrated: bool = False  # means something only for a calibrated system
 
 
@@ -69,34 +69,22 @@ COLUMNS = (
         calibrated=True,
     ),
     Column("min_cllr", "minCllr", "Cllr after the best calibration possible: what the scores alone cost."),
-    Column(
-        "frr_at_far_0.01",
-        "FRR % at FAR 1 %",
-        "How many speakers are turned away when 1 stranger in 100 is let in.",
-        percent=True,
-        far="0.01",
-    ),
-    Column(
-        "frr_at_far_0.001",
-        "FRR % at FAR 0.1 %",
-        "How many speakers are turned away when 1 stranger in 1,000 is let in.",
-        percent=True,
-        far="0.001",
-    ),
-    Column(
-        "frr_at_far_0.0001",
-        "FRR % at FAR 0.01 %",
-        "How many speakers are turned away when 1 stranger in 10,000 is let in.",
-        percent=True,
-        far="0.0001",
+    *(
+        Column(
+            f"{FRR}{far:g}",
+            f"FRR % at FAR {100 * far:g} %",
+            f"How many speakers are turned away when 1 stranger in {round(1 / far):,} is let in.",
+            percent=True,
+        )
+        for far in FARS
     ),
 )
 
 
 def value_of(model: ModelReport, column: Column) -> float | None:
     """Return the value of a headline figure; None where it does not exist or would mean nothing."""
-    if column.far:
-        return model.frr_at_far.get(column.far)
+    if column.key.startswith(FRR):
+        return model.frr_at_far.get(column.key.removeprefix(FRR))
     if column.calibrated and model.act_dcf is None:
         return None
     return getattr(model, column.key)

@@ -13,6 +13,8 @@ from voxid import __version__
 from voxid.files import atomic_write
 from voxid.trials.data import EvaluationData
 
+FRR = "frr_at_far_"  # followed by the FAR: the name of a figure
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReport:
