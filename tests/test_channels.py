@@ -21,6 +21,8 @@ from voxid.data import prepare as preparing
 from voxid.data.pack import Packed
 from voxid.data.prepare import prepare
 from voxid.errors import AudioError
+from voxid.evaluation.report.writing import recordings
+from voxid.trials.data import EvaluationData
 from voxid.types import Utterance
 
 RATE = 16_000
@@ -55,6 +57,15 @@ def test_a_chosen_channel_is_that_channel(call: Path) -> None:
     mixed = audio.inspect(audio.Part(call, channel="mix"))
     assert not mixed.unlike
     assert audio.inspect(call).unlike
+
+
+def test_a_report_plays_the_channel_of_an_utterance(call: Path) -> None:
+    said = [Utterance(f"s{channel}", f"u{channel}", str(call), channel=channel) for channel in (0, 1)]
+    hear = recordings(EvaluationData("call", [str(call)], "", said, audio=lambda number: said[number]))
+    for channel in (0, 1):
+        heard = hear(f"u{channel}")
+        assert heard is not None
+        np.testing.assert_array_equal(heard.samples_S, soundfile.read(call, dtype="float32")[0][:, channel])
 
 
 def test_the_commands_take_a_channel(call: Path, tmp_path: Path) -> None:

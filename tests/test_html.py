@@ -187,7 +187,11 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     report = dataclasses.replace(
         report,
         left_out={"utterances": {}, "trials": 200, "when_prepared": {"truncated": 9}},
-        trials={**report.trials, "warnings": {"contradictory": 2}, "left_out": {"speakers_without_sex": 4}},
+        trials={
+            **report.trials,
+            "warnings": {"contradictory": 2, "constant_scores": 9},
+            "left_out": {"speakers_without_sex": 4},
+        },
         data={**report.data, "warnings": ["2 files <gone>"]},
     )
     text = read(tmp_path, report)
@@ -196,7 +200,8 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     assert "before any system saw it: 9 truncated" in text
     assert "had no use for it: 4 speakers without sex" in text
     assert "not measured on the same trials" in text
-    assert "2 trials: contradictory" in text
+    assert "2 trials: contradictory; they count as given." in text
+    assert "all 9 scores of a system are the same: it tells nobody apart." in text
     assert "2 files <gone>" in text
 
 
