@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -199,11 +200,14 @@ def _describe_trials(files: Sequence[ScoreFile], trials: StrPath | None) -> dict
     count = max(len(file) + _lost(file) for file in files)
     most = max(files, key=lambda file: len(file) + _lost(file))
     targets = int(np.count_nonzero(most.same_K)) + most.lost.get("targets", 0)
+    warnings: Counter[str] = Counter()
+    for file in files:
+        warnings |= Counter(file.warnings)  # of files with the same trials, not twice
     return describe_trials(
         os.fspath(trials) if trials is not None else "as scored",
         count,
         targets,
-        warnings={kind: number for file in files for kind, number in file.warnings.items()},
+        warnings=dict(warnings),
     )
 
 

@@ -62,7 +62,7 @@ class ModelReport:
     full_sequence: int
     # enrolled, probes, top_1, top_5, fnir, fpir; for enrollment trials
     identification: dict[str, Any] | None = None
-    # "sex: f-f" -> kind, eer, min_dcf, far, frr, trials, targets, ...
+    # "sex: female, female" -> kind, eer, min_dcf, far, frr, trials, targets, ...
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     # speakers with the most errors, and whom they are taken for
     hardest: list[dict[str, Any]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Report:
     data: dict[str, Any]
     trials: dict[str, Any]
     left_out: dict[str, Any]
-    intervals: dict[str, Any]  # level, resamples, seed, speakers; "why_not" where there are none
+    intervals: dict[str, Any]  # level, resamples, seed, resampled; "why_not" where there are none
     models: list[ModelReport]
     paired: list[dict[str, Any]]  # a, b, figure, difference (a - b), low, high, p_value, trials
     out: str
