@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from itertools import zip_longest
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -86,27 +86,21 @@ def write_html(
 def _worst(models: Sequence[ModelReport], store: ClipStore) -> list[dict[str, list[dict[str, Any]]]]:
     """Return the worst trials of each model with both sides to hear; the very worst get their room first."""
     found: list[dict[str, list[dict[str, Any]]]] = [{kind: [] for kind in ERRORS} for _ in models]
-    lists = [
-        (into[kind], model.worst.get(kind, []))
-        for model, into in zip(models, found, strict=True)
-        for kind in ERRORS
-    ]
-    ranked = [
-        (into, trial)
-        for rank in zip_longest(*(trials for _, trials in lists))
-        for (into, _), trial in zip(lists, rank, strict=True)
-        if trial is not None
-    ]
-    with store.reading(_side(trial, side) for _, trial in ranked for side in ("left", "right")):
-        for into, trial in ranked:
-            left, right = (store.hear(*_side(trial, side)) for side in ("left", "right"))
-            into.append({"left": left, "right": right, "score": trial["score"], "llr": trial.get("llr")})
+    ranked = sorted(
+        (
+            (rank, into[kind], trial)
+            for model, into in zip(models, found, strict=True)
+            for kind in ERRORS
+            for rank, trial in enumerate(model.worst[kind])
+        ),
+        key=lambda one: one[0],
+    )
+    sides = [[(trial[side], trial[f"{side}_speaker"]) for side in ("left", "right")] for *_, trial in ranked]
+    with store.reading(itertools.chain(*sides)):
+        for (_, into, trial), both in zip(ranked, sides, strict=True):
+            left, right = (store.hear(*side) for side in both)
+            into.append({"left": left, "right": right, "score": trial["score"], "llr": trial["llr"]})
     return found
-
-
-def _side(trial: dict[str, Any], side: str) -> tuple[str, str]:
-    """Return (utterance, speaker)."""
-    return str(trial[side]), str(trial.get(f"{side}_speaker") or "")
 
 
 @cache
@@ -119,15 +113,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": formats.percent,
-        "cost": formats.cost,
-        "signed": formats.signed,
-        "count": formats.count,
-        "reasons": formats.reasons,
-        "facts": formats.facts,
-        "moment": formats.moment,
-    }
+    names = ("percent", "cost", "signed", "count", "reasons", "facts", "moment")
+    environment.filters |= {name: getattr(formats, name) for name in names}
     environment.globals |= {"findings": findings, "tables": tables, "clip_s": CLIP_S}
     return environment
 
