@@ -23,9 +23,8 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from voxid.encoders.threads import RowThreads
-from voxid.errors import BadRecipe, TrainingError, VoxidError
+from voxid.errors import TrainingError, VoxidError
 from voxid.losses.shards import Ranks
-from voxid.training.recipe import Recipe
 
 WAIT = timedelta(hours=float(os.environ.get("VOXID_WAIT_HOURS", "2")))  # for a process that says nothing
 LOST = ("gloo", "nccl", "connection reset", "connection closed", "broken pipe", "timed out", "store")
@@ -117,29 +116,6 @@ def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
 def any_of(ranks: Ranks, flag: bool, device: torch.device) -> bool:
     """Return whether `flag` is true on any process."""
     return flag if ranks.world == 1 else bool(ranks.max(torch.tensor(float(flag), device=device)))
-
-
-def check_recipe(recipe: Recipe, model: nn.Module, ranks: Ranks) -> list[str]:
-    """Return what there is to be warned of; raise BadRecipe where the processes cannot train `recipe`."""
-    parts = recipe.training.parts
-    if parts > 1 and recipe.training.accumulate > 1:
-        raise BadRecipe(
-            f"training.accumulate is {recipe.training.accumulate} and training.parts {parts}: one of them "
-            "has to be 1."
-        )
-    if ranks.world == 1:
-        return []
-    if parts > 1 and parts % ranks.world:
-        raise BadRecipe(
-            f"training.parts is {parts}, and cannot be divided between {ranks.world} processes. Set it to a "
-            f"multiple of {ranks.world}, or start another number of processes."
-        )
-    if parts == 1 and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()):
-        return [
-            f"each of the {ranks.world} processes normalises its own rows, as training.parts={ranks.world} "
-            "does in one process. For the same numbers with any number of processes, set training.parts"
-        ]
-    return []
 
 
 def parallel(encoder: nn.Module, encode: nn.Module | RowThreads, ranks: Ranks) -> Any:

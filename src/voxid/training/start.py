@@ -15,6 +15,7 @@ from voxid.data.samplers import groups_of
 from voxid.embed import find_model
 from voxid.errors import BadRecipe, ModelError
 from voxid.losses import LOSSES
+from voxid.losses.shards import Ranks
 from voxid.model.network import Model, misfits
 from voxid.training.averaging import differences, lessons_of
 from voxid.training.recipe import Recipe
@@ -69,18 +70,37 @@ def first_loss(recipe: Recipe, stages: list[Stage], dim: int) -> nn.Module:
     return loss
 
 
-def check_parts(recipe: Recipe, model: Model, device: torch.device) -> None:
-    """Raise what is wrong with `recipe` on this machine, whatever the speech."""
+def check_parts(recipe: Recipe, model: Model, device: torch.device, ranks: Ranks) -> list[str]:
+    """Raise what is wrong with `recipe` on these machines, whatever the speech; return warnings."""
     check_precision(model.encoder, model.features.dim, recipe.training.precision, device)
-    if recipe.training.parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
+    parts = recipe.training.parts
+    if parts > 1 and any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
         raise BadRecipe(
-            f"training.parts is {recipe.training.parts}, and the encoder {recipe.encoder['name']!r} has "
+            f"training.parts is {parts}, and the encoder {recipe.encoder['name']!r} has "
             "dropout: its threads would draw from one source in turn. Set encoder.dropout to 0, or "
             "training.parts to 1."
         )
     for kind in ("noise", "music", "babble", "rir"):  # looked for now, read after the speech
         if recipe.augment is not None and getattr(recipe.augment, f"{kind}_prob") > 0:
             find(getattr(recipe.augment, kind), kind)
+    if parts > 1 and recipe.training.accumulate > 1:
+        raise BadRecipe(
+            f"training.accumulate is {recipe.training.accumulate} and training.parts {parts}: one of them "
+            "has to be 1."
+        )
+    if ranks.world == 1:
+        return []
+    if parts > 1 and parts % ranks.world:
+        raise BadRecipe(
+            f"training.parts is {parts}, and cannot be divided between {ranks.world} processes. Set it to a "
+            f"multiple of {ranks.world}, or start another number of processes."
+        )
+    if parts == 1 and any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()):
+        return [
+            f"each of the {ranks.world} processes normalises its own rows, as training.parts={ranks.world} "
+            "does in one process. For the same numbers with any number of processes, set training.parts"
+        ]
+    return []
 
 
 def start_from(model: Model, source: str | os.PathLike[str]) -> dict[str, Any]:

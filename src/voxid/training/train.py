@@ -44,7 +44,6 @@ from voxid.training.averaging import Average
 from voxid.training.distributed import (
     SharedOut,
     any_of,
-    check_recipe,
     device_of,
     first_on_machine,
     once,
@@ -154,8 +153,7 @@ def train(
             progress = on_plan = on_row = None
         once(ranks, lambda: refuse_to_spoil(out, resume or overwrite))
         model = initial_model(recipe)
-        check_parts(recipe, model, on)
-        warnings = check_recipe(recipe, model, ranks)
+        warnings = check_parts(recipe, model, on, ranks)
         start = start_from(model, init) if init is not None else None
 
         packed = _speech(ranks, train, "training", layout, progress)
