@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from voxid.cli._common import JsonFlag, echo, emit
+from voxid.cli._common import JsonFlag, echo, emit, some
 
 
 def models(
@@ -64,7 +64,7 @@ def _models() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "folder": str(folder),
+                "folder": folder,
                 "fingerprint": None if config.graphs is None else config.graphs.fingerprint,
                 "dim": None if config.graphs is None else config.graphs.dim,
                 "size_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
@@ -93,15 +93,11 @@ def _encoders() -> list[dict[str, Any]]:
 
     return [
         {
-            "name": variant.name,
-            "encoder": variant.encoder,
-            "input_dim": variant.input_dim,
-            "frames": variant.frames,
+            **some(variant, "name", "encoder", "input_dim", "frames", "source"),
             "parameters": variant.counted[0],
             "multiply_adds": variant.counted[1],
             "published_parameters": variant.parameters,
             "published_multiply_adds": variant.multiply_adds,
-            "source": variant.source,
         }
         for variant in VARIANTS
     ]

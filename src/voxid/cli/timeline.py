@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -166,16 +167,8 @@ def conversations(
         layout=layout,
         seed=seed,
     )
-    result = [
-        {
-            "audio": str(one.audio),
-            "rttm": str(one.rttm),
-            "speakers": list(one.speakers),
-            "enroll": {name: str(path) for name, path in one.enroll.items()},
-        }
-        for one in made
-    ]
-    emit({"conversations": result}, json, lambda: echo(f"{len(made)} conversations in {out}"))
+    result = {"conversations": [asdict(one) for one in made]}
+    emit(result, json, lambda: echo(f"{len(made)} conversations in {out}"))
 
 
 def evaluate_timeline(
