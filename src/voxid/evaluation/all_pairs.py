@@ -77,10 +77,8 @@ def _count_tile(
     bottom, right = min(top + ROWS, len(rows_ND)), min(left + COLUMNS, len(rows_ND))
     score_IJ = rows_ND[top:bottom] @ rows_ND[left:right].T
     row_I, column_J = np.arange(top, bottom), np.arange(left, right)
-    if left < bottom:  # the diagonal goes through
-        all_B = histogram.count(score_IJ[column_J > row_I[:, None]])
-    else:
-        all_B = histogram.count(score_IJ)
+    # above the diagonal, where it goes through
+    all_B = histogram.count(score_IJ[column_J > row_I[:, None]] if left < bottom else score_IJ)
     targets = [np.empty(0, np.float32)]
     first, last = max(code_N[top], code_N[left]), min(code_N[bottom - 1], code_N[right - 1])
     for speaker in range(first, last + 1):

@@ -38,11 +38,10 @@ def groups(data: EvaluationData, scores: Scores, threshold: float) -> dict[str, 
 
     left, right = scores.left_K, scores.right_K
     alike_K = (sex_N[left] == sex_N[right]) & (sex_N[left] >= 0)
-    if (adult_N >= 0).any():
+    ages = bool((adult_N >= 0).any())
+    if ages:
         alike_K &= (adult_N[left] == adult_N[right]) & (adult_N[left] >= 0)
-        add("alike", "same_sex_and_age_group", alike_K)
-    else:
-        add("alike", "same_sex", alike_K)
+    add("alike", "same_sex_and_age_group" if ages else "same_sex", alike_K)
     for kind, class_N, names in _classes(data, sex_N, adult_N):
         for name, in_K in _pairs_of_classes(class_N[left], class_N[right], names):
             add(kind, f"{kind}: {name}", in_K)

@@ -91,11 +91,9 @@ class Trials:
         needed[self.right_K] = True
         if self.models is None:
             return np.flatnonzero(needed)
-        utterances = np.zeros(self.models.first, dtype=bool)
-        utterances[np.flatnonzero(needed[: self.models.first])] = True
         for model in np.flatnonzero(needed[self.models.first :]):
-            utterances[self.models.members(int(model))] = True
-        return np.flatnonzero(utterances)
+            needed[self.models.members(int(model))] = True
+        return np.flatnonzero(needed[: self.models.first])
 
     def extended(self, data: EvaluationData) -> EvaluationData:
         """Return `data` with one more utterance for each enrollment model, so that every number has a row.

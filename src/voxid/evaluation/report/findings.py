@@ -101,16 +101,15 @@ def calibration_verdict(model: ModelReport) -> str:
             (model.act_dcf_05, model.min_dcf_05, "5 %"),
         )
     )
-    fitted = (model.calibration or {}).get("fitted_on") or {}
-    known = f" It was fitted on {fitted['name']}" if fitted.get("name") else ""
-    if known and fitted.get("speakers"):
-        known += f", {fitted['speakers']:,} speakers"
-    if known and (model.calibration or {}).get("prior"):
-        known += f", for a prior of {100 * (model.calibration or {})['prior']:g} %"
+    held = model.calibration or {}
+    fitted, known = held.get("fitted_on") or {}, ""
+    if fitted.get("name"):
+        people = f", {fitted['speakers']:,} speakers" if fitted.get("speakers") else ""
+        prior = f", for a prior of {100 * held['prior']:g} %" if held.get("prior") else ""
+        known = f" It was fitted on {fitted['name']}{people}{prior}."
     return (
         f"Deciding by its LLRs costs (DCF) {lost}; Cllr is {cost(model.cllr)}, "
-        f"at best {cost(model.min_cllr)}."
-        f"{known + '.' if known else ''}"
+        f"at best {cost(model.min_cllr)}.{known}"
     )
 
 
