@@ -246,6 +246,20 @@ def within(wave_BS: Tensor, samples_B: Tensor | None) -> Tensor:
     return wave_BS.masked_fill(~inside_BS, 0.0)
 
 
+def mirrored(wave_BS: Tensor, before: int, after: int, samples_B: Tensor | None, twice: int) -> Tensor:
+    """Return waves with so many samples more at their ends, mirrored there and back as often as it takes.
+
+    The outermost sample stands there once more (`twice` 1), or not (0).
+    """
+    if samples_B is None:
+        samples_B = torch.tensor([wave_BS.shape[1]], device=wave_BS.device)
+    place_S = torch.arange(-before, wave_BS.shape[1] + after, device=wave_BS.device)
+    last_B1 = (samples_B - 1).clamp_min(1 - twice)[:, None]
+    place_BS = place_S % (2 * (last_B1 + twice))
+    place_BS = torch.where(place_BS > last_B1, 2 * last_B1 + twice - place_BS, place_BS)
+    return wave_BS.gather(1, place_BS.clamp_max(wave_BS.shape[1] - 1).expand(wave_BS.shape[0], -1))
+
+
 def highest_hz(config: Any) -> float:
     """Return where the last band of a config ends; raise ValueError unless it fits `f_min` and the rate."""
     half = config.sample_rate / 2

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from voxid.config import GrownConfig
-from voxid.features.base import Count, Features, dense_blocks, highest_hz, mean_of_frames
+from voxid.features.base import Count, Features, dense_blocks, highest_hz, mean_of_frames, mirrored
 from voxid.framing import DB, STEP_DB
 from voxid.types import SAMPLE_RATE
 
@@ -115,13 +115,7 @@ class Fbank(Features):
         """Return wave_BS mirrored at its ends, the outermost sample twice; without, if edges are snipped."""
         if self.config.snip_edges or wave_BS.shape[1] == 0:
             return wave_BS
-        if samples_B is None:
-            samples_B = torch.tensor([wave_BS.shape[1]], device=wave_BS.device)
-        place_S = torch.arange(-before, wave_BS.shape[1] + after, device=wave_BS.device)
-        length_B1 = samples_B.clamp_min(1)[:, None]
-        place_BS = place_S % (2 * length_B1)  # there and back again, as often as it takes
-        place_BS = torch.where(place_BS < length_B1, place_BS, 2 * length_B1 - 1 - place_BS)
-        return wave_BS.gather(1, place_BS.expand(wave_BS.shape[0], -1))
+        return mirrored(wave_BS, before, after, samples_B, twice=1)
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM, natural logarithms."""

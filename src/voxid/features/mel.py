@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxid.config import Config
-from voxid.features.base import CentredFeatures, dense_blocks, highest_hz, mean_of_frames, within
+from voxid.features.base import CentredFeatures, dense_blocks, highest_hz, mean_of_frames, mirrored, within
 from voxid.features.mfcc import slaney_mel_bands
 from voxid.framing import CLIP_DB, Summary
 from voxid.types import SAMPLE_RATE
@@ -115,14 +115,7 @@ class Mel(CentredFeatures):
         """Return wave_BS among zeros, or mirrored at its ends without the outermost sample."""
         if self.config.edges == "zeros" or wave_BS.shape[1] < 2:
             return super()._extend(wave_BS, before, after, samples_B)
-        wave_BS = within(wave_BS, samples_B)
-        if samples_B is None:
-            samples_B = torch.tensor([wave_BS.shape[1]], device=wave_BS.device)
-        place_S = torch.arange(-before, wave_BS.shape[1] + after, device=wave_BS.device)
-        last_B1 = (samples_B - 1).clamp_min(1)[:, None]
-        place_BS = place_S % (2 * last_B1)  # there and back again, as often as it takes
-        place_BS = torch.where(place_BS > last_B1, 2 * last_B1 - place_BS, place_BS)
-        return wave_BS.gather(1, place_BS.clamp_max(wave_BS.shape[1] - 1).expand(wave_BS.shape[0], -1))
+        return mirrored(within(wave_BS, samples_B), before, after, samples_B, twice=0)
 
     def _of_windows(self, window_XN: Tensor) -> Tensor:
         """Return logmel_XM; with a level the energy of the hop in the middle behind it."""
