@@ -106,6 +106,16 @@ def test_files_that_repeat_other_trials_are_not_compared(tmp_path: Path, speaker
     assert report.trials["warnings"]["duplicate"] == 2  # the most of any file, not those of the last
 
 
+def test_a_file_without_intervals_takes_them_from_no_other(tmp_path: Path, speakers: Path) -> None:
+    one = Scores()
+    three = [k for k, pair in enumerate(one.pairs) if all(name[:3] in ("s0-", "s1-", "s2-") for name in pair)]
+    few = one.write(tmp_path / "few.score", np.array([*three, three[0]]))
+    report = measure_scores([few, one.write(tmp_path / "all.score")], speakers=speakers)
+    assert [bool(model.intervals) for model in report.models] == [False, True]
+    assert "why_not" not in report.intervals
+    assert any(line.startswith("few: no intervals: ") for line in report.data["warnings"])
+
+
 def test_a_trial_without_a_score_is_counted_and_its_cost_is_named(tmp_path: Path) -> None:
     one = Scores()
     lines = [f"{int(y)} {a} {b}" for (a, b), y in zip(one.pairs, one.same, strict=True)]

@@ -67,8 +67,11 @@ def measure_scores(
         sure = of_systems(systems, data, resamples=resamples, seed=seed)
     else:
         alone = [of_systems([system], data, resamples=resamples, seed=seed) for system in systems]
-        intervals = [confidence.intervals[0] for confidence in alone]
-        sure = dataclasses.replace(alone[0], intervals=intervals)
+        first = next((one for one in alone if "why_not" not in one.how), alone[0])
+        sure = dataclasses.replace(first, intervals=[one.intervals[0] for one in alone])
+        if "why_not" not in sure.how:
+            lost = ((name, one.how.get("why_not")) for name, one in zip(names, alone, strict=True))
+            warnings += [f"{name}: no intervals: {why}" for name, why in lost if why]
         warnings.append("the files have other trials, some of them twice: no paired tests")
     if "speakers are not known" in sure.how.get("why_not", ""):
         sure.how["why_not"] += "; give them: --speakers FILE, with lines `utterance speaker`"
