@@ -97,7 +97,8 @@ def first_on_machine(ranks: Ranks, work: Callable[[], T]) -> T:
     """Return what `work` returns, done by one process of each machine before the others find it done."""
     if ranks.world == 1:
         return work()
-    found, mine = _tried(work) if ranks.local == 0 else (None, None)
+    tried: tuple[Any, Any] = _tried(work) if ranks.local == 0 else (None, None)
+    found, mine = tried
     failed: list[Any] = [None] * ranks.world
     dist.all_gather_object(failed, mine)
     if (error := next((error for error in failed if error is not None), None)) is not None:
