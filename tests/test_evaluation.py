@@ -53,7 +53,7 @@ class CountingRuntime:
     fingerprint = "f00"
 
     def __init__(self, noise: float = 0.3, broken: dict[str, AudioError] | None = None) -> None:
-        self.model = SimpleNamespace(calibration=None, metadata={"name": "counting"})
+        self.model = SimpleNamespace(calibration=None, cohort=None, metadata={"name": "counting"})
         self.noise = noise
         self.broken = broken or {}
         self.embedded: Counter[str] = Counter()
