@@ -10,7 +10,6 @@ import math
 import tomllib
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,8 +138,6 @@ def _line(rows: list[dict[str, float]], key: str, people: float) -> float:
 
 def _miss(rows: list[dict[str, float]], key: str, far: float) -> float:
     """Return the share of misses at `far`, on a line over its logarithm between measured rates."""
-    for high, low in pairwise(rows):
-        if far >= low["far"]:
-            share = math.log(min(far, high["far"]) / low["far"]) / math.log(high["far"] / low["far"])
-            return low[key] + share * (high[key] - low[key])
-    return rows[-1][key]
+    rising = rows[::-1]
+    fars = [math.log(row["far"]) for row in rising]
+    return float(np.interp(math.log(far), fars, [row[key] for row in rising]))
