@@ -148,7 +148,11 @@ def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speec
         # of a part the stretch and the channel are heard, and nothing else of the recording
         stereo = np.stack((np.zeros_like(wave), wave), axis=1)
         parts = [Part(speech, 0.5, 2.0), Part((stereo, 16_000), channel=1)]
-        assert [clip.total_s for clip in client.enroll("cy", parts).clips] == [2.0, 4.0]
+        soundfile.write(memory := io.BytesIO(), stereo, 16_000, format="WAV")
+        pipe = Pipe(memory.getvalue())  # can be read once, and the others have other channels
+        parts.append(Part(pipe, channel=1))
+        parts.append(Part(memory.getvalue(), channel="mix"))
+        assert [clip.total_s for clip in client.enroll("cy", parts).clips] == [2.0, 4.0, 4.0, 4.0]
     with Client(server.url, key=WRONG) as client, pytest.raises(ServiceError, match="BadKey"):
         client.speakers()
     with (
@@ -156,6 +160,14 @@ def test_the_client_is_a_recognizer(keyed: tuple[Serving, dict[str, str]], speec
         pytest.raises(ServiceError, match="cannot be reached"),
     ):
         client.speakers()
+
+
+class Pipe(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation("a pipe")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self, Unpack
 from urllib.parse import quote
@@ -17,6 +18,7 @@ import soundfile
 
 from voxid import errors
 from voxid.audio import Part, Source, is_one, load, name_of
+from voxid.audio.sources import rereadable
 from voxid.errors import ServiceError, VoxidError
 from voxid.scoring.decision import RuleOptions
 from voxid.stores import AuditEntry, Erasure, Person, Voiceprint
@@ -254,12 +256,13 @@ def _contents(audio: list[tuple[str, Any]]) -> tuple[list[tuple[str, tuple[str, 
     Stretches of recordings and samples in memory are sent as samples; so are all where a channel is meant
     that is not the same of each, since a request names one.
     """
-    parts = [Part.of(source) for _, source in audio]
+    named = [Part.of(source) for _, source in audio]
+    names = [os.path.basename(name_of(part.source)) or "recording" for part in named]  # noqa: PTH119
+    parts = [replace(part, source=rereadable(part.source)) for part in named]
     contents = [_content(part) for part in parts]
     channels = {part.channel for part in parts}
     if channels != {None} and (len(channels) > 1 or None in contents):
         contents, channels = [None] * len(parts), {None}
-    names = [os.path.basename(name_of(part.source)) or "recording" for part in parts]  # noqa: PTH119
     files = [_as_wav(part) if held is None else held for part, held in zip(parts, contents, strict=True)]
     fields = [field for field, _ in audio]
     return list(zip(fields, zip(names, files, strict=True), strict=True)), channels.pop()
