@@ -210,11 +210,15 @@ def test_a_calibration_goes_on_from_the_one_that_is_there(adapted: Path, place: 
     assert once.start is not None
     assert once.start.scale == shipped.scale
     assert once.scale != shipped.scale
+    assert (once.prior, once.threshold) == (shipped.prior, shipped.threshold)
     assert [term.name for term in once.qualities] == [term.name for term in shipped.qualities]
     again = voxid.calibrate(folder, tmp_path / "people").calibration
     assert again == once  # the same people are not counted twice
+    asked = voxid.calibrate(folder, tmp_path / "people", prior=0.2).calibration
+    assert asked.threshold == pytest.approx(math.log(4))
+    assert voxid.calibrate(folder, tmp_path / "people").calibration == asked  # what was asked for stays
     anew = voxid.calibrate(folder, tmp_path / "people", anew=True).calibration
-    assert (anew.start, anew.qualities) == (None, ())
+    assert (anew.start, anew.qualities, anew.prior, anew.threshold) == (None, (), 0.5, 0.0)
 
 
 def test_what_is_no_crowd(place: Path, tmp_path: Path) -> None:

@@ -35,9 +35,12 @@ def calibrate(
         typer.Option("--data", readable=False, help="A prepared folder or corpora; may be repeated."),
     ],
     prior: Annotated[
-        float,
-        typer.Option(help="Probability of one speaker in two recordings, before anything is heard."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="Probability of one speaker in two recordings, before anything is heard. Default: the "
+            "model's own (0.05 for voxid-base), 0.5 if it has none."
+        ),
+    ] = None,
     trials: Annotated[
         str, typer.Option("--trials", help="all, 10000-triplets, ... (see `voxid trials`), or a list.")
     ] = "all",
@@ -108,7 +111,7 @@ def calibrate(
         terms = "".join(f" {term.weight:+.3f} x {term.name}" for term in line.qualities)
         echo(
             f"{model}: LLR = {line.scale:.3f} x cosine {line.offset:+.3f}{terms}; "
-            f"accepts an LLR from {line.threshold:.3f}"
+            f"accepts an LLR from {line.threshold:.3f} (prior {line.prior:g})"
         )
         echo(
             f"fitted on {result.trials:,} trials of {name}: EER {100 * result.eer:.2f} %, "

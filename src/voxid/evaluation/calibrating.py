@@ -46,6 +46,7 @@ from voxid.trials.pool import Filter, classes
 from voxid.trials.specs import read_spec
 from voxid.types import count_reasons
 
+UNSAID_PRIOR = 0.5  # of a fit from nothing
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10  # of a calibration; and with `n` clips to enroll, and more to test, of a line for n
 MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
@@ -76,7 +77,7 @@ def calibrate(
     model_folder: StrPath,
     data: Data,
     *,
-    prior: float = 0.5,
+    prior: float | None = None,
     trials: StrPath = "all",
     quality: Sequence[str] = (),
     cohort: Data | None = None,
@@ -96,6 +97,10 @@ def calibrate(
     If the model has a calibration, the fit starts from it, unless `anew` is set or a `quality` is given: the
     fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`). Where `data` is of
     several corpora, each weighs the same.
+
+    `prior`, the probability of one speaker in two recordings before anything is heard, is where the fit is
+    best, and the default threshold follows from it. If it is not given, a fit that starts from the model's
+    calibration keeps that one's prior, and any other takes 0.5.
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to the cohort: the speakers
@@ -158,6 +163,9 @@ def calibrate(
         "pairs": speaker_pairs(speaker_N[scored.left_K], speaker_N[scored.right_K]),
         "groups": _corpora(corpus, scored),
     }
+    if prior is None:
+        own = runtime.model.calibration
+        prior = own.prior if start and own else UNSAID_PRIOR
     if start:
         llr_K = llrs(scored, voices, start, strangers)
         calibration = start.onward(llr_K, scored.same_K, prior, **seen)
