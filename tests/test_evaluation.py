@@ -532,6 +532,19 @@ def test_calibrate_keeps_the_line_in_the_model_folder(corpus: Path, model: Path,
     )
 
 
+@pytest.mark.parametrize(("speakers", "nontargets"), [(11, 2 * 55), (4, 28)])
+def test_a_stranger_of_another_corpus_calibrates_only_where_there_are_few(
+    model: Path, tmp_path: Path, speakers: int, nontargets: int
+) -> None:
+    Model.load(model).save(tmp_path / "m")
+    two = [tmp_path / "one" / "dev", tmp_path / "two" / "dev"]
+    for number, folder in enumerate(two):
+        make_corpus(folder, speakers=speakers, utterances=2, seconds=(1.0, 1.2), start=100 * number)
+    fitted = calibrate(tmp_path / "m", two).calibration.fitted_on
+    assert fitted is not None
+    assert (fitted.targets, fitted.nontargets) == (2 * speakers, 4 * nontargets)
+
+
 def test_quality_measures_are_fitted_kept_and_applied(corpus: Path, model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     Model.load(model).save(folder)

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,12 @@ from voxid.scoring import (
     reference,
     speaker_pairs,
 )
-from voxid.scoring.calibration import COUNTS
+from voxid.scoring.calibration import COUNTS, FEW_PAIRS
 from voxid.scoring.evidence import llr_table
 from voxid.scoring.normalization import TOP_K
 from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
-from voxid.trials.pool import Filter, classes
+from voxid.trials.pool import Filter, classes, make_pool
 from voxid.trials.specs import read_spec
 from voxid.types import count_reasons
 
@@ -95,8 +95,11 @@ def calibrate(
     """Return the calibration fitted on `trials` of `data`, after writing it into the model folder.
 
     If the model has a calibration, the fit starts from it, unless `anew` is set or a `quality` is given: the
-    fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`). Where `data` is of
-    several corpora, each weighs the same.
+    fewer speakers `data` has, the nearer the result stays to it (`Calibration.onward`).
+
+    Where `data` is of several corpora, each weighs the same, and trials are made inside each: across corpora
+    the microphone gives strangers away. Only if all corpora together have fewer than 100 pairs of speakers,
+    pairs across them are taken as one more corpus. A list of trials is taken as it is.
 
     `prior`, the probability of one speaker in two recordings before anything is heard, is where the fit is
     best, and the default threshold follows from it. If it is not given, a fit that starts from the model's
@@ -125,6 +128,7 @@ def calibrate(
     kept = EmbeddingCache.of(runtime, vad=vad) if cache else None
     corpus = read_data(data, layout)
     met = _trained_on(runtime, corpus)
+    trials = _inside(trials, corpus)
     plan = make_trials(trials, corpus, seed)
     if plan.models is not None:
         raise BadTrials(
@@ -227,6 +231,19 @@ def _start(runtime: Embedder) -> Calibration | None:
     if held is None or not held.fits(runtime.fingerprint):
         return None
     return held.start or held
+
+
+def _inside(trials: StrPath, corpus: EvaluationData) -> StrPath:
+    """Return the spec with "same-corpus", where several corpora have speakers enough of their own."""
+    asked = read_spec(text := os.fspath(trials))
+    several = len(corpora_of(corpus.speaker_names(), corpus.speakers())[0]) > 1
+    if asked is None or asked.wanted.same_corpus or not several:
+        return trials
+    pool = make_pool(text, corpus, replace(asked.wanted, same_corpus=True))
+    speakers_C = np.unique(pool.class_G, return_counts=True)[1]
+    enough = (speakers_C * (speakers_C - 1) // 2).sum() >= FEW_PAIRS
+    both_kinds = np.any((pool.size_G >= 2) & (pool.class_sizes() >= 2))
+    return f"{text}{'+' if ':' in text else ':'}same-corpus" if enough and both_kinds else trials
 
 
 def _corpora(corpus: EvaluationData, scored: Scores) -> np.ndarray:
