@@ -318,7 +318,7 @@ def test_a_cohort_smaller_than_top_k_is_told(use: Callable, monkeypatch: pytest.
     said = " ".join(report.data["warnings"])
     assert "as-norm:top_k=3000: top_k = 3000 was cut to 9, all rows of the cohort: that is s-norm" in said
     assert "a cohort of 9 rows measures little" in said
-    with pytest.raises(BadCohort, match="2 speakers are too few for a cohort"):
+    with pytest.raises(BadCohort, match="a cohort of 2 speakers is too small"):
         evaluate([CountingRuntime(1.0)], "any", "all", scoring=["as-norm"], cohort="two")
 
 
@@ -616,6 +616,21 @@ def test_quality_measures_that_cannot_be(corpus: Path, model: Path) -> None:
         calibrate(model, corpus, top_k=30)
     with pytest.raises(BadConfig, match="Did you mean 'speech'"):
         calibrate(model, corpus, quality=["speach"])
+
+
+def test_a_cohort_of_the_calibration_is_refused_as_one_of_the_test_is(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    Model.load(model).save(tmp_path / "m")
+    asked: dict[str, Any] = {"quality": ["cohort_mean"]}
+    with pytest.raises(EvaluationError, match="4 speakers of the calibration are in the cohort too"):
+        calibrate(tmp_path / "m", corpus, cohort=corpus, **asked)
+    said = calibrate(tmp_path / "m", corpus, cohort=corpus, force=True, **asked).warnings
+    assert any("4 speakers of the calibration are in the cohort" in line for line in said)
+    assert any("a cohort of 4 rows measures little" in line for line in said)
+    one = make_corpus(tmp_path / "one", speakers=1, utterances=3, seconds=(1.0, 1.2), start=70)
+    with pytest.raises(BadCohort, match="a cohort of 1 speaker is too small"):
+        calibrate(tmp_path / "m", corpus, cohort=one, **asked)
 
 
 def test_two_corpora_are_evaluated_together(corpus: Path, tmp_path: Path) -> None:

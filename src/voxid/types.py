@@ -252,6 +252,15 @@ class Dropped:
     detail: str = ""
 
 
+def plural(count: int, word: str) -> str:
+    """Return the number of what `word` names, in words.
+
+    >>> plural(1, "voice"), plural(1_200, "voice")
+    ('1 voice', '1,200 voices')
+    """
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
     """Return how many recordings were left out for each reason, the most frequent first.
 

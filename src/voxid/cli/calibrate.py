@@ -64,7 +64,7 @@ def calibrate(
         typer.Option("--test", readable=False, help="Data you will test on: its speakers are refused."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Allow speakers of the test or of the training.")
+        bool, typer.Option("--force", help="Allow speakers of the test, the training or the cohort.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random trials.")] = 0,
     layout: LayoutOption = "auto",

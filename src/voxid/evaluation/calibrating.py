@@ -39,7 +39,7 @@ from voxid.scoring import (
 )
 from voxid.scoring.calibration import COUNTS, FEW_PAIRS
 from voxid.scoring.evidence import llr_table
-from voxid.scoring.normalization import TOP_K
+from voxid.scoring.normalization import TOP_K, few, need_speakers
 from voxid.trials import make_trials
 from voxid.trials.data import EvaluationData, read_data
 from voxid.trials.pool import Filter, classes, make_pool
@@ -107,14 +107,15 @@ def calibrate(
 
     `quality` names measures of the recordings to weigh beside the score: "speech" (net seconds of both
     sides), "norm" (length of the embeddings), "cohort_mean" (how near to the cohort: the speakers
-    of `cohort`, whose mean embeddings are then kept beside the model; the nearest of them count, `top_k` of
-    them or 300). `vad` ("energy" or "silero") measures net speech: take the one that will decide.
+    of `cohort`, three or more and none of `data`'s, whose mean embeddings are then kept beside the model; the
+    nearest of them count, `top_k` of them or 300). `vad` ("energy" or "silero") measures net speech: take
+    the one that will decide.
 
     The speakers of `data` must be neither those the model was trained on (its scores are too good there)
     nor those it will be tested on (the test would know its answers). EvaluationError is raised for data of
-    the model's training, for speakers of `test`, and for those its run was tested on; `force` makes it a
-    warning. The speakers' names and mean embeddings are kept beside the model, so that a later evaluation
-    notices them too.
+    the model's training, for speakers of `test` or `cohort`, and for those its run was tested on; `force`
+    makes it a warning. The speakers' names and mean embeddings are kept beside the model, so that a later
+    evaluation notices them too.
 
     Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores, BadConfig, BadCohort or OutputError.
 
@@ -150,7 +151,7 @@ def calibrate(
     start = None if anew or quality else _start(runtime)
     strangers, lost = runtime.model.cohort, list[str]()
     if not start:
-        strangers, lost = _cohort(runtime, cohort, layout, kept, top_k)
+        strangers, lost = _cohort(runtime, cohort, layout, kept, top_k, speakers, force)
     scored = score_trials(voices, plan)
     targets = int(np.count_nonzero(scored.same_K))
     fitted_on = CalibrationSet(
@@ -254,13 +255,25 @@ def _corpora(corpus: EvaluationData, scored: Scores) -> np.ndarray:
 
 
 def _cohort(
-    runtime: Embedder, cohort: Data | None, layout: str, cache: EmbeddingCache | None, top_k: int | None
+    runtime: Embedder,
+    cohort: Data | None,
+    layout: str,
+    cache: EmbeddingCache | None,
+    top_k: int | None,
+    speakers: SpeakerSet,
+    force: bool,
 ) -> tuple[Cohort | None, list[str]]:
-    """Return the cohort that the quality "cohort_mean" is measured with, and what was left out of it."""
+    """Return the cohort that the quality "cohort_mean" is measured with, and what to know about it.
+
+    Raise EvaluationError when some of `speakers`, those of the calibration, are in it.
+    """
     if cohort is None:
         return None, []
     others = read_data(cohort, layout)
     voices, speaker_C, warnings = embed_cohort(runtime, others, cache)
+    met = SpeakerSet.of(others, voices)
+    need_speakers(len(met.names))
+    warnings += speakers.apart_from(met, "calibration", force)
     strangers = Cohort.of(
         voices.emb_UD,
         speaker_C,
@@ -268,7 +281,7 @@ def _cohort(
         name=others.name,
         fingerprint=runtime.fingerprint,
     )
-    return strangers, warnings
+    return strangers, [*warnings, *few(strangers.rows_MD)]
 
 
 def _trained_on(runtime: Embedder, data: EvaluationData) -> list[str]:

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from voxid.errors import BadModel, BadScores
+from voxid.errors import BadModel, BadScores, EvaluationError
 from voxid.evaluation.embedding import Voices
 from voxid.files import atomic_write
 from voxid.scoring import cosine, unit_rows
@@ -61,6 +61,20 @@ class SpeakerSet:
             raise BadModel(
                 f"{path} is damaged ({error}). Delete it, or calibrate the model again: voxid calibrate."
             ) from None
+
+    def apart_from(self, cohort: Self, what: str, force: bool) -> list[str]:
+        """Return a warning where speakers of `what`, these, are in the cohort; without `force`, raise.
+
+        Raise EvaluationError.
+        """
+        met = self.common(cohort)
+        if met and not force:
+            names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
+            raise EvaluationError(
+                f"{len(met)} speakers of the {what} are in the cohort too ({names}): scoring would know "
+                "them. Take a cohort of other speakers, or override this with --force."
+            )
+        return [f"{len(met)} speakers of the {what} are in the cohort: scores are too good"] if met else []
 
     def common(self, other: SpeakerSet) -> list[str]:
         """Return the speakers of this set who are in `other` too, as far as names and voices tell.

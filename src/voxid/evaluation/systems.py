@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from voxid.embed import Embedder
-from voxid.errors import BadCohort, BadConfig, EvaluationError
+from voxid.errors import BadCohort, BadConfig
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_cohort, embed_used, with_models
 from voxid.evaluation.measure import decisions
@@ -117,15 +117,7 @@ class SystemMaker:
             return {spec: scorer.fit() for spec, scorer in self.scorers.items()}
         voices, speaker_C, warnings = embed_cohort(runtime, others, cache, self.steps.next())
         self.warnings += warnings
-        met = tested.common(SpeakerSet.of(others, voices))
-        if met and not self.force:
-            names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
-            raise EvaluationError(
-                f"{len(met)} speakers of the test are in the cohort too ({names}): scoring would know them. "
-                "Take a cohort of other speakers, or override this with --force."
-            )
-        if met:
-            self.warnings.append(f"{len(met)} speakers of the test are in the cohort: scores are too good")
+        self.warnings += tested.apart_from(SpeakerSet.of(others, voices), "test", self.force)
         fitted = {spec: scorer.fit(voices.emb_UD, speaker_C) for spec, scorer in self.scorers.items()}
         self.warnings += [f"{spec}: {said}" for spec, scorer in fitted.items() for said in scorer.warnings]
         return fitted

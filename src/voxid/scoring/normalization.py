@@ -19,6 +19,7 @@ from voxid.config import Config
 from voxid.errors import BadCohort
 from voxid.scoring.scorers import FittedScorer, Scorer, Sides, cohort_rows, speaker_numbers
 from voxid.scoring.similarity import BLOCK_VALUES, unit_rows
+from voxid.types import plural
 
 TOP_K = 300
 LEAST_SPEAKERS = 3  # of a cohort; the spread of two scores is chance
@@ -85,7 +86,7 @@ class FittedAsNorm(FittedScorer):
         self.mean_D = mean_D
         self.dim = mean_D.size
         self.top_k = min(top_k, len(cohort_MD))
-        self.warnings = _few(cohort_MD)
+        self.warnings = few(cohort_MD)
         if top_k > self.top_k:
             self.warnings += (
                 f"top_k = {top_k} was cut to {self.top_k}, all rows of the cohort: that is s-norm. Give a "
@@ -104,7 +105,7 @@ class FittedSNorm(FittedScorer):
     """
 
     def __init__(self, cohort_MD: np.ndarray, mean_D: np.ndarray) -> None:
-        self.warnings = _few(cohort_MD)
+        self.warnings = few(cohort_MD)
         cohort = cohort_MD.astype(np.float64)
         self.mean_D = mean_D
         self.dim = mean_D.size
@@ -163,15 +164,28 @@ def _cohort(
     if config.per == "utterance":
         return unit_CD, mean_D
     rows = speaker_means(unit_CD, speaker_numbers(speaker_C, len(emb)))
-    if len(rows) < LEAST_SPEAKERS:
-        raise BadCohort(
-            f"{len(rows)} speakers are too few for a cohort: their scores have no spread. "
-            'Give some hundred speakers, or per = "utterance".'
-        )
+    need_speakers(len(rows), ', or per = "utterance"')
     return rows, mean_D
 
 
-def _few(cohort_MD: np.ndarray) -> tuple[str, ...]:
+def need_speakers(count: int, otherwise: str = "") -> None:
+    """Raise BadCohort for a cohort of fewer than LEAST_SPEAKERS speakers.
+
+    >>> need_speakers(3)
+    """
+    if count < LEAST_SPEAKERS:
+        raise BadCohort(
+            f"a cohort of {plural(count, 'speaker')} is too small: its scores have no spread. "
+            f"Give some hundred speakers{otherwise}."
+        )
+
+
+def few(cohort_MD: np.ndarray) -> tuple[str, ...]:
+    """Return a warning for a cohort of fewer than FEW_SPEAKERS rows.
+
+    >>> few(np.ones((4, 2)))
+    ('a cohort of 4 rows measures little; some hundred speakers are usual',)
+    """
     if len(cohort_MD) >= FEW_SPEAKERS:
         return ()
     return (f"a cohort of {len(cohort_MD)} rows measures little; some hundred speakers are usual",)
