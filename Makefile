@@ -6,7 +6,7 @@
 # make figures  draw the pictures of docs/course.md and docs/evaluation.md again
 # make bench   every benchmark of docs/benchmarks.md
 # make train-base   the voxid-base of 0.1.0 again, from `voxid download voxid-base -o corpora` or VOXID_DATA; docs/training.md
-# make train-world  go on from there with every corpus of VOXID_DATA: the voxid-base of today; docs/training.md
+# make train-world  go on from there with every corpus of one of the two: the voxid-base of today; docs/training.md
 # make train-small  voxid-small: it learns from voxid-base on the speech of make train-world; docs/training.md
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,11 +18,19 @@ ifdef VOXID_DATA
 SPEECH ?= $(addprefix $(VOXID_DATA)/,LibriSpeech/train-clean-100-mini speechocean762/train speech-commands arabic-speech-commands)
 NOISE ?= $(VOXID_DATA)/noise
 RIR ?= $(VOXID_DATA)/rir
+MORE ?= $(VOXID_DATA)/LibriSpeech/train-clean-100-more
+HOLD_OUT_OF ?= common-voice/train:0.1 $(addsuffix /train:0.18,wuw2 msc-malayalam alphanum dspspeech20)
+WHOLE ?= $(addsuffix /train,emodb asterisk-prompts aishell-sample)
+WORDS := speech-commands
 else
 SPEECH ?= $(addprefix $(CORPORA)/,LibriSpeech/train-clean-100 speechocean762/train speech_commands_v0.02/training_list.txt arabic-speech-commands/dataset)
 NOISE ?= $(addprefix $(CORPORA)/,speech_commands_v0.02/_background_noise_ RIRS_NOISES/pointsource_noises)
 RIR ?= $(CORPORA)/RIRS_NOISES/simulated_rirs
+HOLD_OUT_OF ?= common-voice-sample:0.1 $(addsuffix :0.18,wuw2 msc-malayalam alphanum dspspeech20)
+WHOLE ?= $(addprefix common-voice-,uz vi tw) emodb asterisk-prompts/train aishell-sample
+WORDS := "speech_commands_v0.02"
 endif
+PLACE := $(or $(VOXID_DATA),$(CORPORA))
 RECIPE ?= base
 LONGER ?= base-longer
 LAST ?= base-sentences
@@ -95,10 +103,8 @@ train-base: setup
 WORLD ?= runs/world
 INIT ?= $(RUN)
 STEPS ?= 7666
-HOLD_OUT_OF ?= common-voice:0.1 wuw2:0.18 msc-malayalam:0.18 alphanum:0.18 dspspeech20:0.18
-WHOLE ?= emodb asterisk-prompts aishell-sample
 SMALL ?= runs/small
-LAST_SHARES := speech-commands=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2
+LAST_SHARES := $(WORDS)=0.03$(comma)arabic-speech-commands=0.015$(comma)dspspeech20=0.03$(comma)speechocean762=0.18$(comma)LibriSpeech=0.2
 define FINISH_WORLD
 $(BIN)/voxid calibrate $(1) --data $(WORLD)-held-out --prior $(PRIOR) --trials all:same-corpus+other-session \
 	--quality cohort_mean --cohort $(WORLD)-train --top-k $(TOP_K) --anew
@@ -109,14 +115,14 @@ TRAIN_WORLD = $(BIN)/voxid train $(1) --train $(WORLD)-train --resume --device $
 
 # What is trained and held out, by speakers.
 world-speech: setup
-	$(BIN)/voxid split $(SPEECH) $(VOXID_DATA)/LibriSpeech/train-clean-100-more -o $(WORLD)-speakers/base --hold-out $(HOLD_OUT)
-	for pair in $(HOLD_OUT_OF); do \
-		$(BIN)/voxid split $(VOXID_DATA)/$${pair%:*}/train -o $(WORLD)-speakers/$${pair%:*} --hold-out $${pair#*:} || exit 1; done
-	test -d $(WORLD)-train || $(BIN)/voxid prepare $(WORLD)-speakers/*/rest.csv $(patsubst %,$(VOXID_DATA)/%/train,$(WHOLE)) -o $(WORLD)-train
+	$(BIN)/voxid split $(SPEECH) $(MORE) -o $(WORLD)-speakers/base --hold-out $(HOLD_OUT)
+	for pair in $(HOLD_OUT_OF); do name=$${pair%%[/:]*}; \
+		$(BIN)/voxid split $(PLACE)/$${pair%:*} -o $(WORLD)-speakers/$$name --hold-out $${pair#*:} || exit 1; done
+	test -d $(WORLD)-train || $(BIN)/voxid prepare $(WORLD)-speakers/*/rest.csv $(addprefix $(PLACE)/,$(WHOLE)) -o $(WORLD)-train
 	test -d $(WORLD)-held-out || $(BIN)/voxid prepare $(WORLD)-speakers/*/held-out.csv -o $(WORLD)-held-out
 
 train-world: world-speech
-	$(call TRAIN_WORLD,base-world,0.2,speech-commands=0.04$(comma)arabic-speech-commands=0.02$(comma)dspspeech20=0.04) \
+	$(call TRAIN_WORLD,base-world,0.2,$(WORDS)=0.04$(comma)arabic-speech-commands=0.02$(comma)dspspeech20=0.04) \
 		--init $(INIT) --set training.steps=$(STEPS) -o $(WORLD)-begun
 	$(call TRAIN_WORLD,base-world-last,0.12,$(LAST_SHARES)) --init $(WORLD)-begun -o $(WORLD)-last
 	$(BIN)/voxid average $(WORLD)-last $(WORLD)-last $(WORLD)-last $(INIT) -o $(WORLD) --name voxid-base

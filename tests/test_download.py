@@ -24,11 +24,15 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from archives import LISTED, PACKED, make_tar, make_zip
 
 from voxid.corpora import catalog, scan
 from voxid.corpora import download as module
 from voxid.corpora.download import CORPORA, Archive, Corpus, download, wanted
+from voxid.corpora.lists import Listing
 from voxid.corpora.unpack import unpack
 from voxid.errors import (
     BadArchive,
@@ -118,20 +122,6 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def make_tar(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-            else:
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                info.mode = 0o4777  # set-uid, writable by all: must not survive
-                tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 NOISE = bytes(hashlib.shake_256(b"speech").digest(1_500_000))  # does not compress: halves are real halves
 CONTENT = make_tar(
     {
@@ -213,18 +203,27 @@ def test_every_corpus_has_every_mirror_and_a_checksum_or_none() -> None:
         for archive in corpus.archives:
             assert archive.published is None or len(archive.published[1]) in (32, 64), archive
     unpublished = {a.part for c in CORPORA.values() for a in c.archives if a.published is None}
-    on_github = {"wuw2", "msc-malayalam", "alphanum", "dspspeech20", "common-voice-sample"}
-    assert unpublished == {"speechocean762", "v1.0", *on_github}
+    on_github = {a.part: a for c in CORPORA.values() for a in c.archives if a.commit}
+    assert unpublished == {"speechocean762", "v1.0", "emodb", *on_github}
+    whole = {name for name, archive in on_github.items() if len(archive.commit) == 40}
+    assert set(on_github) - whole == {"msc-malayalam", "alphanum", "dspspeech20", "common-voice-tw"}
+    for name, archive in on_github.items():
+        assert archive.remote == f"{archive.commit}.tar.gz"
+        assert isinstance(archive.after, Listing), name
 
 
 def test_what_voxid_base_needs_is_there() -> None:
-    needed = [(corpus.name, archive.part) for corpus, archive in wanted("voxid-base")]
+    needed = [f"{corpus.name} {archive.part}" for corpus, archive in wanted("voxid-base")]
+    alone = "common-voice-sample common-voice-uz common-voice-vi common-voice-tw wuw2 msc-malayalam alphanum"
     assert needed == [
-        ("librispeech", "train-clean-100"),
-        ("speechocean762", "speechocean762"),
-        ("speech-commands", "v0.02"),
-        ("arabic-speech-commands", "v1.0"),
-        ("rirs-noises", "rirs_noises"),
+        "librispeech train-clean-100",
+        "speechocean762 speechocean762",
+        "speech-commands v0.02",
+        "arabic-speech-commands v1.0",
+        *(f"{name} {name}" for name in (*alone.split(), "dspspeech20", "emodb")),
+        *(f"asterisk-prompts {part}" for part in ("en", "es", "fr", "it", "ru", "it-menardi")),
+        "aishell-sample aishell-sample",
+        "rirs-noises rirs_noises",
     ]
     with pytest.raises(BadConfig, match="as a whole"):
         wanted("voxid-base", ["v1.0"])
@@ -415,38 +414,24 @@ def test_published_sha256_is_verified(server: Server, tmp_path: Path) -> None:
 
 # -- the corpora of voxid-base, as their homes pack them -----------------------------------------------------
 
-PACKED: dict[str, dict[str, bytes | tarfile.TarInfo]] = {
-    "speechocean762": {
-        "speechocean762/WAVE/SPEAKER0001/000010011.WAV": b"wave",
-        "speechocean762/train/wav.scp": b"000010011\tWAVE/SPEAKER0001/000010011.WAV\n",
-        "speechocean762/train/utt2spk": b"000010011\t0001\n",
-    },
-    "speech-commands": {
-        "./yes/00b01445_nohash_0.wav": b"wave",
-        "./no/00f0204f_nohash_0.wav": b"wave",
-        "./_background_noise_/running_tap.wav": b"noise",
-        "./validation_list.txt": b"",
-        "./testing_list.txt": b"no/00f0204f_nohash_0.wav\n",
-    },
-    "arabic-speech-commands": {
-        "arabic-speech-commands-dataset-1.0/dataset/zoom in/00000001_NO_01.wav": b"wave",
-        "arabic-speech-commands-dataset-1.0/LICENSE": b"CC BY 4.0",
-    },
-    "wuw2": {"wuw-corpus-ii-edd16fe0/calls/00000/WUWII00000_000.ulaw": b"wave"},
-    "dspspeech20": {
-        "DSPSpeech-20-81659591/16307110258/16307110258-00-02.wav": b"wave",
-        "DSPSpeech-20-81659591/16307130001/16307130001-00-02.wav": b"wave",
-    },
-    "musan": {"musan/noise/free-sound/noise-free-sound-0000.wav": b"noise"},
-}
+
+def pack(name: str) -> bytes:
+    return (make_zip if name == "emodb" else make_tar)(PACKED[name])
 
 
-def served(name: str, content: bytes, server: Server, monkeypatch: pytest.MonkeyPatch) -> Corpus:
-    """The corpus of that name, as the catalog has it, with `content` at the test server as its home."""
+def served(
+    name: str, content: bytes, server: Server, monkeypatch: pytest.MonkeyPatch, **least: int
+) -> Corpus:
+    """The corpus of that name, as the catalog has it, with `content` at the test server as its home.
+
+    Its list needs a recording, not as many as the real one, if `least` says nothing else.
+    """
     known = CORPORA[name]
     archive = replace(
         known.archives[0], sha256=None, md5=hashlib.md5(content).hexdigest(), bytes=len(content)
     )
+    if isinstance(archive.after, Listing):
+        archive = replace(archive, after=replace(archive.after, **{"speakers": 1, "recordings": 1, **least}))
     corpus = replace(known, archives=(archive,), mirrors=dict.fromkeys(known.mirrors, (server.url,)))
     monkeypatch.setitem(catalog.CORPORA, name, corpus)
     server.content = content
@@ -457,22 +442,18 @@ def served(name: str, content: bytes, server: Server, monkeypatch: pytest.Monkey
 def test_a_corpus_is_where_the_catalog_says(
     name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus = served(name, make_tar(PACKED[name]), server, monkeypatch)
+    corpus = served(name, pack(name), server, monkeypatch)
     root = download(name, [], tmp_path, waits_s=NO_WAIT)
     assert root == tmp_path / corpus.root
     assert root.is_dir()
-    asked = server.asked[0][0].rpartition("/")[2]
-    assert asked == (corpus.archives[0].remote or corpus.archives[0].file)
-    assert {path.name for path in tmp_path.iterdir()} == {corpus.archives[0].folder}
-    found = {
-        "speechocean762": (root / "train", ["0001"]),
-        "speech-commands": (root, ["00f0204f", "00b01445"]),
-        "arabic-speech-commands": (root, ["00000001"]),
-        "dspspeech20": (root, ["16307110258", "16307130001"]),
-    }
-    if name in found:
-        assert [u.speaker for u in scan(found[name][0])] == found[name][1]
-        assert all(Path(u.path).is_file() for u in scan(found[name][0]))
+    archive = corpus.archives[0]
+    assert server.asked[0][0].endswith(f"/{archive.remote or archive.file}")
+    assert {path.name for path in tmp_path.iterdir()} == {archive.folder.partition("/")[0]}
+    if name in LISTED:
+        found = list(scan(root / "train" if name == "speechocean762" else root))
+        said = [(u.speaker, u.sex, u.age, u.language, u.session) for u in found]
+        assert [" ".join(str(word or "-") for word in row) for row in said] == LISTED[name]
+        assert all(Path(u.path).is_file() for u in found)
     if name == "speech-commands":
         assert (root / "training_list.txt").read_text() == "yes/00b01445_nohash_0.wav\n"
         assert (root / "_background_noise_" / "running_tap.wav").is_file()
@@ -480,6 +461,100 @@ def test_a_corpus_is_where_the_catalog_says(
         assert (tmp_path / "arabic-speech-commands" / "LICENSE").is_file()
     download(name, [], tmp_path, waits_s=NO_WAIT)
     assert len(server.asked) == 1
+
+
+def test_telephone_calls_become_wav_of_the_same_samples(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served("wuw2", pack("wuw2"), server, monkeypatch)
+    root = download("wuw2", [], tmp_path, waits_s=NO_WAIT)
+    raw = (root / "calls/00000/WUWII00000_006.ulaw").read_bytes()
+    with soundfile.SoundFile(root / "calls/00000/WUWII00000_006.wav") as wav:
+        assert (wav.samplerate, wav.channels, wav.subtype, wav.frames) == (8000, 1, "ULAW", len(raw))
+        heard = wav.read(dtype="int16")
+    exponent, mantissa = (np.arange(256) ^ 0xFF) >> 4 & 7, (np.arange(256) ^ 0xFF) & 15  # G.711
+    size = ((mantissa << 3) + 132 << exponent) - 132
+    table = np.where(np.arange(256) < 128, -size, size)
+    np.testing.assert_array_equal(heard, table[np.frombuffer(raw, np.uint8)])
+    text = (root / "utterances.csv").read_text()
+    assert "_000" not in text
+    assert not re.search("ann|zimmer|bea|young", text, re.IGNORECASE)
+
+
+def test_fewer_recordings_than_were_published_are_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive that arrived stays, and the message says where; a better one in its place is taken."""
+    corpus = served("dspspeech20", pack("dspspeech20"), server, monkeypatch, speakers=3, recordings=2)
+    said = r"2 recordings of 2 speakers, expected 2 of 3 or more.*dspspeech20\.tar\.gz\.partial is kept"
+    for _ in range(2):
+        with pytest.raises(BadCorpusFile, match=said):
+            download("dspspeech20", [], tmp_path, waits_s=NO_WAIT)
+        assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".etag")] == [
+            "dspspeech20.tar.gz.partial"
+        ]
+        assert (tmp_path / "dspspeech20.tar.gz.partial").read_bytes() == server.content
+    more = {"set/16307130002/16307130002-00-02.wav": b"wave"}
+    members = {f"set/{name.partition('/')[2]}": content for name, content in PACKED["dspspeech20"].items()}
+    (tmp_path / "dspspeech20.tar.gz.partial").unlink()
+    content = make_tar(members | more)
+    archive = replace(corpus.archives[0], md5=hashlib.md5(content).hexdigest(), bytes=len(content))
+    monkeypatch.setitem(catalog.CORPORA, "dspspeech20", replace(corpus, archives=(archive,)))
+    server.content = content
+    root = download("dspspeech20", [], tmp_path, waits_s=NO_WAIT)
+    assert len(list(scan(root))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "put", "said"),
+    [
+        ("wuw2", "calls/00000/WUWII00000_006.ulaw", None, "00000_006.ulaw is in data.json and not there"),
+        (
+            "wuw2",
+            "calls/00002/WUWII00002_006.ulaw",
+            b"other",
+            "00002_006.ulaw.*its MD5 is 795f3202b17cb6bc",
+        ),
+        ("wuw2", "data.json", None, r"cannot be read \(FileNotFoundError.*data\.json"),
+        ("wuw2", "data.json", b"{}", r"cannot be read \(KeyError: 'entries'"),
+        (
+            "msc-malayalam",
+            "speech.tsv",
+            b"id\n1\n",
+            r"cannot be read \(KeyError: 'fileName'",
+        ),
+        ("msc-malayalam", "speech.tsv", b"\xff", r"cannot be read \(UnicodeDecodeError"),
+        ("alphanum", "metadata.csv", None, r"cannot be read \(FileNotFoundError"),
+        ("common-voice-uz", "other.tsv", None, "it has 0 recordings of 0 speakers, expected 1 of 1 or more"),
+    ],
+)
+def test_a_corpus_that_does_not_fit_its_own_list_is_refused(
+    name: str, lost: str, put: bytes | None, said: str, server: Server, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    members = {key: value for key, value in PACKED[name].items() if not key.endswith(f"/{lost}")}
+    assert len(members) == len(PACKED[name]) - 1
+    if put is not None:
+        members[f"{next(iter(members)).partition('/')[0]}/{lost}"] = put
+    served(name, make_tar(members), server, monkeypatch)
+    with pytest.raises(BadCorpusFile, match=rf"{name}\.tar\.gz is not the corpus {name}.*{said}"):
+        download(name, [], tmp_path, waits_s=NO_WAIT)
+    assert not (tmp_path / name).exists()
+    assert not list(tmp_path.glob(".unpacking*"))
+    assert (tmp_path / f"{name}.tar.gz.partial").read_bytes() == server.content
+
+
+def test_another_commit_than_the_one_asked_for_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = CORPORA["alphanum"].archives[0].commit
+    served("alphanum", make_tar(PACKED["alphanum"], commit="0" * 40), server, monkeypatch)
+    with pytest.raises(BadArchive, match=f"is commit {'0' * 40}, expected {commit}"):
+        download("alphanum", [], tmp_path, waits_s=NO_WAIT)
+    assert not (tmp_path / "alphanum").exists()
+    (tmp_path / "alphanum.tar.gz.partial").unlink(missing_ok=True)
+    served("alphanum", make_tar(PACKED["alphanum"], commit=commit.ljust(40, "0")), server, monkeypatch)
+    assert download("alphanum", [], tmp_path, waits_s=NO_WAIT).is_dir()
 
 
 def test_an_archive_of_two_folders_is_not_guessed_at(
@@ -517,16 +592,6 @@ def test_a_set_brings_all_and_says_where(
 
 
 # -- zip ----------------------------------------------------------------------------------------------------
-
-
-def make_zip(members: dict[str, bytes], mode: int = 0o100777) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = (0o040777 if name.endswith("/") else mode) << 16
-            archive.writestr(info, content)
-    return buffer.getvalue()
 
 
 ROOMS = {"RIRS_NOISES/": b"", "RIRS_NOISES/simulated_rirs/small/rir.wav": NOISE, "RIRS_NOISES/README": b"hi"}

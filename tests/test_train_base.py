@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -9,13 +10,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import typer
+from archives import unverified, world
 
 from voxid.cli import build_app
+from voxid.corpora import catalog, scan
+from voxid.corpora.download import download, wanted
+from voxid.corpora.files import has_audio
 from voxid.corpora.synthetic import make_corpus
 from voxid.model.network import Model
 from voxid.training.recipe import load_recipe
@@ -88,8 +96,9 @@ def test_every_word_of_it_is_understood(where: str) -> None:
     ("what", "recipes"),
     [("train-world", ["base-world", "base-world-last"]), ("train-small", ["small-world"] * 2)],
 )
-def test_the_speech_of_every_corpus_is_trained_on(what: str, recipes: list[str]) -> None:
-    printed = make("-n", what=what, VOXID_DATA="/speech")
+@pytest.mark.parametrize("where", ["downloads", "VOXID_DATA"])
+def test_the_speech_of_every_corpus_is_trained_on(what: str, recipes: list[str], where: str) -> None:
+    printed = make("-n", what=what, **({"VOXID_DATA": "/speech"} if where == "VOXID_DATA" else {}))
     assert printed.returncode == 0, printed.stderr
     steps = [step for step in commands(printed.stdout) if step[0] not in ("split", "prepare")]  # in the shell
     understand(steps)
@@ -101,6 +110,75 @@ def test_the_speech_of_every_corpus_is_trained_on(what: str, recipes: list[str])
     calibrate, export = steps[-2:]
     assert values(calibrate, "--data") == values(export, "--data") == ["runs/world-held-out"]
     assert calibrate[1] == export[1] == ("runs/small" if what == "train-small" else "runs/world")
+
+
+def downloaded(folder: Path, monkeypatch: pytest.MonkeyPatch, wave: Callable[[str, int, int], bytes]) -> Path:
+    """What `voxid download voxid-base` brings of small archives."""
+    shelf = folder / "shelf"
+    shelf.mkdir()
+    for file, content in world(wave).items():
+        (shelf / file).write_bytes(content)
+    for name in catalog.SETS["voxid-base"]:
+        monkeypatch.setitem(catalog.CORPORA, name, unverified(catalog.CORPORA[name]))
+    return download("voxid-base", [], folder / "corpora", str(shelf))
+
+
+def test_what_is_downloaded_is_what_train_world_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = (tmp_path / "take.wav", np.zeros(800, np.float32), 8000)
+    soundfile.write(*take)
+    corpora = downloaded(tmp_path, monkeypatch, lambda corpus, person, number: take[0].read_bytes())
+    printed = make("-n", f"CORPORA={corpora}", what="train-world")
+    assert printed.returncode == 0, printed.stderr
+    base, prepare, train = (
+        next(shlex.split(line) for line in printed.stdout.replace("\\\n", " ").splitlines() if word in line)
+        for word in ("/voxid split", "/voxid prepare", "/voxid train")
+    )
+    speech = [word for word in (*base, *prepare) if word.startswith(f"{corpora}/")]
+    pairs = printed.stdout.partition("for pair in ")[2].partition(";")[0].split()
+    speech += [f"{corpora}/{pair.partition(':')[0]}" for pair in pairs]
+    brought = {corpus.name for corpus, _ in wanted("voxid-base")}
+    assert len(speech) == len(brought) - 1  # rooms are no speech
+    for path in speech:
+        assert len({utterance.speaker for utterance in scan(path)}) == (5 if "asterisk" in path else 10), path
+    for setting in values(train, "--set"):
+        if setting.startswith(("augment.noise=", "augment.rir=")):
+            folders = tomllib.loads(f"value = {setting.partition('=')[2]}")["value"]
+            assert all(has_audio(Path(folder)) for folder in folders), folders
+
+
+@pytest.mark.slow
+def test_train_world_runs_on_what_was_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives of synthetic voices, two steps of a small network."""
+    rng = np.random.default_rng(0)
+
+    def wave(corpus: str, person: int, take: int) -> bytes:
+        if not (tmp_path / corpus).exists():
+            seed = int(rng.integers(1 << 30))
+            make_corpus(tmp_path / corpus, speakers=10, utterances=3, seconds=(2.0, 2.5), seed=seed)
+        speaker = sorted(path for path in (tmp_path / corpus).iterdir() if path.is_dir())[person]
+        samples, rate = soundfile.read(sorted(speaker.rglob("*.*"))[take], dtype="int16")
+        content = io.BytesIO()
+        soundfile.write(content, samples[:: rate // 8000], 8000, format="WAV")
+        return content.getvalue()
+
+    corpora = downloaded(tmp_path, monkeypatch, wave)
+    small = [
+        "training.steps=2", "stage=[]", "data.rows=8", "data.window=40", "data.window_max=60",
+        "data.speeds=[]", "augment.rooms=2", "training.precision=float32",
+    ]  # fmt: skip
+    done = make(
+        f"BIN={Path(sys.executable).parent}",
+        f"CORPORA={corpora}",
+        f"WORLD={tmp_path / 'world'}",
+        "INIT=voxid-base",
+        "STEPS=2",
+        "SET=" + " ".join(f"--set {shlex.quote(value)}" for value in small),
+        what="train-world",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Model.load(tmp_path / "world").calibration is not None
 
 
 @pytest.mark.slow

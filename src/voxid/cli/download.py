@@ -14,7 +14,7 @@ def download(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="A corpus listed below, voxid-base for all that it learned from, or a name of "
+            help="A corpus listed below, voxid-base for every corpus that it learned from, or a name of "
             "`voxid models --available`.",
             show_default=False,
         ),
@@ -43,8 +43,9 @@ def download(
     """Download a published corpus or model, verify it, and unpack it.
 
     A download that breaks off, or is stopped by Ctrl-C, goes on where it was when the same command is run
-    again. What is already there is left alone. Nobody publishes a checksum of **speechocean762** and of
-    what lies on GitHub: their SHA-256 is printed.
+    again. What is already there is left alone. An archive is compared with its published checksum. Nobody
+    publishes one of **speechocean762**, **emodb** and of what lies on GitHub: their SHA-256 is printed, and
+    the recordings inside are counted.
 
     **librispeech** (CC BY 4.0): dev-clean (0.3 GB), dev-other (0.3 GB), test-clean (0.3 GB),
     test-other (0.3 GB), train-clean-100 (6.4 GB), train-clean-360 (23 GB), train-other-500 (31 GB).
@@ -54,12 +55,17 @@ def download(
     **speechocean762** (CC BY 4.0): speechocean762 (0.5 GB). **speech-commands** (CC BY 4.0): v0.02 (2.4 GB).
     **arabic-speech-commands** (CC BY 4.0): v1.0 (0.4 GB).
 
-    Repositories on GitHub: **dspspeech20** and **alphanum** (MIT), **wuw2** and **msc-malayalam**
-    (CC BY-SA 4.0), **common-voice-sample** (CC0).
+    Repositories on GitHub, each by its commit: **dspspeech20** and **alphanum** (MIT), **wuw2** and
+    **msc-malayalam** (CC BY-SA 4.0), **aishell-sample** (Apache-2.0), **common-voice-sample**,
+    **common-voice-uz**, **common-voice-vi** and **common-voice-tw** (CC0).
+
+    **emodb** (CC0). **asterisk-prompts** (CC BY-SA 3.0): en, es, fr, it, ru (0.02 GB each); it-menardi
+    (CC BY 3.0).
 
     To augment with: **musan** (CC BY 4.0): musan (11 GB). **rirs-noises** (Apache-2.0): rirs_noises (1.3 GB).
 
-    **voxid-base**: what the model was trained on, as far as it can be downloaded.
+    **voxid-base**: every corpus that the model learned from, whole (it learned from a part of some), and
+    rooms and noises in place of its own.
 
     **Models** that others published (`voxid models --available`) land in a folder for `voxid import`;
     **hub:owner/name** is a repository of the Hugging Face Hub (`pip install 'voxid[hub]'`). The licence is

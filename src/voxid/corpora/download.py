@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from voxid.corpora.catalog import CORPORA, SETS, Archive, Corpus, find_archive, find_corpus
 from voxid.corpora.fetch import WAITS_S, fetch, forget
 from voxid.corpora.unpack import SMALL, unpack
-from voxid.errors import BadArchive, BadConfig, ChecksumMismatch, DiskFull, did_you_mean
+from voxid.errors import BadArchive, BadConfig, BadCorpusFile, ChecksumMismatch, DiskFull, did_you_mean
 from voxid.files import output_error
 
 __all__ = [
@@ -61,7 +62,8 @@ def download(
 
     Raise UnknownComponent for a corpus or part that is not known; BadConfig for the mirror; DownloadError
     (what arrived is kept, the same call goes on from there); ChecksumMismatch (the bytes are deleted);
-    BadArchive for one that cannot be unpacked safely, or at all (nothing is left of it); NotWritable,
+    BadArchive for one that cannot be unpacked safely, or at all, or is of another commit (nothing is left of
+    it); BadCorpusFile for one with other recordings than the corpus has (the archive is kept); NotWritable,
     DiskFull or OutputError for `out`.
 
     >>> download("librispeech", ["dev-clean"], "corpora", mirror="eu")  # doctest: +SKIP
@@ -87,6 +89,11 @@ def download(
             if file.suffix == ".partial" and archive.published is None:
                 forget(file)  # what nobody can verify may have arrived damaged: the next try is a fresh one
             raise
+        except BadCorpusFile as error:
+            raise BadCorpusFile(
+                f"{archive.file} is not the corpus {known.name} as it was published: {error} Nothing was put "
+                f"into {target / archive.folder}. {file} is kept; delete it to download it again."
+            ) from error
         if file.suffix == ".partial":
             _retire(file, archive, keep_archives)
     return target if is_set(corpus) else target / needed[0][0].root
@@ -108,7 +115,9 @@ def wanted(corpus: str | Corpus, parts: Sequence[str] = ()) -> list[tuple[Corpus
             raise BadConfig(
                 f"{corpus} is downloaded as a whole; got the parts {', '.join(parts)}. Leave them out."
             )
-        corpora = [(find_corpus(name), names) for name, names in SETS[corpus].items()]
+        corpora = [
+            (known := find_corpus(name), names or known.parts()) for name, names in SETS[corpus].items()
+        ]
     else:
         corpora = [(find_corpus(corpus), parts)]
     found = []
@@ -229,6 +238,7 @@ def _unpack_into_place(file: Path, archive: Archive, out: Path, progress: Progre
     packed = max(archive.bytes or 0, file.stat().st_size)
     unpack(file, staging, progress, limit=max(SMALL, round(MARGIN * archive.grows * packed)))
     try:
+        _check_commit(file, archive)
         part = _part_inside(staging, file, archive)
         if archive.after:
             archive.after(part)
@@ -244,6 +254,18 @@ def _unpack_into_place(file: Path, archive: Archive, out: Path, progress: Progre
         raise output_error(error, out / archive.folder) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_commit(file: Path, archive: Archive) -> None:
+    """Raise BadArchive where git says that it packed another commit; an archive made otherwise says none."""
+    if not archive.commit:
+        return
+    with tarfile.open(file) as tar:
+        commit = tar.pax_headers.get("comment", "")
+    if commit and not commit.startswith(archive.commit):
+        raise BadArchive(
+            f"{file} is commit {commit}, expected {archive.commit}: not the corpus it should be."
+        )
 
 
 def _part_inside(staging: Path, file: Path, archive: Archive) -> Path:

@@ -56,6 +56,7 @@ NO_USE = {
     *("down_votes", "comment", "accent", "accents", "variant", "segment", "track", *SPLITS),
     *("wav_format", "wav_opts", "spk_id_format", "spk_id_opts"),
 }
+OWN_LIST = "utterances.csv"  # what `voxid download` writes: it counts before lists that were published
 MAYBE_SAMPLES = 1000  # a whole number from here on may be samples: the file itself has to say
 SLACK_S = 0.1  # seconds that an end may lie beyond the recording
 
@@ -111,7 +112,7 @@ def _unit(word: str) -> tuple[str, float | None]:
 
 
 class CsvList:
-    """A .csv or .tsv file, or a folder that holds exactly one that fits."""
+    """A .csv or .tsv file, or a folder that holds exactly one that fits, or utterances.csv among others."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -250,7 +251,8 @@ class CommonVoice(CsvList):
     def detect(self, path: Path) -> bool:
         """Return whether `path` is a list beside clips/, or the folder of both."""
         if path.is_dir():
-            return (path / "clips").is_dir() and (path / "validated.tsv").is_file()
+            own = (path / OWN_LIST).is_file()
+            return not own and (path / "clips").is_dir() and (path / "validated.tsv").is_file()
         return path.suffix.lower() == ".tsv" and self.home(path) != path.parent and _fits(path)
 
     def only(self, folder: Path) -> Path:
@@ -361,4 +363,5 @@ def _fits(listing: Path) -> bool:
 
 def _fitting(folder: Path) -> list[Path]:
     found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in (".csv", ".tsv")]
-    return [listing for listing in found if listing.is_file() and _fits(listing)]
+    fitting = [listing for listing in found if listing.is_file() and _fits(listing)]
+    return [listing for listing in fitting if listing.name == OWN_LIST] or fitting
