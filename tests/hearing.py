@@ -14,12 +14,31 @@ from typing import Any
 import numpy as np
 
 from voxid import audio as audio_room
+from voxid.corpora.synthetic import speak, voice
 from voxid.embed import Embedded, EmbedInfo
 from voxid.errors import AudioError
 from voxid.scoring import Calibration, fit, unit_rows
 
 RATE = 16_000
 DIM = 48
+
+
+def unlike_voices(count: int) -> Iterator[np.ndarray]:
+    """Yield recordings (S,) of synthetic people, each with a pitch, a line and a noise of its own.
+
+    Synthetic voices alone sound alike to a network that knows people.
+    """
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        plain_S = speak(voice(60 + number), 2.5, rng)
+        faster_S = np.interp(
+            np.arange(0, plain_S.size - 1, rng.uniform(0.6, 1.6)), np.arange(plain_S.size), plain_S
+        )
+        line = np.append(1.0, rng.normal(size=11) * 0.8 ** np.arange(1, 12))
+        heard_S = np.convolve(np.tile(faster_S, 2), line)[:40_000]
+        noise_S = np.convolve(rng.normal(size=heard_S.size), rng.normal(size=12))[: heard_S.size]
+        heard_S += noise_S / noise_S.std() * heard_S.std() * 10 ** (-rng.uniform(8, 20) / 20)
+        yield 0.5 * heard_S / np.abs(heard_S).max()
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import soundfile
+from hearing import unlike_voices
 from hypothesis import HealthCheck, given, settings
 from service import Serving
 
@@ -256,9 +257,9 @@ def test_the_curl_lines_of_the_docs(server: Serving, clips: dict[str, Path]) -> 
 def test_a_collection_learns_its_place(server: Serving, tmp_path: Path, clips: dict[str, Path]) -> None:
     path = "/collections/calls/surroundings"
     strangers = []
-    for n in range(24):
+    for n, wave_S in enumerate(unlike_voices(40)):
         strangers.append(tmp_path / f"{n}.wav")
-        soundfile.write(strangers[-1], speak(voice(60 + n), 2.5, np.random.default_rng(n)), 16_000)
+        soundfile.write(strangers[-1], wave_S, 16_000)
     assert send(server, "PUT", path, files(*strangers[:2]))[1]["code"] == "BadCohort"
     _, found = send(server, "PUT", path, files(*strangers))
     assert found.get("joined", 0) >= 10, found

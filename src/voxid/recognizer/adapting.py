@@ -26,12 +26,14 @@ from voxid.model.card import copy_model
 from voxid.recognizer.hearing import calibration_of, runtime_of
 from voxid.scoring import Calibration, Cohort, Side
 from voxid.scoring.evidence import llr_table
+from voxid.types import plural
 
-LEAST = 10  # recordings of a cohort: fewer say more of themselves than of the place
-MANY = 30  # a usual size: below it is pointed out
+LEAST_VOICES = 10  # of a cohort: fewer say more of themselves than of the place
+MANY_VOICES = 30  # a usual size: below it is pointed out
 OF_ONE_VOICE = 3  # recordings, at most: one voice is no cohort
 MOST_RECORDINGS = 2_000  # that are listened to; more bring nothing
 SAME_VOICE_LLR = float(np.log(99))  # "same speaker" is likelier, if one pair in a hundred is
+MAYBE_SAME_LLR = float(np.log(19))  # in twenty: then they are not counted as two people
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def adapt(
 
     `recordings` is a folder (of audio at any depth), or a list of folders, files or what else is audio to
     voxid: of 30 people or more whom you will not enroll, recorded as those will be whom you enroll. No names
-    are needed. Raise NotCalibrated for a model whose calibration uses no cohort, BadCohort for too few,
-    CorpusNotFound, a ModelError, an OutputError.
+    are needed. Raise NotCalibrated for a model whose calibration uses no cohort, BadCohort for fewer than
+    LEAST_VOICES voices, CorpusNotFound, a ModelError, an OutputError.
 
     >>> adapt("voxid-base", "calls/", "models/calls").joined  # doctest: +SKIP
     120
@@ -94,31 +96,32 @@ def joined(
             f"join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
         )
     sides, left_out, warnings = _heard(runtime, _listed(recordings), progress, vad)
-    voice_N = voices(calibration, sides, held)
-    count = len(np.unique(voice_N))
+    count = len(np.unique(voices(calibration, sides, held, MAYBE_SAME_LLR)))
+    if count < LEAST_VOICES:
+        lost = "".join(f", {n:,} {reason.replace('_', ' ')}" for reason, n in left_out.items())
+        raise BadCohort(
+            f"heard {plural(count, 'voice')} in {plural(len(sides), 'recording')}"
+            f"{lost and f' (left out: {lost[2:]})'}, and {LEAST_VOICES} voices are needed to adapt. Give "
+            f"recordings of other people, of {MANY_VOICES} or more if you can."
+        )
+    voice_N = voices(calibration, sides, held, SAME_VOICE_LLR)
     rows = np.array(
         [n for n, voice in enumerate(voice_N) if np.sum(voice_N[:n] == voice) < OF_ONE_VOICE], int
     )
-    if rows.size < LEAST:
-        raise BadCohort(
-            f"{len(sides)} recordings that sound like {count} voices are too few to adapt to"
-            + "".join(f" ({n} more are {reason})" for reason, n in left_out.items())
-            + f". Give recordings of {LEAST} other people, better of {MANY} or more."
-        )
-    if rows.size < MANY:
-        warnings += (f"{rows.size} recordings are few to adapt to; {MANY} people or more are usual",)
+    if count < MANY_VOICES:
+        warnings += (f"{count} voices are few to adapt to; {MANY_VOICES} people or more are usual",)
     cohort = held.joined(sides.emb_ND[rows], f"{held.name}, and {rows.size} recordings of your own")
     return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
 
 
-def voices(calibration: Calibration, sides: Side, cohort: Cohort | None) -> np.ndarray:
-    """Return the number of each recording's voice, (N,): what sounds like an earlier recording shares its."""
+def voices(calibration: Calibration, sides: Side, cohort: Cohort | None, least_llr: float) -> np.ndarray:
+    """Return the number of each recording's voice, (N,): that of the first it sounds like, or a new one."""
     voice_N = np.full(len(sides), -1)
     for first in range(len(sides)):
         if voice_N[first] < 0:
             open_ = np.flatnonzero(voice_N < 0)
             llr_K = llr_table(calibration, sides.take([first]), sides.take(open_), cohort)[0]
-            voice_N[open_[llr_K >= SAME_VOICE_LLR]] = voice_N[first] = voice_N.max() + 1
+            voice_N[open_[llr_K >= least_llr]] = voice_N[first] = voice_N.max() + 1
     return voice_N
 
 
