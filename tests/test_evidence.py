@@ -11,6 +11,7 @@ import torch
 
 import voxid
 from voxid import metrics
+from voxid.cli._report import print_report
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadScores, BadTrials
 from voxid.evaluation import calibrate, evaluate
@@ -144,6 +145,36 @@ def test_a_report_counts_what_the_recognizer_decides(tmp_path: Path) -> None:
     assert want.false_alarm_interval is not None
     assert sure["false_alarm_interval"] == [want.false_alarm_interval.low, want.false_alarm_interval.high]
     assert "cannot be promised" in found["far=0.001"]["why_not"]  # 4,000 trials support 0.0075
+
+
+def test_each_model_is_told_what_it_decides_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copies with other calibrations share their fingerprint, and decide otherwise."""
+    for speaker in range(6):
+        (tmp_path / "corpus" / f"s{speaker}").mkdir(parents=True)
+        for take in range(4):
+            wave_S = speak(voice(speaker), 2.0, np.random.default_rng([speaker, take]))
+            soundfile.write(tmp_path / "corpus" / f"s{speaker}" / f"{take}.wav", wave_S, RATE)
+    strict, loose = model_folder(tmp_path / "strict"), model_folder(tmp_path / "loose")
+    for folder, top in ((strict, 1000.0), (loose, -1000.0)):
+        model = Model.load(folder)
+        assert model.calibration is not None
+        strangers = Impostors.of(np.linspace(top - 40, top, 4000))
+        model.calibration = model.calibration.model_copy(update={"impostors": strangers})
+        model.save(folder)
+    report = evaluate([strict, loose], tmp_path / "corpus", "all", scoring=["cosine", "llr"], resamples=0)
+    assert len({one.fingerprint for one in report.models}) == 1
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    for name, refused in (("strict", "100"), ("loose", "0")):
+        [said] = [line for line in lines if line.startswith(f"{name}: far=0.01: ")]  # once, not for each score
+        assert f"{refused} % of speakers refused" in said.replace(".00", "").replace(".0 ", " ")
+        [why] = [line for line in lines if line.startswith(f"{name}: far=0.001: ")]
+        assert "cannot be promised" in why
+    [promise] = [line for line in lines if "asked 1 % of strangers accepted, got 100" in line]
+    assert promise.startswith("warning: loose: ")
+    assert promise.endswith("adapt (voxid adapt) or calibrate it.")
 
 
 @pytest.mark.slow

@@ -9,15 +9,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+import voxid
 from voxid import files
+from voxid.corpora.synthetic import speak, voice
 from voxid.encoders import ENCODERS
 from voxid.errors import BadConfig, BadModel, DiskFull, UnknownComponent, UnknownModel
 from voxid.model.network import CONFIG_FILE, WEIGHTS_FILE, Model
 from voxid.scoring.calibration import Calibration
+from voxid.types import SAMPLE_RATE
 
 LSTM = {"name": "lstm", "layers": 1, "hidden": 8}
 
@@ -63,6 +67,21 @@ def test_a_saved_model_gives_the_same_embeddings(name: str, tmp_path: Path) -> N
     assert loaded.calibration == model.calibration
     assert loaded.metadata == model.metadata
     assert loaded.fingerprint == model.fingerprint
+
+
+def test_a_model_of_0_1_0_embeds_and_decides_as_it_did() -> None:
+    """The folder was written, and its witness measured, by the code of 0.1.0 (4c307fb)."""
+    folder = Path(__file__).parent / "model_0_1_0"
+    witness = json.loads((folder / "witness.json").read_text())
+    waves = [speak(voice(speaker), 2.0, np.random.default_rng([speaker, 0])) for speaker in (1, 2)]
+    runtime = voxid.load(folder)
+    assert runtime.fingerprint == witness["fingerprint"]
+    got_ND = [runtime.embed((wave_S, SAMPLE_RATE)) for wave_S in waves]
+    np.testing.assert_allclose(got_ND, witness["embeddings"], atol=2e-5)
+    one, other = ((wave_S, SAMPLE_RATE) for wave_S in waves)
+    decision = voxid.compare(one, other, model=folder)
+    assert decision.llr == pytest.approx(witness["llr"], abs=1e-3)
+    assert decision.accepted == witness["accepted"]
 
 
 def test_a_padded_row_embeds_as_it_does_alone() -> None:

@@ -153,6 +153,27 @@ def test_model_of_before_is_the_same_model(tmp_path: Path) -> None:
     assert shipped.fingerprint == voxid.load("voxid-base", engine="onnx").fingerprint
 
 
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("case", "one", "other", "same"),
+    [
+        ("silence_both_ends", "one_plain.flac", "other_plain.flac", False),
+        ("silence_both_ends", "one.flac", "other.flac", False),
+        ("silence_false_accept", "a_1688_caller_leg.flac", "b_2414_caller_leg.flac", False),
+        ("silence_false_reject", "3005_enrol.flac", "3005_probe_clean.flac", True),
+        ("silence_false_reject", "3005_enrol.flac", "3005_probe_paused.flac", True),
+        ("silence_false_reject", "3005_enrol.flac", "3005_trail10.flac", True),
+        ("silence_false_reject", "3005_enrol.flac", "2414_trail10.flac", False),
+        ("silence_false_reject", "3005_probe_paused.flac", "2414_probe_paused.flac", False),
+    ],
+)
+def test_the_real_cases(real_data: Path, case: str, one: str, other: str, same: bool) -> None:
+    folder = real_data.parent / "cases" / case
+    if not folder.is_dir():
+        pytest.skip(f"no {case} beside the real speech")
+    assert voxid.compare(folder / one, folder / other).accepted == same
+
+
 def test_crops_of_a_training_stay_a_rectangle(wave_S: np.ndarray) -> None:
     """Kept frames are repeated to fill the window: no frame of a batch is a pause or padding."""
     fbank = Fbank(FbankConfig(bins=40, pause_db=35))

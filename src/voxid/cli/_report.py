@@ -98,7 +98,7 @@ def _notes(report: Report) -> list[str]:
     from voxid.metrics import worse_than_guessing
 
     notes: list[str] = []
-    told: set[str] = set()  # models whose decisions were told
+    told: list[object] = []  # decisions: a model decides alike, whichever of its scores are measured
     for model in report.models:
         if doubt := worse_than_guessing(model.eer):
             notes.append(f"warning: {model.model}: {doubt}")
@@ -119,11 +119,9 @@ def _notes(report: Report) -> list[str]:
                 + (f", top 5 {100 * found['top_5']:.1f} %" if "top_5" in found else "")
                 + (f"; FNIR {100 * found['fnir']:.1f} % at FPIR 1 %" if found["fnir"] is not None else "")
             )
-        if model.fingerprint not in told:  # a model decides alike, whichever of its scores are measured
-            told.add(model.fingerprint)
-            notes += [
-                f"{model.model}: {_decided(row)}" for row in findings.decisions(model) if not row["note"]
-            ]
+        if (decides := (model.folder, model.fingerprint, model.decisions)) not in told:
+            told.append(decides)
+            notes += [f"{findings.decider(model)}: {_decided(row)}" for row in findings.decisions(model)]
             notes += [f"warning: {line}" for line in findings.broken_promises(model)]
         if model.act_dcf is None and model.fingerprint and model.scoring == "cosine":
             notes.append(f"{model.model}: not calibrated, so no Cllr; `voxid calibrate` makes it decide")
@@ -143,6 +141,8 @@ def _notes(report: Report) -> list[str]:
 
 def _decided(row: dict[str, str]) -> str:
     """Return one of `findings.decisions` as text."""
+    if row["note"]:
+        return f"{row['asked']}: {row['note']}"
 
     def rate(name: str) -> str:
         bounds = row[f"{name}_interval"]

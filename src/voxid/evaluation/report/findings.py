@@ -113,6 +113,11 @@ def calibration_verdict(model: ModelReport) -> str:
     )
 
 
+def decider(model: ModelReport) -> str:
+    """Return the name of the model whose LLRs decide, whichever of its scores this system is."""
+    return model.model.removesuffix(f" {model.scoring}")
+
+
 def decisions(model: ModelReport) -> list[dict[str, Any]]:
     """Return the decisions of a model as rows: what was asked, and what it gave, as text."""
     rows = []
@@ -139,11 +144,10 @@ def broken_promises(model: ModelReport) -> list[str]:
         far = float(asked)
         low, high = decision.get("false_alarm_interval") or (got / 2, got * 2)
         if not low <= far <= high:
-            remedy = (
-                "calibrate it on recordings like these" if got > far else "it refuses more than it has to"
-            )
+            remedy = "adapt (voxid adapt) or calibrate it" if got > far else "it refuses more than it has to"
             lines.append(
-                f"{model.model}: asked {100 * far:g} % of strangers accepted, got {percent(got)} %: {remedy}."
+                f"{decider(model)}: asked {100 * far:g} % of strangers accepted, got {percent(got)} %: "
+                f"{remedy}."
             )
     return lines
 
