@@ -168,13 +168,41 @@ def test_each_model_is_told_what_it_decides_and_what_to_do(
     print_report(report)
     lines = capsys.readouterr().out.splitlines()
     for name, refused in (("strict", "100"), ("loose", "0")):
-        [said] = [line for line in lines if line.startswith(f"{name}: far=0.01: ")]  # once, not for each score
+        [said] = [
+            line for line in lines if line.startswith(f"{name}: far=0.01: ")
+        ]  # once, not for each score
         assert f"{refused} % of speakers refused" in said.replace(".00", "").replace(".0 ", " ")
         [why] = [line for line in lines if line.startswith(f"{name}: far=0.001: ")]
         assert "cannot be promised" in why
     [promise] = [line for line in lines if "asked 1 % of strangers accepted, got 100" in line]
     assert promise.startswith("warning: loose: ")
     assert promise.endswith("adapt (voxid adapt) or calibrate it.")
+
+
+def test_every_answer_warns_of_a_recording_unlike_the_calibration(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    one, other = ((speak(voice(k), 2.0, np.random.default_rng(k)), RATE) for k in (1, 2))
+
+    def doubts(low: float, high: float) -> list[int]:
+        model = Model.load(folder)
+        assert model.calibration is not None
+        terms = [
+            term.model_copy(update={"low": low, "high": high}) if term.name == "cohort_mean" else term
+            for term in model.calibration.qualities
+        ]
+        model.calibration = model.calibration.model_copy(update={"qualities": tuple(terms)})
+        model.save(tmp_path / "moved")
+        with Recognizer("sqlite://", model=tmp_path / "moved") as rec:
+            rec.enroll("a", one)
+            answers = [
+                voxid.compare(one, other, model=tmp_path / "moved"),
+                rec.verify("a", other),
+                rec.identify(other),
+            ]
+        return [sum("anything the model was calibrated on" in said for said in a.warnings) for a in answers]
+
+    assert doubts(-20, 20) == [0, 0, 0]
+    assert doubts(5, 20) == [2, 1, 1]  # both recordings; a cosine is 1 at most
 
 
 @pytest.mark.slow
