@@ -107,7 +107,7 @@ def msc_malayalam(folder: Path) -> Iterator[Row]:
             yield {"speaker": speaker, "path": said["fileName"], "language": "ml", "session": day}
 
 
-# Answers that voxid-base learned from as those of one person.
+# Three answers that this project counts as one person's.
 SAME_PERSON: dict[str, str] = dict.fromkeys(("R_7H8pYLcVGrTM7g5", "R_1QrO96YnPAaHofK"), "R_7Vlj2RdVyGOM7Yz")
 
 
