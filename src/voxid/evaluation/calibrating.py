@@ -21,6 +21,7 @@ from voxid.embed import Embedder, load
 from voxid.errors import BadCohort, BadScores, BadTrials, EvaluationError, NotWritable
 from voxid.evaluation.cache import EmbeddingCache
 from voxid.evaluation.embedding import Progress, Voices, embed_cohort, embed_used
+from voxid.evaluation.labels import doubts
 from voxid.evaluation.overlap import CALIBRATION_SPEAKERS, TESTED_SPEAKERS, SpeakerSet
 from voxid.evaluation.scores import Scores, llrs, score_trials
 from voxid.files import place_id
@@ -117,6 +118,9 @@ def calibrate(
     makes it a warning. The speakers' names and mean embeddings are kept beside the model, so that a later
     evaluation notices them too.
 
+    If clips of two speakers sound like those of the other (`labels.mixed_up`), a warning names them: a few
+    labels that are swapped spoil a calibration.
+
     Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores, BadConfig, BadCohort or OutputError.
 
     >>> found = voxid.calibrate("mine", "people", force=True, cache=False)
@@ -191,6 +195,7 @@ def calibrate(
     save_calibration(folder, calibration, strangers)
     speakers.save(folder / CALIBRATION_SPEAKERS)
     llr_K = llrs(scored, voices, calibration, strangers)
+    few_of = _warnings(targets, len(speakers.names), bool(start))
     return Calibrated(
         calibration=calibration,
         eer=scored.eer.rate,
@@ -198,7 +203,7 @@ def calibrate(
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=count_reasons(voices.left_out),
-        warnings=[*met, *lost, *_warnings(targets, len(speakers.names), bool(start)), *voices.warnings],
+        warnings=[*met, *lost, *doubts(corpus, voices), *few_of, *voices.warnings],
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from voxid.errors import BadScores
 
 BLOCK_VALUES = 1 << 22  # float32 values held at a time: 16 MiB
+HALVES_PASSES = 12
 
 
 def unit_rows(emb_ND: ArrayLike) -> np.ndarray:
@@ -103,3 +104,22 @@ def _pairs_by_row(rows_ND: np.ndarray, left_K: np.ndarray, right_K: np.ndarray) 
         end = begin + block
         scores[begin:end] = np.einsum("kd,kd->k", rows_ND[left_K[begin:end]], rows_ND[right_K[begin:end]])
     return scores
+
+
+def halves(unit_ID: np.ndarray) -> np.ndarray:
+    """Return 0 or 1 for each of some unit-length embeddings: 2-means by cosine, begun along their main axis.
+
+    >>> first, *others = halves(np.array([[1.0, 0.0], [0.9, 0.44], [0.0, 1.0], [0.44, 0.9]])).tolist()
+    >>> [one == first for one in others]
+    [True, False, False]
+    """
+    centred_ID = unit_ID - unit_ID.mean(axis=0)
+    label_I = (centred_ID @ np.linalg.svd(centred_ID, full_matrices=False)[2][0] > 0).astype(int)
+    for _ in range(HALVES_PASSES):
+        if label_I.min() == label_I.max():
+            break
+        mean_2D = unit_rows(np.stack([unit_ID[label_I == side].mean(axis=0) for side in (0, 1)]))
+        label_I, last_I = (unit_ID @ mean_2D.T).argmax(axis=1), label_I
+        if (label_I == last_I).all():
+            break
+    return label_I

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxid.scoring import unit_rows
-
-HALVES_PASSES = 12
-
 
 def agglomerate(
     score_II: np.ndarray, weight_I: np.ndarray, *, stop: float, count: int | None = None
@@ -46,25 +42,6 @@ def agglomerate(
             best[i] = score[i].argmax()
             reached[i] = score[i, best[i]]
     return renumbered(label_I)
-
-
-def halves(unit_ID: np.ndarray) -> np.ndarray:
-    """Return 0 or 1 for each of some unit-length embeddings: 2-means by cosine, begun along their main axis.
-
-    >>> first, *others = halves(np.array([[1.0, 0.0], [0.9, 0.44], [0.0, 1.0], [0.44, 0.9]])).tolist()
-    >>> [one == first for one in others]
-    [True, False, False]
-    """
-    centred_ID = unit_ID - unit_ID.mean(axis=0)
-    label_I = (centred_ID @ np.linalg.svd(centred_ID, full_matrices=False)[2][0] > 0).astype(int)
-    for _ in range(HALVES_PASSES):
-        if label_I.min() == label_I.max():
-            break
-        mean_2D = unit_rows(np.stack([unit_ID[label_I == side].mean(axis=0) for side in (0, 1)]))
-        label_I, last_I = (unit_ID @ mean_2D.T).argmax(axis=1), label_I
-        if (label_I == last_I).all():
-            break
-    return label_I
 
 
 def renumbered(label_I: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from voxid.scoring import Calibration, Cohort, Side, llr, reference, unit_rows
 from voxid.scoring.evidence import llr_table
-from voxid.timeline.clustering import agglomerate, halves, renumbered, smoothed
+from voxid.scoring.similarity import halves
+from voxid.timeline.clustering import agglomerate, renumbered, smoothed
 from voxid.timeline.windows import WINDOW_S, Windows
 
 STOP_LLR = 0.6  # clusters are joined down to this mean LLR of their windows: chosen in docs/log.md
