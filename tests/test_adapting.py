@@ -39,16 +39,17 @@ def line() -> Calibration:
 # -- each corpus weighs the same ---------------------------------------------------------------------------
 
 
-def test_a_large_corpus_weighs_no_more_than_a_small_one() -> None:
+@pytest.mark.parametrize("times", [4, 1_000])
+def test_a_large_corpus_weighs_no_more_than_a_small_one(times: int) -> None:
     rng = np.random.default_rng(1)
-    (a, label_a, _), (b, label_b, _) = trials(40, rng), trials(10, rng, shift=3.0)
+    (a, label_a, _), (b, label_b, _) = trials(10 * times, rng), trials(10, rng, shift=3.0)
     llr_K, label_K = np.concatenate((a, b)), np.concatenate((label_a, label_b))
     weighed = fit(llr_K, label_K, groups=np.repeat([0, 1], [a.size, b.size]))
-    as_often = fit(np.concatenate((a, np.tile(b, 4))), np.concatenate((label_a, np.tile(label_b, 4))))
+    as_often = fit(np.concatenate((a, np.tile(b, times))), np.concatenate((label_a, np.tile(label_b, times))))
     assert weighed.scale == pytest.approx(as_often.scale, rel=1e-5)
     assert weighed.offset == pytest.approx(as_often.offset, rel=1e-5)
     assert weighed.impostors is not None
-    alone = weighed.llr(np.concatenate((a[~label_a], np.tile(b[~label_b], 4))))
+    alone = weighed.llr(np.concatenate((a[~label_a], np.tile(b[~label_b], times))))
     assert np.mean(alone >= weighed.impostors.threshold(0.3)) == pytest.approx(0.3, abs=0.01)
 
 
@@ -204,6 +205,17 @@ def test_a_recognizer_with_a_cohort_decides_as_the_adapted_model(adapted: Path, 
             recognizer.enroll("a", clips[0])
         first, second = (recognizer.verify("a", clips[3]) for recognizer in (one, two))
     assert first.llr == pytest.approx(second.llr, abs=1e-5)
+
+
+def test_recordings_of_a_list_join_and_none_joins_twice(adapted: Path, place: Path, tmp_path: Path) -> None:
+    clips = sorted(place.rglob("*.wav"))
+    rows = [f"{n},{path}" for n, path in enumerate(clips)]
+    (tmp_path / "list.csv").write_text("\n".join(["speaker,path", *rows]))
+    again = voxid.adapt(adapted, tmp_path / "list.csv", tmp_path / "again")
+    after = voxid.load(tmp_path / "again").model.cohort
+    assert after is not None
+    assert again.recordings > 28
+    assert len(np.unique(after.rows_MD.round(4), axis=0)) == len(after.rows_MD) == again.strangers
 
 
 def test_a_calibration_goes_on_from_the_one_that_is_there(adapted: Path, place: Path, tmp_path: Path) -> None:

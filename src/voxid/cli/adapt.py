@@ -10,12 +10,16 @@ import typer
 
 from voxid.cli._common import DeviceOption, JsonFlag, VadOption, echo, emit, progress_bar
 from voxid.cli.people import ModelArgument
+from voxid.types import plural
 
 
 def adapt(
     model: ModelArgument,
     recordings: Annotated[
-        list[Path], typer.Argument(readable=False, help="Folders of recordings, or recordings.")
+        list[Path],
+        typer.Argument(
+            readable=False, help="Folders of recordings, recordings, or lists of a corpus (.csv)."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="The model folder to write.")],
     vad: VadOption = "energy",
@@ -37,11 +41,11 @@ def adapt(
 
     def text() -> None:
         echo(
-            f"{out}: of {found.recordings:,} recordings that sound like {found.voices:,} voices, "
-            f"{found.joined:,} joined the cohort of {model}, which holds {found.strangers:,} now"
+            f"{out}: {plural(found.voices, 'voice')} in {plural(found.recordings, 'recording')}; "
+            f"{found.joined:,} of these joined the cohort of {model}, which holds {found.strangers:,} now"
         )
         for reason, count in found.left_out.items():
-            echo(f"left out {count:,} {reason}")
+            echo(f"left out {count:,} {reason.replace('_', ' ')}")
         for warning in found.warnings:
             echo(f"warning: {warning}")
 

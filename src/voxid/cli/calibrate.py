@@ -118,7 +118,7 @@ def calibrate(
             f"Cllr {result.cllr:.3f} (the best any calibration could do there: {result.min_cllr:.3f})"
         )
         for reason, count in result.left_out.items():
-            echo(f"left out {count:,} {reason}")
+            echo(f"left out {count:,} {reason.replace('_', ' ')}")
         for warning in result.warnings:
             echo(f"warning: {warning}")
         echo(f"Test on other speakers than those of {name}, or the figures will be too good.")

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from voxid.audio import LEAST_SPEECH_S, require_speech
+from voxid.corpora import scan
 from voxid.corpora.files import audio_files
 from voxid.embed import Embedder, find_model
 from voxid.errors import AudioError, BadCohort, CorpusNotFound, NotCalibrated
 from voxid.model.card import copy_model
 from voxid.recognizer.hearing import calibration_of, runtime_of
-from voxid.scoring import Calibration, Cohort, Side
+from voxid.scoring import Calibration, Cohort, Side, cosine
 from voxid.scoring.evidence import llr_table
 from voxid.types import plural
 
@@ -33,6 +34,7 @@ MANY_VOICES = 30  # a usual size: below it is pointed out
 OF_ONE_VOICE = 3  # recordings, at most: one voice is no cohort
 MOST_RECORDINGS = 2_000  # that are listened to; more bring nothing
 SAME_VOICE_LLR = float(np.log(99))  # "same speaker" is likelier, if one pair in a hundred is
+SAME_RECORDING = 0.9999  # cosine with a row of the cohort
 MAYBE_SAME_LLR = float(np.log(19))  # in twenty: then they are not counted as two people
 
 
@@ -66,9 +68,10 @@ def adapt(
 ) -> Adapted:
     """Write a copy of the model whose decisions are adapted to `recordings`; return what was found.
 
-    `recordings` is a folder (of audio at any depth), or a list of folders, files or what else is audio to
-    voxid: of 30 people or more whom you will not enroll, recorded as those will be whom you enroll. No names
-    are needed. Raise NotCalibrated for a model whose calibration uses no cohort, BadCohort for fewer than
+    `recordings` is a folder (of audio at any depth), or a list of folders, files, lists of a corpus (.csv) or
+    what else is audio to voxid; what is in the cohort already does not join again. Give recordings of 30
+    people or more whom you will not enroll, recorded as those will be whom you enroll. No names are needed.
+    Raise NotCalibrated for a model whose calibration uses no cohort, BadCohort for fewer than
     LEAST_VOICES voices, CorpusNotFound, a ModelError, an OutputError.
 
     >>> adapt("voxid-base", "calls/", "models/calls").joined  # doctest: +SKIP
@@ -108,8 +111,12 @@ def joined(
     rows = np.array(
         [n for n, voice in enumerate(voice_N) if np.sum(voice_N[:n] == voice) < OF_ONE_VOICE], int
     )
+    nearest_R = cosine(sides.emb_ND[rows], held.rows_MD).max(axis=1)
+    rows = rows[nearest_R < SAME_RECORDING]  # the others joined before
     if count < MANY_VOICES:
         warnings += (f"{count} voices are few to adapt to; {MANY_VOICES} people or more are usual",)
+    if not rows.size:
+        return held, Adapted(len(sides), count, 0, len(held.rows_MD), left_out, warnings)
     cohort = held.joined(sides.emb_ND[rows], f"{held.name}, and {rows.size} recordings of your own")
     return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
 
@@ -126,7 +133,7 @@ def voices(calibration: Calibration, sides: Side, cohort: Cohort | None, least_l
 
 
 def _listed(recordings: Any) -> list[Any]:
-    """Return the recordings one by one: the audio files of folders, and what is none."""
+    """Return the recordings one by one: the audio files of folders, what a list names, and all others."""
     found: list[Any] = []
     for item in recordings if isinstance(recordings, list) else [recordings]:
         if isinstance(item, str | os.PathLike) and (folder := Path(item).expanduser()).is_dir():
@@ -134,6 +141,8 @@ def _listed(recordings: Any) -> list[Any]:
             if not files:
                 raise CorpusNotFound(f"no audio file lies below {folder}. Give a folder of recordings.")
             found += files
+        elif isinstance(item, str | os.PathLike) and Path(item).suffix.lower() == ".csv":
+            found += scan([Path(item).expanduser()])
         else:
             found.append(item)
     return found

@@ -82,13 +82,12 @@ class Cohort:
     def joined(self, emb_ND: ArrayLike, name: str) -> Cohort:
         """Return this cohort under another name, with recordings without names, one row for each.
 
-        Raise BadCohort or BadScores.
+        Raise BadScores.
 
         >>> Cohort(np.eye(2, 3, dtype=np.float32)).joined(np.ones((2, 3)), "mine").info.rows
         4
         """
-        more = Cohort.of(emb_ND, np.arange(len(np.asarray(emb_ND))))
-        return replace(self, rows_MD=np.concatenate((self.rows_MD, more.rows_MD)), name=name)
+        return replace(self, rows_MD=np.concatenate((self.rows_MD, unit_rows(emb_ND))), name=name)
 
     def remembering(self) -> Cohort:
         """Return this cohort for one recording: its `means` looks at every embedding once.
