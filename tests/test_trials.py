@@ -57,6 +57,9 @@ def test_same_speaker_trials_of_one_session_are_left_out_where_there_are_others(
     assert all(left.session != right.session for left, right in of_calls)
     assert len(same) - len(of_calls) == 6  # the book has one session a speaker, and keeps what it has
     assert trials.left_out["same_speaker_trials_of_one_session"] == 5
+    assert trials.warnings == {"same_speaker_pairs_of_one_session,_as_no_speaker_of_their_corpus_has_two": 6}
+    alone = make_trials("all:other-session", dataclasses.replace(data, utterances=book))
+    assert (alone.left_out, [*alone.warnings.values()]) == ({}, [6])
     plain = make_trials("all:same-corpus", data)
     assert np.count_nonzero(~trials.same_K) == np.count_nonzero(~plain.same_K)
     with pytest.raises(BadTrials, match="is not an option of these trials"):

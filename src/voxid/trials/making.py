@@ -21,6 +21,7 @@ from voxid.trials.values import MOST_TRIALS, Models, Trials
 from voxid.types import SAMPLE_RATE
 
 ROUND_VALUES = 1 << 22  # random numbers drawn at a time: 32 MiB
+ALL_ONE_SESSION = "same_speaker_pairs_of_one_session,_as_no_speaker_of_their_corpus_has_two"  # a warning
 CHUNK = 1 << 20  # items shuffled together
 ORIGINAL_WINDOW = 99 * 512  # samples: 100 frames, 512 samples apart, the first at sample 0
 
@@ -53,7 +54,8 @@ def all_pairs(pool: Pool) -> Trials:
 def across_sessions(trials: Trials, data: EvaluationData) -> Trials:
     """Return the trials without same-speaker ones of one session, in each corpus that has some of two.
 
-    A corpus whose speakers have one session each keeps its trials. `left_out` counts what went.
+    A corpus whose speakers have one session each keeps its trials: `warnings` counts its same-speaker ones.
+    `left_out` counts what went.
     """
     speaker_N = data.speakers()
     names = [f"{who}\0{u.session}" for who, u in zip(speaker_N.tolist(), data.utterances, strict=True)]
@@ -63,13 +65,15 @@ def across_sessions(trials: Trials, data: EvaluationData) -> Trials:
     other_K = session_N[trials.left_K] != session_N[trials.right_K]
     has_some = np.bincount(corpus_K[trials.same_K & other_K], minlength=corpus_N.max() + 1) > 0
     keep_K = ~trials.same_K | other_K | ~has_some[corpus_K]
-    left_out = {**trials.left_out, "same_speaker_trials_of_one_session": int(np.count_nonzero(~keep_K))}
+    gone = int(np.count_nonzero(~keep_K))
+    stayed = int(np.count_nonzero(trials.same_K & ~has_some[corpus_K]))
     return replace(
         trials,
         left_K=trials.left_K[keep_K],
         right_K=trials.right_K[keep_K],
         same_K=trials.same_K[keep_K],
-        left_out=left_out,
+        left_out=trials.left_out | ({"same_speaker_trials_of_one_session": gone} if gone else {}),
+        warnings=trials.warnings | ({ALL_ONE_SESSION: stayed} if stayed else {}),
     )
 
 
