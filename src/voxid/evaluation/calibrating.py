@@ -203,7 +203,7 @@ def calibrate(
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=count_reasons(voices.left_out),
-        warnings=[*met, *lost, *doubts(corpus, voices), *few_of, *voices.warnings],
+        warnings=[*met, *lost, *few_of, *doubts(corpus, voices), *voices.warnings],
     )
 
 
