@@ -521,6 +521,8 @@ def test_calibrate_keeps_the_line_in_the_model_folder(corpus: Path, model: Path,
     assert load(folder).fingerprint == before == stored.model
     assert result.left_out == {"undecodable": 1}
     assert "24 trials of one speaker" in result.warnings[0]  # too few for a probability, and says so
+    assert result.eer > 0.25  # it tells few apart: nothing is said of the labels, which are right
+    assert not any("seem to be swapped" in said for said in result.warnings)
     assert result.min_cllr <= result.cllr < 1
     measured = evaluate([folder], corpus, "all", force=True).models[0]
     assert measured.cllr_of == "llr"

@@ -48,6 +48,7 @@ from voxid.trials.specs import read_spec
 from voxid.types import count_reasons
 
 UNSAID_PRIOR = 0.5  # of a fit from nothing
+TELLS_APART = 0.25  # EER: a model that is worse says nothing of labels
 FEWEST_TARGETS = 50  # with fewer, the slope follows a handful of pairs
 FEWEST_SPEAKERS = 10  # of a calibration; and with `n` clips to enroll, and more to test, of a line for n
 MOST_MODELS, MOST_TESTS, MOST_DRAWS = 300, 20_000, 8
@@ -119,7 +120,7 @@ def calibrate(
     evaluation notices them too.
 
     If clips of two speakers sound like those of the other (`labels.mixed_up`), a warning names them: a few
-    labels that are swapped spoil a calibration.
+    labels that are swapped spoil a calibration. A model with an EER above 25 % there cannot tell.
 
     Raise also a ModelError, CorpusError, NotEnoughSpeakers, BadScores, BadConfig, BadCohort or OutputError.
 
@@ -195,7 +196,8 @@ def calibrate(
     save_calibration(folder, calibration, strangers)
     speakers.save(folder / CALIBRATION_SPEAKERS)
     llr_K = llrs(scored, voices, calibration, strangers)
-    few_of = _warnings(targets, len(speakers.names), bool(start))
+    said = _warnings(targets, len(speakers.names), bool(start))
+    said += doubts(corpus, voices) if scored.eer.rate <= TELLS_APART else []
     return Calibrated(
         calibration=calibration,
         eer=scored.eer.rate,
@@ -203,7 +205,7 @@ def calibrate(
         min_cllr=metrics.min_cllr(llr_K, scored.same_K),
         trials=int(scored.score_K.size),
         left_out=count_reasons(voices.left_out),
-        warnings=[*met, *lost, *few_of, *doubts(corpus, voices), *voices.warnings],
+        warnings=[*met, *lost, *said, *voices.warnings],
     )
 
 

@@ -21,6 +21,7 @@ from voxid.evaluation.embedding import Voices
 from voxid.files import atomic_write
 from voxid.scoring import cosine, unit_rows
 from voxid.trials.data import EvaluationData
+from voxid.types import plural
 
 CALIBRATION_SPEAKERS = "calibration-speakers.npz"  # in the model folder
 TESTED_SPEAKERS = "speakers-{}.npz"  # in a report's folder, one for each model
@@ -67,14 +68,17 @@ class SpeakerSet:
 
         Raise EvaluationError.
         """
-        met = self.common(cohort)
-        if met and not force:
+        if not (met := self.common(cohort)):
+            return []
+        are = "is" if len(met) == 1 else "are"
+        known = f"{plural(len(met), 'speaker')} of the {what} {are} in the cohort"
+        if not force:
             names = ", ".join(met[:3]) + ", ..." * (len(met) > 3)
             raise EvaluationError(
-                f"{len(met)} speakers of the {what} are in the cohort too ({names}): scoring would know "
-                "them. Take a cohort of other speakers, or override this with --force."
+                f"{known} too ({names}): scoring would know them. Take a cohort of other speakers, or "
+                "override this with --force."
             )
-        return [f"{len(met)} speakers of the {what} are in the cohort: scores are too good"] if met else []
+        return [f"{known}: scores are too good"]
 
     def common(self, other: SpeakerSet) -> list[str]:
         """Return the speakers of this set who are in `other` too, as far as names and voices tell.
