@@ -47,6 +47,7 @@ RULES = ({"prior": 0.05}, {"far": 0.05}, {"far": 0.01})
 CALIBRATING, ENROLLED = 0.4, 0.3  # shares of the speakers; the rest are strangers
 GALLERIES = {1: 20, 3: 10, 10: 5, 30: 3}  # random galleries of each size, a split; larger: one
 Chosen = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # which of a speaker's rows are enrolled
+TOGETHER = 1 << 20  # trials scored at a time
 SPEEDS = (0.85, 1.15, 0.8, 1.2)  # of the people beside, where there are too few
 
 
@@ -143,7 +144,10 @@ def search(
             np.concatenate([made.speech_s_N, beside.speech_s_N]),
             np.concatenate([made.clips_N, beside.clips_N]),
         )
-    return llr_table(line, corpus.voices.sides, made, corpus.cohort), made.clips_N, enrolled
+    heard, cohort = corpus.voices.sides, corpus.cohort and corpus.cohort.remembering()
+    blocks = np.array_split(np.arange(len(heard)), -(-len(heard) * len(made) // TOGETHER))
+    llr_NP = np.concatenate([llr_table(line, heard.take(rows), made, cohort) for rows in blocks])
+    return llr_NP, made.clips_N, enrolled
 
 
 def matched(llr: np.ndarray, asked: Rule, worth: np.ndarray, among: int) -> np.ndarray:
