@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hearing import unlike_voices
 
 from voxid.corpora.synthetic import make_corpus, speak, voice
 from voxid.embed import DEFAULT_MODEL
@@ -103,9 +104,11 @@ def test_two_recordings_are_compared(bare: Path, recordings: Path, model: str) -
 
 
 def test_a_model_learns_how_strangers_and_people_sound_here(bare: Path, tmp_path: Path) -> None:
-    make_corpus(tmp_path / "others", speakers=14, utterances=2, seconds=(2.5, 3.0), start=60)
+    (tmp_path / "others").mkdir()
+    for number, wave_S in enumerate(unlike_voices(40)):
+        soundfile.write(tmp_path / "others" / f"{number}.wav", wave_S, 16_000)
     make_corpus(tmp_path / "people", speakers=4, utterances=2, seconds=(2.0, 2.2), start=50)
     said = run(bare, "-m", "voxid", "adapt", DEFAULT_MODEL, "others", "-o", "here", cwd=tmp_path)
-    assert "28 recordings" in said
+    assert "40 recordings" in said
     said = run(bare, "-m", "voxid", "calibrate", "here", "--data", "people", cwd=tmp_path)
     assert "fitted on 28 trials of people" in said

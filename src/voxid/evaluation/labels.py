@@ -77,6 +77,7 @@ def mixed_up(emb_UD: np.ndarray, speaker_U: np.ndarray) -> list[tuple[int, int, 
 def doubts(data: EvaluationData, voices: Voices) -> list[str]:
     """Return a warning for each pair of speakers whose clips are mixed up, with these clips.
 
+    >>> from voxid.evaluation.embedding import embed_used
     >>> from voxid.trials.data import read_data
     >>> data, runtime = read_data("people"), voxid.load("voxid-base")
     >>> doubts(data, embed_used(runtime, data, np.arange(len(data.utterances))))
