@@ -111,8 +111,11 @@ def test_ctrl_c_while_everything_is_imported() -> None:
         assert child.stdout.readline() == "ready\n"
         time.sleep(wait)
         child.send_signal(signal.SIGINT)
-        errors = child.communicate(timeout=60)[1]
-        assert child.returncode in (0, 130)
+        said, errors = child.communicate(timeout=60)
+        if child.returncode == -signal.SIGINT:  # its work is done, and Python tidies up: no more handlers
+            assert "voxid-base" in said
+        else:
+            assert child.returncode in (0, 130)
         assert "Traceback" not in errors
 
 
