@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from voxid.cli._report import print_report
 from voxid.corpora.synthetic import speak, voice
 from voxid.errors import BadScores, BadTrials
 from voxid.evaluation import calibrate, evaluate
+from voxid.evaluation.report import findings
 from voxid.model.network import Model
 from voxid.recognizer import Recognizer
 from voxid.scoring import Calibration, Cohort, EnrollmentTerm, Impostors, QualityTerm, Side, llr, reference
@@ -177,6 +179,9 @@ def test_each_model_is_told_what_it_decides_and_what_to_do(
     [promise] = [line for line in lines if "asked 1 % of strangers accepted, got 100" in line]
     assert promise.startswith("warning: loose: ")
     assert promise.endswith("adapt (voxid adapt) or calibrate it.")
+    copies = dataclasses.replace(report, models=[m for m in report.models if m.scoring == "cosine"])
+    [alike] = findings.in_short(copies)
+    assert alike.startswith("strict cosine and loose cosine have the same equal error rate, ")
 
 
 def test_every_answer_warns_of_a_recording_unlike_the_calibration(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ def in_short(report: Report) -> list[str]:
     between = f" ({level(report)} interval {percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
     if len(ranked) == 1:
         return [f"{first.model} has an equal error rate of {percent(first.eer)} %{between}."]
+    alike = [model.model for model in ranked if model.eer == first.eer]
+    if len(alike) > 1:  # copies of a model that decide otherwise, most likely
+        return [f"{' and '.join(alike)} have the same equal error rate, {percent(first.eer)} %{between}."]
     lines = [f"{first.model} has the lowest equal error rate, {percent(first.eer)} %{between}."]
     pair = {first.model, ranked[1].model}
     tests = [test for test in paired(report) if test["figure"] == "eer" and {test["a"], test["b"]} == pair]
