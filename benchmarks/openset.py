@@ -26,10 +26,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import voxid
 from voxid.augment.speed import speed
+from voxid.data.features_cache import to_float
 from voxid.data.pack import Packed
 from voxid.errors import BadScores
 from voxid.evaluation.cache import EmbeddingCache
@@ -48,7 +48,7 @@ CALIBRATING, ENROLLED = 0.4, 0.3  # shares of the speakers; the rest are strange
 GALLERIES = {1: 20, 3: 10, 10: 5, 30: 3}  # random galleries of each size, a split; larger: one
 Chosen = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # which of a speaker's rows are enrolled
 TOGETHER = 1 << 20  # trials scored at a time
-SPEEDS = (0.85, 1.15, 0.8, 1.2)  # of the people beside, where there are too few
+SPEEDS = (0.85, 1.15, 0.8, 1.2, 0.9, 1.1)  # of the people beside, where there are too few
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ def crowd(model: str, folder: str, clips: int, people: int) -> Side:
     for factor in SPEEDS:
         if len(sizes) >= people:
             break
-        waves += [speed(torch.tensor(packed.wave(rows[0])), factor).numpy() for rows in first]
+        waves += [speed(to_float(packed.wave(rows[0])), factor).numpy() for rows in first]
         sizes += [1] * len(first)
     unusable: list[int] = []  # a recording without speech enrolls nobody
     audio = ((wave, SAMPLE_RATE) for wave in waves)
     kept = list(runtime.embed_each(audio, lambda index, error: unusable.append(index)))
+    print(f"beside: {len(kept):,} recordings, {len(unusable):,} cannot be used")
     owner = np.repeat(np.arange(len(sizes)), sizes)[[one.position for one in kept]]
     begin = np.flatnonzero(np.diff(owner, prepend=-1))
     return reference([one.embedding for one in kept], [one.info.net_speech_s for one in kept], begin)
@@ -235,7 +236,10 @@ def measure(
         for people in sizes:
             theirs = people if beside is None else min(pool.size, -(-people // 2))
             others = people - theirs
-            if theirs > pool.size or (beside is not None and others > len(beside)):
+            there = pool.size if beside is None else theirs + len(beside)
+            if people > there:
+                if split == 0:
+                    print(f"without N = {people:,}: there are {there:,} people")
                 continue
             for _ in range(GALLERIES.get(people, 1)):
                 gallery = rng.permutation(pool)[:theirs]
