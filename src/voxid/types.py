@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -268,3 +268,12 @@ def count_reasons(left_out: Iterable[Dropped]) -> dict[str, int]:
     {'silent': 2}
     """
     return dict(Counter(dropped.reason for dropped in left_out).most_common())
+
+
+def reasons(left_out: Mapping[str, int]) -> str:
+    """Return how many recordings were left out for each reason, in words, or "nothing".
+
+    >>> reasons({"too_short": 3, "silent": 1})
+    '3 too short, 1 silent'
+    """
+    return ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in left_out.items()) or "nothing"

@@ -94,8 +94,8 @@ def _tests(report: Report) -> list[str]:
 def _notes(report: Report) -> list[str]:
     """Return a line for all that a reader of the table should know besides."""
     from voxid.evaluation.report import findings
-    from voxid.evaluation.report.formats import reasons
     from voxid.metrics import worse_than_guessing
+    from voxid.types import reasons
 
     notes: list[str] = []
     told: list[object] = []  # decisions: a model decides alike, whichever of its scores are measured

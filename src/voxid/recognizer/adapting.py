@@ -25,9 +25,9 @@ from voxid.embed import Embedder, find_model
 from voxid.errors import AudioError, BadCohort, CorpusNotFound, NotCalibrated
 from voxid.model.card import copy_model
 from voxid.recognizer.hearing import calibration_of, runtime_of
-from voxid.scoring import Calibration, Cohort, Side, cosine
+from voxid.scoring import Cohort, Side, cosine
 from voxid.scoring.evidence import llr_table
-from voxid.types import plural
+from voxid.types import plural, reasons
 
 LEAST_VOICES = 10  # of a cohort: fewer say more of themselves than of the place
 MANY_VOICES = 30  # a usual size: below it is pointed out
@@ -99,15 +99,16 @@ def joined(
             f"join. Run: voxid calibrate {name} --data D --quality cohort_mean --cohort OTHERS."
         )
     sides, left_out, warnings = _heard(runtime, _listed(recordings), progress, vad)
-    count = len(np.unique(voices(calibration, sides, held, MAYBE_SAME_LLR)))
+    llr_NN = llr_table(calibration, sides, sides, held)
+    count = len(np.unique(voices(llr_NN, MAYBE_SAME_LLR)))
     if count < LEAST_VOICES:
-        lost = "".join(f", {n:,} {reason.replace('_', ' ')}" for reason, n in left_out.items())
+        lost = f" (left out: {reasons(left_out)})" if left_out else ""
         raise BadCohort(
-            f"heard {plural(count, 'voice')} in {plural(len(sides), 'recording')}"
-            f"{lost and f' (left out: {lost[2:]})'}, and {LEAST_VOICES} voices are needed to adapt. Give "
-            f"recordings of other people, of {MANY_VOICES} or more if you can."
+            f"heard {plural(count, 'voice')} in {plural(len(sides), 'recording')}{lost}, and "
+            f"{LEAST_VOICES} voices are needed to adapt. Give recordings of other people, of {MANY_VOICES} "
+            "or more if you can."
         )
-    voice_N = voices(calibration, sides, held, SAME_VOICE_LLR)
+    voice_N = voices(llr_NN, SAME_VOICE_LLR)
     rows = np.array(
         [n for n, voice in enumerate(voice_N) if np.sum(voice_N[:n] == voice) < OF_ONE_VOICE], int
     )
@@ -121,14 +122,17 @@ def joined(
     return cohort, Adapted(len(sides), count, rows.size, len(cohort.rows_MD), left_out, warnings)
 
 
-def voices(calibration: Calibration, sides: Side, cohort: Cohort | None, least_llr: float) -> np.ndarray:
-    """Return the number of each recording's voice, (N,): that of the first it sounds like, or a new one."""
-    voice_N = np.full(len(sides), -1)
-    for first in range(len(sides)):
+def voices(llr_NN: np.ndarray, least_llr: float) -> np.ndarray:
+    """Return the number of each recording's voice, (N,): that of the first it sounds like, or a new one.
+
+    >>> voices(np.array([[9.0, 5.0, -4.0], [5.0, 9.0, -4.0], [-4.0, -4.0, 9.0]]), least_llr=3.0).tolist()
+    [0, 0, 1]
+    """
+    voice_N = np.full(len(llr_NN), -1)
+    for first, llr_N in enumerate(llr_NN):
         if voice_N[first] < 0:
-            open_ = np.flatnonzero(voice_N < 0)
-            llr_K = llr_table(calibration, sides.take([first]), sides.take(open_), cohort)[0]
-            voice_N[open_[llr_K >= least_llr]] = voice_N[first] = voice_N.max() + 1
+            like_N = (voice_N < 0) & (llr_N >= least_llr)
+            voice_N[like_N] = voice_N[first] = voice_N.max() + 1
     return voice_N
 
 

@@ -15,7 +15,7 @@ from voxid.data.samplers import corpora_of
 from voxid.errors import AudioError, BadTrials, NotEnoughSpeakers
 from voxid.trials.data import EvaluationData
 from voxid.trials.values import MOST_TRIALS
-from voxid.types import Utterance
+from voxid.types import Utterance, reasons
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,11 @@ class Pool:
         if for_target.size and for_nontarget.size:
             return
         speakers = np.unique(self.speaker_G).size
-        left = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in self.left_out.items())
         raise NotEnoughSpeakers(
             "trials need two speakers, and one of them with two utterances; "
             f"got {speakers} speakers with at most {self.size_G.max(initial=0)} utterances each"
             + (f" for {self.spec!r}" if ":" in self.spec else "")
-            + (f" ({left} were left out)" if left else "")
+            + (f" ({reasons(self.left_out)} were left out)" if self.left_out else "")
             + ". Add speakers or utterances"
             + (", give labels, or loosen the filter." if ":" in self.spec else ".")
         )

@@ -56,14 +56,6 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def reasons(left_out: dict[str, int]) -> str:
-    """Return "3 too short, 1 silent", or "nothing"."""
-    return (
-        ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in left_out.items())
-        or "nothing"
-    )
-
-
 def facts(values: dict[str, Any] | None, skip: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return the plain values of a dictionary as (name, text), nested ones as "outer inner"."""
     rows: list[tuple[str, str]] = []

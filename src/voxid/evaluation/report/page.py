@@ -27,6 +27,7 @@ from voxid.evaluation.report.values import ModelReport, Report
 from voxid.evaluation.scores import Scores
 from voxid.files import atomic_write
 from voxid.plots import COLORS
+from voxid.types import reasons
 
 PACKAGE = "voxid.evaluation.report"
 ERRORS = ("false_accepts", "false_rejects")
@@ -113,8 +114,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "cost", "signed", "count", "reasons", "facts", "moment")
-    environment.filters |= {name: getattr(formats, name) for name in names}
+    names = ("percent", "cost", "signed", "count", "facts", "moment")
+    environment.filters |= {name: getattr(formats, name) for name in names} | {"reasons": reasons}
     environment.globals |= {"findings": findings, "tables": tables, "clip_s": CLIP_S}
     return environment
 
